@@ -1,0 +1,349 @@
+"""The one-step backbone: encode, one denoising step, decode.
+
+Source: HiDRA (CVPR 2026), "One-step backbone": SD-Turbo, Stable Diffusion 2.1's architecture, one step at t = 999.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from os import PathLike
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from .adapter import NETWORKS, Lookup, Network
+from .files import read_safetensors, write_safetensors
+
+TIMESTEP = 999
+SIZE_MULTIPLE = 64
+"""Images are padded to multiples of this: 8 of the autoencoder times 8 of the UNet's three down-samplings."""
+
+HIDRA_TINY = "hidra-tiny"
+FORMAT = "hidra-backbone"
+MODELS = Path(__file__).parent / "models"
+
+
+@cache
+def alpha_cumprod(timestep: int = TIMESTEP) -> float:
+    """ᾱ at a timestep of the ``scaled_linear`` schedule, betas 0.00085 to 0.012 over 1000 steps."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
+    return (1 - betas).cumprod(0)[timestep].item()
+
+
+def denoise_step(latent: Tensor, prediction: Tensor, prediction_type: str = "epsilon") -> Tensor:
+    """The clean latent from one prediction at t = 999.
+
+    ``epsilon``: ``ẑ = (z − sqrt(1−ᾱ)·ε) / sqrt(ᾱ)``; ``v_prediction``: ``ẑ = sqrt(ᾱ)·z − sqrt(1−ᾱ)·v``.
+    """
+    alpha = alpha_cumprod()
+    z, out = latent.float(), prediction.float()  # 1/sqrt(ᾱ) is 14.6: the difference is taken in fp32
+    if prediction_type == "epsilon":
+        clean = (z - (1 - alpha) ** 0.5 * out) / alpha**0.5
+    else:
+        clean = alpha**0.5 * z - (1 - alpha) ** 0.5 * out
+    return clean.to(latent.dtype)
+
+
+class Backbone(ABC):
+    """What the method needs of a frozen one-step diffusion model.
+
+    Attributes:
+        name: how messages and weights files call it.
+        device: where images and latents go.
+        dtype: the type computed in.
+    """
+
+    name: str
+    device: torch.device
+    dtype: torch.dtype
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """Scaled posterior mean ``[B, C, H/f, W/f]`` of images ``[B, 3, H, W]`` in [-1, 1]; H, W multiples of 64."""
+
+    @abstractmethod
+    def denoise(self, latent: Tensor, text_embedding: Tensor) -> Tensor:
+        """One step at t = 999 under the constant text embedding ``[1, 77, width]``; same shape as the latent."""
+
+    @abstractmethod
+    def decode(self, latent: Tensor) -> Tensor:
+        """Images ``[B, 3, H, W]`` of a scaled latent, not clamped."""
+
+    @abstractmethod
+    def lookup(self, network: Network) -> Lookup:
+        """Finds modules of ``unet`` or ``vae`` by their diffusers names."""
+
+    @abstractmethod
+    def modules(self) -> Iterator[nn.Module]:
+        """All modules of both networks."""
+
+    def rows(self, rows: slice) -> AbstractContextManager[None]:
+        """Told before a part of a batch runs, for backbones that come adapted with one Σ per image."""
+        return nullcontext()
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        """Whether a smaller tile may get past this error."""
+        return isinstance(error, torch.OutOfMemoryError)
+
+    def free_memory(self) -> None:
+        """Called after running out of memory, before the next try."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class DiffusersBackbone(Backbone):
+    """A backbone made of diffusers' networks.
+
+    Args:
+        unet: ``UNet2DConditionModel``.
+        vae: ``AutoencoderKL``.
+        name: for messages.
+        prediction_type: ``epsilon`` (SD-Turbo) or ``v_prediction`` (hidra-tiny).
+    """
+
+    def __init__(self, unet: nn.Module, vae: nn.Module, *, name: str, prediction_type: str = "epsilon") -> None:
+        self.unet = unet
+        self.vae = vae
+        self.name = name
+        self.prediction_type = prediction_type
+
+    @property
+    def device(self) -> torch.device:
+        return self.unet.conv_in.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.unet.conv_in.weight.dtype
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.vae.encode(images).latent_dist.mean * self.vae.config.scaling_factor
+
+    def predict_noise(self, latent: Tensor, text_embedding: Tensor) -> Tensor:
+        """The UNet's output at t = 999: noise, or v for a v-prediction backbone."""
+        text = text_embedding.to(latent).expand(latent.shape[0], -1, -1)
+        return self.unet(latent, TIMESTEP, text).sample
+
+    def denoise(self, latent: Tensor, text_embedding: Tensor) -> Tensor:
+        return denoise_step(latent, self.predict_noise(latent, text_embedding), self.prediction_type)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(latent / self.vae.config.scaling_factor).sample
+
+    def lookup(self, network: Network) -> Lookup:
+        return (self.unet if network == "unet" else self.vae).get_submodule
+
+    def modules(self) -> Iterator[nn.Module]:
+        yield from self.unet.modules()
+        yield from self.vae.modules()
+
+
+SD_TURBO_UNET = {
+    "sample_size": 64,
+    "in_channels": 4,
+    "out_channels": 4,
+    "layers_per_block": 2,
+    "block_out_channels": [320, 640, 1280, 1280],
+    "attention_head_dim": [5, 10, 20, 20],
+    "down_block_types": ["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+    "cross_attention_dim": 1024,
+    "use_linear_projection": True,
+}
+SD_TURBO_VAE = {
+    "in_channels": 3,
+    "out_channels": 3,
+    "latent_channels": 4,
+    "layers_per_block": 2,
+    "sample_size": 768,
+    "scaling_factor": 0.18215,
+    "block_out_channels": [128, 256, 512, 512],
+    "down_block_types": ["DownEncoderBlock2D"] * 4,
+    "up_block_types": ["UpDecoderBlock2D"] * 4,
+}
+
+_SD_TURBO_SHAPES = {
+    "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
+    "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 1024),
+    "model.diffusion_model.middle_block.0.in_layers.2.weight": (1280, 1280, 3, 3),
+    "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
+    "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
+}
+"""Tensors that tell a Stable Diffusion 2.1-shaped checkpoint in the original layout from all others."""
+
+
+def load_backbone(
+    source: str | PathLike, *, device: str | torch.device = "auto", dtype: str | torch.dtype = "auto"
+) -> DiffusersBackbone:
+    """Load a one-step backbone for diffusers' networks.
+
+    Args:
+        source: ``"hidra-tiny"`` for the built-in one, a diffusers folder (``unet/``, ``vae/``), or a single
+            ``.safetensors`` file: SD-Turbo in the original Stable Diffusion layout, or one of :func:`save_backbone`.
+        device: ``"auto"`` takes the GPU when there is one.
+        dtype: ``"auto"`` takes fp16 on a GPU, bf16 on processors that compute in it, else fp32.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: not a checkpoint of the expected shape, or an unknown device or dtype.
+    """
+    device = pick_device(device)
+    dtype = pick_dtype(dtype, device)
+    path = MODELS / HIDRA_TINY / "backbone.safetensors" if str(source) == HIDRA_TINY else Path(source)
+    backbone = _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype)
+    for network in (backbone.unet, backbone.vae):
+        # fp32 and bf16 convolutions run faster on channels-last images on CPUs and on tensor cores alike
+        network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
+    return backbone
+
+
+def pick_device(device: str | torch.device) -> torch.device:
+    """The device asked for; ``"auto"`` is a CUDA GPU when there is one, else the CPU.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine or this PyTorch lacks.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"cannot compute on device '{device}' ({reason}); try auto, cpu or cuda") from error
+    return device
+
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
+    """The type asked for; ``"auto"`` is fp16 on a GPU, bf16 on a processor that computes in it, else fp32.
+
+    Raises:
+        ValueError: an unknown type.
+    """
+    if dtype == "auto":
+        if device.type != "cpu":
+            return torch.float16
+        return torch.bfloat16 if cpu_computes_bf16() else torch.float32
+    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
+        return dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+@cache
+def cpu_computes_bf16() -> bool:
+    """Whether the processor has bf16 instructions; emulated bf16 is slower than fp32."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusersBackbone:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    networks = []
+    for kind, name in ((UNet2DConditionModel, "unet"), (AutoencoderKL, "vae")):
+        if not (folder / name / "config.json").is_file():
+            raise FileNotFoundError(
+                f"no {name}/config.json in {folder}: a diffusers folder has unet/ and vae/. Name the folder that holds "
+                "both, or a single .safetensors file"
+            )
+        half_only = not any((folder / name).glob("diffusion_pytorch_model.safetensors*"))
+        try:
+            network = kind.from_pretrained(
+                folder,
+                subfolder=name,
+                torch_dtype=dtype,
+                variant="fp16" if half_only else None,
+                local_files_only=True,
+                use_safetensors=True,
+            )
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise ValueError(f"cannot load {folder / name}: {error}. Download the folder again") from error
+        networks.append(network)
+    scheduler = folder / "scheduler" / "scheduler_config.json"
+    config = json.loads(scheduler.read_text(encoding="utf-8")) if scheduler.is_file() else {}
+    unet, vae = networks
+    return DiffusersBackbone(unet, vae, name=folder.name, prediction_type=config.get("prediction_type", "epsilon"))
+
+
+def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
+    tensors, metadata = read_safetensors(path)
+    if metadata.get("format") == FORMAT:
+        return _load_own(path, tensors, metadata, dtype)
+    for key, shape in _SD_TURBO_SHAPES.items():
+        found = tuple(tensors[key].shape) if key in tensors else "missing"
+        if found != shape:
+            raise ValueError(
+                f"{path} is not SD-Turbo in the original layout: '{key}' should be {shape} and is {found}. "
+                "Choose sd_turbo.safetensors"
+            )
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    networks = []
+    with tempfile.TemporaryDirectory() as folder:
+        # given a local configuration, diffusers' converter asks no server for one
+        for kind, name, config in (
+            (UNet2DConditionModel, "unet", SD_TURBO_UNET),
+            (AutoencoderKL, "vae", SD_TURBO_VAE),
+        ):
+            place = Path(folder, name)
+            place.mkdir()
+            (place / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8")
+            try:
+                networks.append(
+                    kind.from_single_file(
+                        tensors, config=folder, subfolder=name, torch_dtype=dtype, local_files_only=True
+                    )
+                )
+            except (OSError, RuntimeError, ValueError, KeyError) as error:
+                raise ValueError(f"cannot load the {name} of {path}: {error}. Download the file again") from error
+    return DiffusersBackbone(*networks, name=path.stem)
+
+
+def _load_own(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], dtype: torch.dtype
+) -> DiffusersBackbone:
+    try:
+        configs = [json.loads(metadata[f"{network}_config"]) for network in NETWORKS]
+        name, prediction_type = metadata["name"], metadata["prediction_type"]
+        with torch.device("meta"):
+            networks = build_diffusers(*configs)
+        for network, module in zip(NETWORKS, networks, strict=True):
+            prefix = f"{network}."
+            state = {key[len(prefix) :]: t.to(dtype) for key, t in tensors.items() if key.startswith(prefix)}
+            module.load_state_dict(state, assign=True)
+    except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is a damaged HiDRA backbone file ({error}). Export or download it again") from error
+    return DiffusersBackbone(*networks, name=name, prediction_type=prediction_type)
+
+
+def build_diffusers(unet_config: dict, vae_config: dict) -> tuple[nn.Module, nn.Module]:
+    """A UNet and a VAE of diffusers with random weights, in evaluation mode."""
+    # diffusers takes seconds to import and is not there inside ComfyUI
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
+    return UNet2DConditionModel(**unet_config).eval(), AutoencoderKL(**vae_config).eval()
+
+
+def save_backbone(backbone: DiffusersBackbone, path: str | PathLike) -> None:
+    """Write both networks and their configurations into one fp16 ``.safetensors``, atomically.
+
+    For small backbones that no other program knows, such as hidra-tiny; :func:`load_backbone` reads it.
+    """
+    tensors, metadata = {}, {"format": FORMAT, "version": "1", "prediction_type": backbone.prediction_type}
+    for network in NETWORKS:
+        module = getattr(backbone, network)
+        config = {key: value for key, value in module.config.items() if not key.startswith("_")}
+        metadata |= {f"{network}_config": json.dumps(config), "name": backbone.name}
+        for key, tensor in module.state_dict().items():
+            tensors[f"{network}.{key}"] = tensor.detach().to("cpu", torch.float16).contiguous()
+    write_safetensors(tensors, Path(path), metadata)

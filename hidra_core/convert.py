@@ -1,0 +1,159 @@
+"""Conversion of the authors' checkpoints, ``model.pkl`` and ``DEM.pkl``, to the weights file."""
+
+from __future__ import annotations
+
+import pickle
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers
+from .dem import DegradationEstimator, build_dinov2
+from .modulation import ModulationHead
+from .weights import DINOV2_BASE, TEXT_TOKENS, Weights, load_dinov2
+
+_ADAPTER_NAME = {"unet": "default", "vae": "vae_skip"}
+_DEM_PARTS = {"0": "attention", "3": "head.0", "4": "head.1", "6": "head.3"}
+"""Positions in the authors' Sequential (MIA, pool, flatten, then the head) and our names."""
+
+
+def convert_authors(
+    model: str | PathLike,
+    dem: str | PathLike,
+    text_embedding: Tensor,
+    dinov2: str | PathLike | None,
+    *,
+    backbone: str = "sd-turbo",
+    dinov2_config: dict[str, int] = DINOV2_BASE,
+) -> Weights:
+    """Read the authors' two pickles without executing anything in them.
+
+    Args:
+        model: their ``model.pkl`` (LoRA, Σ heads, block embeddings, ``conv_in``).
+        dem: their ``DEM.pkl`` (MIA and head).
+        text_embedding: the empty prompt's embedding, ``[1, 77, width]``; see :func:`empty_prompt_embedding`.
+        dinov2: folder or file of DINOv2 with registers (Hugging Face layout); ``None`` leaves random weights, for a
+            file that is then saved without them.
+        backbone: name of the one-step backbone, for the header.
+        dinov2_config: sizes of the DINOv2.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a pickle that holds anything but tensors and plain containers, or whose content is not as expected.
+    """
+    state = read_pickle(model)
+    layers, heads = {}, {}
+    for network in NETWORKS:
+        rank = _get(state, f"rank_{network}", model)
+        layers[network] = _low_rank_layers(_get(state, f"state_dict_{network}", model), network, model)
+        if layers[network].rank != rank:
+            raise ValueError(f"{model}: rank_{network} is {rank}, but the tensors have rank {layers[network].rank}")
+        embedding = _get(_get(state, "state_embeddings", model), f"state_dict_{network}_block", model)["weight"]
+        heads[network] = ModulationHead(embedding.shape[0], rank)
+        _load(
+            heads[network],
+            {"embedding": embedding}
+            | _renamed(_get(state, f"state_dict_{network}_de_mlp", model), "0.", "degradation.")
+            | _renamed(_get(state, f"state_dict_{network}_block_mlp", model), "0.", "block.")
+            | _renamed(_get(state, f"state_dict_{network}_fuse_mlp", model), "", "fuse."),
+            model,
+        )
+    unet = _get(state, "state_dict_unet", model)
+    conv_in = ConvIn(_get(unet, "conv_in.weight", model).float(), _get(unet, "conv_in.bias", model).float())
+
+    estimator = DegradationEstimator(build_dinov2(dinov2_config))
+    if dinov2 is not None:
+        load_dinov2(estimator.backbone, dinov2)
+    parts = {}
+    for key, tensor in _get(read_pickle(dem), "state_dict_adapter", dem).items():
+        position, _, rest = key.partition(".")
+        if position not in _DEM_PARTS:
+            raise ValueError(f"{dem} has '{key}', which is no part of the DEM; expected MIA (0) and head (3, 4, 6)")
+        parts[f"{_DEM_PARTS[position]}.{rest}"] = tensor
+    for name in ("attention", "head"):
+        _load(getattr(estimator, name), _renamed(parts, f"{name}.", ""), dem)
+    if text_embedding.ndim != 3 or tuple(text_embedding.shape[:2]) != (1, TEXT_TOKENS):
+        raise ValueError(
+            f"the text embedding has shape {tuple(text_embedding.shape)}; expected [1, {TEXT_TOKENS}, width]"
+        )
+    adapter = Adapter(layers, heads, conv_in)
+    for module in (estimator, adapter):
+        module.eval().requires_grad_(False)
+    training = {"converted_from": [Path(model).name, Path(dem).name]}
+    return Weights(estimator, adapter, text_embedding.float(), backbone, training, str(model))
+
+
+def empty_prompt_embedding(folder: str | PathLike) -> Tensor:
+    """The empty prompt's embedding, ``[1, 77, width]``, from a diffusers folder's text encoder and tokenizer.
+
+    Raises:
+        FileNotFoundError: the folder lacks ``text_encoder`` or ``tokenizer``.
+    """
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    folder = Path(folder)
+    for part in ("text_encoder", "tokenizer"):
+        if not (folder / part).is_dir():
+            raise FileNotFoundError(
+                f"no {part}/ in {folder}: name the diffusers folder of SD-Turbo, which has text_encoder/ and tokenizer/"
+            )
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    tokens = tokenizer("", padding="max_length", max_length=TEXT_TOKENS, truncation=True, return_tensors="pt")
+    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True).eval()
+    with torch.inference_mode():
+        return encoder(tokens.input_ids)[0].clone()
+
+
+def read_pickle(path: str | PathLike) -> dict[str, Any]:
+    """A dict of tensors and plain values from a torch pickle; anything else in it is refused, not run.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a torch pickle, damaged, or with objects in it.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}. Check the name; the authors publish model.pkl and DEM.pkl")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"{path} was refused: it is damaged, or it holds more than tensors and plain containers, which could run "
+            f"code on loading. Get the file from its authors again. ({str(error).splitlines()[0]})"
+        ) from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; expected the authors' dict of state dicts")
+    return content
+
+
+def _low_rank_layers(state: dict[str, Tensor], network: str, source: str | PathLike) -> LowRankLayers:
+    name = _ADAPTER_NAME[network]
+    suffix = f".lora_A.{name}.weight"
+    layers = {}
+    for key, down in state.items():
+        if key.endswith(suffix):
+            layer = key.removesuffix(suffix)
+            layers[layer] = (down.float(), _get(state, f"{layer}.lora_B.{name}.weight", source).float())
+    if not layers:
+        raise ValueError(f"{source} has no '*{suffix}' tensors: not the authors' model.pkl")
+    return LowRankLayers(layers)
+
+
+def _load(module: torch.nn.Module, state: dict[str, Tensor], source: str | PathLike) -> None:
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{source} does not fit the method's {type(module).__name__}: {error}") from error
+
+
+def _renamed(state: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
+    return {new + key.removeprefix(old): tensor for key, tensor in state.items() if key.startswith(old)}
+
+
+def _get(state: dict[str, Any], key: str, source: str | PathLike) -> Any:
+    if key not in state:
+        raise ValueError(f"{source} lacks '{key}': it is not a checkpoint in the authors' format")
+    return state[key]

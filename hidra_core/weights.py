@@ -1,0 +1,293 @@
+"""The weights file: DEM, adapter and text embedding in one ``.safetensors``.
+
+A reader checks everything before use and says which file and which expectation failed.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network
+from .backbone import HIDRA_TINY, MODELS
+from .dem import DegradationEstimator, build_dinov2
+from .files import read_safetensors, write_safetensors
+from .modulation import ModulationHead
+
+FORMAT = "hidra"
+VERSION = 1
+TEXT_TOKENS = 77
+DINOV2_BASE = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_register_tokens": 4,
+    "patch_size": 14,
+    "image_size": 518,
+}
+"""``facebook/dinov2-with-registers-base``."""
+
+
+@dataclass
+class Weights:
+    """Both halves of the method's trained parameters.
+
+    Attributes:
+        estimator: the DEM (ω and its frozen backbone).
+        adapter: θ.
+        text_embedding: the constant embedding of the empty prompt, ``[1, 77, width]``.
+        backbone: name of the one-step backbone the adapter was trained on.
+        training: how it was trained (steps, data count, seed, strategy, licence note), as the header tells.
+        source: the file, for messages.
+    """
+
+    estimator: DegradationEstimator
+    adapter: Adapter
+    text_embedding: Tensor
+    backbone: str
+    training: dict[str, Any] = field(default_factory=dict)
+    source: str = "memory"
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Sizes that the tensors imply, for humans and for the header."""
+        layers, heads = self.adapter.layers, self.adapter.heads
+        return {
+            "unet_rank": layers["unet"].rank,
+            "vae_rank": layers["vae"].rank,
+            "unet_scale": layers["unet"].scale,
+            "vae_scale": layers["vae"].scale,
+            "unet_layers": len(layers["unet"].names),
+            "vae_layers": len(layers["vae"].names),
+            "unet_blocks": heads["unet"].blocks,
+            "vae_blocks": heads["vae"].blocks,
+            "unet_channels": self.adapter.conv_in.weight.shape[0],
+            "latent_channels": self.adapter.conv_in.weight.shape[1],
+            "text_width": self.text_embedding.shape[-1],
+            "mia": self.estimator.attention is not None,
+        }
+
+
+def save_weights(
+    weights: Weights, path: str | PathLike, *, dtype: torch.dtype = torch.float32, include_dem_backbone: bool = True
+) -> None:
+    """Write the weights file atomically.
+
+    Args:
+        weights: what to write.
+        path: a ``.safetensors`` file.
+        dtype: of everything but the DEM's DINOv2 backbone, which is written in fp16.
+        include_dem_backbone: ``False`` leaves DINOv2 out; readers must then name a folder that has it.
+
+    Raises:
+        ValueError: another suffix, or a value that is not finite.
+        OSError: the file cannot be written; an existing one is as it was.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: weights are written as .safetensors; give the file that suffix")
+    estimator = weights.estimator
+    tensors: dict[str, Tensor] = {"text_embedding": weights.text_embedding}
+    for network in NETWORKS:
+        layers: LowRankLayers = weights.adapter.layers[network]
+        for name, down, up in zip(layers.names, layers.down, layers.up, strict=True):
+            tensors[f"lora.{network}.{name}.down"] = down
+            tensors[f"lora.{network}.{name}.up"] = up
+        tensors |= _prefixed(f"modulation.{network}", weights.adapter.heads[network])
+    tensors |= _prefixed("conv_in", weights.adapter.conv_in)
+    tensors |= _prefixed("dem.head", estimator.head)
+    if estimator.attention is not None:
+        tensors |= _prefixed("dem.attention", estimator.attention)
+    tensors = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
+    if include_dem_backbone:
+        backbone = _prefixed("dem.backbone", estimator.backbone)
+        tensors |= {key: t.detach().to("cpu", torch.float16).contiguous() for key, t in backbone.items()}
+    for key, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path}: not written, '{key}' has values that are not finite in {tensor.dtype}")
+    config = estimator.backbone.config
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "backbone": weights.backbone,
+        "architecture": json.dumps(weights.architecture),
+        "dem_backbone": json.dumps({key: getattr(config, key) for key in DINOV2_BASE}),
+        "training": json.dumps(weights.training),
+    }
+    write_safetensors(tensors, path, metadata)
+
+
+def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None = None) -> Weights:
+    """Read and check a weights file.
+
+    Args:
+        source: a ``.safetensors`` file, or ``"hidra-tiny"`` for the built-in one.
+        dem_backbone: a folder or file with DINOv2 with registers in the Hugging Face layout; needed when the weights
+            file was written without it.
+
+    Returns:
+        Weights in fp32 on the CPU, in evaluation mode, without gradients.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a weights file of this format and version, or its content is not as expected.
+    """
+    path = MODELS / HIDRA_TINY / "weights.safetensors" if str(source) == HIDRA_TINY else Path(source)
+    tensors, metadata = read_safetensors(path)
+    reader = _Reader(path, tensors)
+    reader.expect(
+        metadata.get("format") == FORMAT,
+        "is not a HiDRA weights file (its header lacks format = hidra). Choose a file exported by train/run.py "
+        "or written by 'hidra convert'",
+    )
+    reader.expect(
+        metadata.get("version") == str(VERSION),
+        f"is version {metadata.get('version')} of the format; this release reads version {VERSION}. Update the pack",
+    )
+    layers = {network: reader.low_rank_layers(network) for network in NETWORKS}
+    heads = {network: reader.head(network, layers[network].rank) for network in NETWORKS}
+    conv_in = ConvIn(reader.take("conv_in.weight", (None, None, 3, 3)), reader.take("conv_in.bias", (None,)))
+    text_embedding = reader.take("text_embedding", (1, TEXT_TOKENS, None))
+    estimator = reader.estimator(reader.header(metadata, "dem_backbone"), dem_backbone)
+    reader.finish()
+    adapter = Adapter(layers, heads, conv_in)
+    for module in (estimator, adapter):
+        module.eval().requires_grad_(False)
+    weights = Weights(
+        estimator,
+        adapter,
+        text_embedding,
+        metadata.get("backbone", "unknown"),
+        reader.header(metadata, "training"),
+        str(source),
+    )
+    stated = reader.header(metadata, "architecture")
+    for key, value in weights.architecture.items():
+        reader.expect(
+            stated.get(key) == value,
+            f"says {key} = {stated.get(key)} in its header, but its tensors say {value}. Export it again",
+        )
+    return weights
+
+
+class _Reader:
+    """Takes tensors out of a file's dict, checking each; what is left at the end does not belong."""
+
+    def __init__(self, path: Path, tensors: dict[str, Tensor]) -> None:
+        self.path = path
+        self.tensors = tensors
+
+    def expect(self, condition: bool, failure: str) -> None:
+        if not condition:
+            raise ValueError(f"{self.path} {failure}")
+
+    def header(self, metadata: dict[str, str], key: str) -> dict[str, Any]:
+        try:
+            value = json.loads(metadata[key])
+        except (KeyError, json.JSONDecodeError):
+            value = None
+        self.expect(isinstance(value, dict), f"has no readable '{key}' in its header. Export it again")
+        return value
+
+    def take(self, key: str, shape: tuple[int | None, ...]) -> Tensor:
+        """Remove and return a tensor in fp32; ``None`` in the shape stands for any size."""
+        self.expect(key in self.tensors, f"lacks the tensor '{key}'. It is incomplete: export or download it again")
+        tensor = self.tensors.pop(key)
+        fits = tensor.ndim == len(shape) and all(
+            want in (None, have) for want, have in zip(shape, tensor.shape, strict=True)
+        )
+        self.expect(fits, f"has '{key}' of shape {tuple(tensor.shape)}; expected {_readable(shape)}. Export it again")
+        self.expect(
+            tensor.is_floating_point() and bool(torch.isfinite(tensor).all()),
+            f"has values in '{key}' that are not finite numbers. It is damaged: export or download it again",
+        )
+        return tensor.float()
+
+    def low_rank_layers(self, network: Network) -> LowRankLayers:
+        prefix = f"lora.{network}."
+        names = {key[len(prefix) :].rpartition(".")[0] for key in self.tensors if key.startswith(prefix)}
+        self.expect(bool(names), f"has no '{prefix}…' tensors. Choose a complete weights file")
+        layers, rank = {}, None
+        for name in sorted(names):
+            key = f"{prefix}{name}.down"
+            self.expect(key in self.tensors, f"lacks the tensor '{key}'. It is incomplete: export or download it again")
+            dims = self.tensors[key].ndim
+            self.expect(dims in (2, 4), f"has '{key}' with {dims} dimensions; expected 2 or 4. Export it again")
+            down = self.take(key, (rank, *[None] * (dims - 1)))
+            rank = down.shape[0]
+            layers[name] = (down, self.take(f"{prefix}{name}.up", (None, rank)))
+        return LowRankLayers(layers)
+
+    def head(self, network: Network, rank: int) -> ModulationHead:
+        prefix = f"modulation.{network}"
+        embedding = self.tensors.get(f"{prefix}.embedding")
+        self.expect(embedding is not None, f"lacks the tensor '{prefix}.embedding'. It is incomplete: export it again")
+        with torch.device("meta"):
+            head = ModulationHead(embedding.shape[0], rank)
+        self._load(head, prefix)
+        return head
+
+    def estimator(self, config: dict[str, Any], folder: str | PathLike | None) -> DegradationEstimator:
+        unknown = config.keys() ^ DINOV2_BASE.keys()
+        self.expect(not unknown, f"describes its DEM backbone with missing or unknown fields {sorted(unknown)}")
+        with torch.device("meta"):
+            backbone = build_dinov2(config)
+            estimator = DegradationEstimator(
+                backbone, use_mia=any(key.startswith("dem.attention.") for key in self.tensors)
+            )
+        self._load(estimator.head, "dem.head")
+        if estimator.attention is not None:
+            self._load(estimator.attention, "dem.attention")
+        if any(key.startswith("dem.backbone.") for key in self.tensors):
+            self._load(backbone, "dem.backbone")
+        else:
+            self.expect(
+                folder is not None,
+                "was written without the DEM's DINOv2 backbone. Name a local folder of "
+                "facebook/dinov2-with-registers-base (Hugging Face layout) to go with it",
+            )
+            load_dinov2(backbone, folder)
+        return estimator
+
+    def _load(self, module: nn.Module, prefix: str) -> None:
+        state = {
+            name: self.take(f"{prefix}.{name}", tuple(tensor.shape)) for name, tensor in module.state_dict().items()
+        }
+        module.load_state_dict(state, assign=True)
+
+    def finish(self) -> None:
+        left = sorted(self.tensors)
+        self.expect(not left, f"has {len(left)} tensors that do not belong, the first '{(left or [''])[0]}'")
+
+
+def load_dinov2(backbone: nn.Module, source: str | PathLike) -> None:
+    """Load DINOv2 with registers (Hugging Face layout) into a backbone of :func:`~hidra_core.dem.build_dinov2`.
+
+    Args:
+        backbone: built with the sizes of the checkpoint.
+        source: the ``.safetensors`` file or a folder with ``model.safetensors``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a tensor is missing or has another shape.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    tensors, _ = read_safetensors(path)
+    reader = _Reader(path, {f"dem.backbone.{key}": tensor for key, tensor in tensors.items()})
+    reader._load(backbone, "dem.backbone")
+
+
+def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in module.state_dict().items()}
+
+
+def _readable(shape: tuple[int | None, ...]) -> str:
+    return "[" + ", ".join("any" if side is None else str(side) for side in shape) + "]"

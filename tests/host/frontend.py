@@ -1,0 +1,222 @@
+"""Drive ComfyUI's real web frontend in headless Chromium, for the host tests.
+
+Needs the Python package playwright and an installed Chromium or Chrome (`CHROMIUM_PATH`, or on the `PATH`);
+no browser is ever downloaded, and the page reaches nothing but the server under test.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Page, Route
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+CHROMIUM_FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# What a user who has been here before has: no template browser at the first visit, no release notes, no
+# restored tabs, no animation of the minimap in the picture.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.InstalledVersion": "1.0.0",
+    "Comfy.Release.Status": "skipped",
+    "Comfy.Notification.ShowVersionUpdates": False,
+    "Comfy.Workflow.Persist": False,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Workflow.ShowMissingNodesWarning": True,
+    "Comfy.Workflow.ShowMissingModelsWarning": True,
+}
+
+
+def chromium_path() -> str | None:
+    """The installed browser, if any."""
+    given = os.environ.get("CHROMIUM_PATH")
+    if given:
+        return given if Path(given).is_file() else None
+    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+
+
+def chromium_missing() -> str | None:
+    """Why the frontend cannot be driven here, or None if it can."""
+    if importlib.util.find_spec("playwright") is None:
+        return "frontend tests need the Python package playwright"
+    if chromium_path() is None:
+        return "frontend tests need Chromium or Chrome on the PATH (or CHROMIUM_PATH)"
+    return None
+
+
+class FrontendError(AssertionError):
+    """The frontend showed an error, or refused to run the workflow."""
+
+
+class Frontend:
+    """One browser tab with the frontend loaded and its canvas ready."""
+
+    def __init__(self, page: Page, url: str, folder: Path) -> None:
+        self.page = page
+        self.url = url
+        self.folder = folder
+        self.errors: list[str] = []
+        """Uncaught exceptions and console errors of the page since it was ready."""
+        self.startup_errors: list[str] = []
+        """The same while the page started; a fresh user's frontend has some of its own."""
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.on("console", self._on_console)
+
+    def load(self, workflow: Path | dict[str, Any]) -> None:
+        """Open a workflow (UI format) on the canvas, as opening its file does, and show all of it."""
+        graph = json.loads(workflow.read_text()) if isinstance(workflow, Path) else workflow
+        name = workflow.stem if isinstance(workflow, Path) else "test"
+        self.page.evaluate(
+            "async ([graph, name]) => { await app.loadGraphData(graph, true, true, name) }", [graph, name]
+        )
+        self._settle()
+
+    def load_template(self, pack: str, name: str) -> None:
+        """Open an example workflow of a custom node pack, from where the template browser gets it."""
+        url = f"/api/workflow_templates/{pack}/{name}.json"
+        graph = self.page.evaluate("async (url) => (await fetch(url)).json()", url)
+        self.load(graph)
+
+    def dialogs(self) -> list[str]:
+        """The text of every dialog that is open now."""
+        return [d.inner_text() for d in self.page.locator(".p-dialog:visible").all()]
+
+    def missing_nodes(self) -> list[str]:
+        """Node types of the loaded graph that the host does not have (the frontend's own test for its warning)."""
+        script = "() => app.graph.nodes.map(n => n.type).filter(t => !(t in LiteGraph.registered_node_types))"
+        return sorted(set(self.page.evaluate(script)))
+
+    def notices(self) -> list[str]:
+        """The text of every warning and error toast, e.g. of a workflow whose links contradict each other."""
+        toasts = self.page.locator(".p-toast-message-warn:visible, .p-toast-message-error:visible")
+        return [" ".join(toast.inner_text().split()) for toast in toasts.all()]
+
+    def missing_models(self) -> list[str]:
+        """What the "missing models" dialog lists, if it is open: `folder / file name`."""
+        rows = self.page.locator(".p-dialog:visible .comfy-missing-models li")
+        return [row.inner_text().splitlines()[0] for row in rows.all()]
+
+    def close_dialogs(self) -> None:
+        """Close whatever dialog is open."""
+        for _ in range(5):
+            if not self.page.locator(".p-dialog:visible").count():
+                return
+            self.page.keyboard.press("Escape")
+            self.page.wait_for_timeout(300)
+
+    def check(self) -> None:
+        """Raise `FrontendError` if anything is wrong with the page: missing nodes, a dialog, a warning, errors."""
+        problems = [f"missing node: {name}" for name in self.missing_nodes()]
+        problems += [f"dialog: {text}" for text in self.dialogs()]
+        problems += [f"notice: {text}" for text in self.notices()]
+        problems += self.errors
+        if problems:
+            raise FrontendError("\n".join(problems))
+
+    def run(self, timeout: float = 120.0) -> dict[str, Any]:
+        """Queue the graph as the Run button does, wait for its end, and return the host's history entry.
+
+        Raises:
+            FrontendError: the host refused the graph, or it failed while running.
+        """
+        with self.page.expect_response(lambda r: r.url.endswith("/api/prompt") and r.request.method == "POST") as sent:
+            self.page.evaluate("async () => { await app.queuePrompt(0) }")
+        answer = sent.value
+        if not answer.ok:
+            raise FrontendError(f"POST /prompt: {answer.status} {answer.text()}")
+        prompt_id = answer.json()["prompt_id"]
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            history = self.page.evaluate("async (id) => (await fetch('/api/history/' + id)).json()", prompt_id)
+            if prompt_id in history:
+                break
+            self.page.wait_for_timeout(250)
+        else:
+            raise TimeoutError(f"waited {timeout:.0f} s for the workflow to finish")
+        self._settle()
+        entry = history[prompt_id]
+        if entry["status"]["status_str"] != "success":
+            raise FrontendError(f"the workflow failed: {entry['status']['messages'][-1]}")
+        return entry
+
+    def shown_images(self) -> dict[str, int]:
+        """Node id to the number of loaded pictures the node draws."""
+        script = """() => Object.fromEntries(app.graph.nodes
+            .map(n => [String(n.id), (n.imgs ?? []).filter(i => i.complete && i.naturalWidth > 0).length])
+            .filter(([, count]) => count > 0))"""
+        return self.page.evaluate(script)
+
+    def widgets(self, node: int | str) -> dict[str, Any]:
+        """Name to value of a node's widgets, as the frontend understood the workflow."""
+        script = """id => Object.fromEntries((app.graph.getNodeById(id).widgets ?? []).map(w => [w.name, w.value]))"""
+        return self.page.evaluate(script, int(node))
+
+    def screenshot(self, name: str = "frontend.png") -> Path:
+        """Save what the tab shows and return the file."""
+        path = self.folder / name
+        self.page.screenshot(path=path)
+        return path
+
+    def _settle(self) -> None:
+        """Fit the view and let the canvas draw, including pictures that are still loading."""
+        self.page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.Canvas.FitView') }")
+        self.page.wait_for_timeout(700)
+        self.page.wait_for_function(
+            "() => app.graph.nodes.every(n => (n.imgs ?? []).every(i => i.complete))", timeout=15_000
+        )
+        self.page.wait_for_timeout(300)
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        source = message.location.get("url", "")
+        # Requests to anywhere else are blocked here on purpose; that they fail says nothing about the pack.
+        # The "missing models" dialog asks the model's site for the file size.
+        ours = not source or source.startswith(self.url)
+        if message.type == "error" and ours and "Error fetching file size" not in message.text:
+            self.errors.append(f"console: {message.text} ({source})")
+
+
+@contextmanager
+def open_frontend(url: str, folder: Path, size: tuple[int, int] = (1600, 900)) -> Iterator[Frontend]:
+    """Open the frontend of the server at `url`; screenshots go to `folder`."""
+    from playwright.sync_api import sync_playwright
+
+    def only_this_server(route: Route) -> None:
+        if route.request.url.startswith((url, "data:", "blob:")):
+            route.continue_()
+        else:
+            # An answer, rather than a failed connection, which the frontend would report as an error.
+            route.fulfill(status=404, headers={"Access-Control-Allow-Origin": "*"})
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(CHROMIUM_FLAGS))
+        try:
+            context = browser.new_context(viewport={"width": size[0], "height": size[1]})
+            context.route("**/*", only_this_server)
+            context.request.post(f"{url}/api/settings", data=SETTINGS)
+            page = context.new_page()
+            tab = Frontend(page, url, folder)
+            page.goto(url, wait_until="domcontentloaded")
+            # `vueAppReady` comes with the extensions; only then are all node types registered.
+            page.wait_for_function("() => window.app?.vueAppReady && window.app.graph", timeout=60_000)
+            page.wait_for_timeout(1000)
+            tab.close_dialogs()
+            tab.startup_errors, tab.errors = tab.errors, []
+            yield tab
+        finally:
+            browser.close()

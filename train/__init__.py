@@ -1,0 +1,1 @@
+"""Training of HiDRA: ``python train/run.py --help``."""
