@@ -136,13 +136,12 @@ class Adapter(nn.Module):
             expected["conv_in"] = tuple(self.conv_in.weight.shape)
         for name, shape in expected.items():
             try:
-                module = lookup(name)
+                found = tuple(lookup(name).weight.shape)
             except (AttributeError, KeyError):
                 raise ValueError(
                     f"the weights are for another backbone: they adapt {network} layer '{name}', which this one lacks. "
                     "Load the backbone that the weights name."
                 ) from None
-            found = tuple(module.weight.shape)
             if _without_unit_kernel(found) != _without_unit_kernel(shape):
                 raise ValueError(
                     f"the weights are for another backbone: {network} layer '{name}' should have a weight of shape "

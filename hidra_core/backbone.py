@@ -46,8 +46,10 @@ def denoise_step(latent: Tensor, prediction: Tensor, prediction_type: str = "eps
     z, out = latent.float(), prediction.float()  # 1/sqrt(ᾱ) is 14.6: the difference is taken in fp32
     if prediction_type == "epsilon":
         clean = (z - (1 - alpha) ** 0.5 * out) / alpha**0.5
-    else:
+    elif prediction_type == "v_prediction":
         clean = alpha**0.5 * z - (1 - alpha) ** 0.5 * out
+    else:
+        raise ValueError(f"prediction type '{prediction_type}' is not supported; expected epsilon or v_prediction")
     return clean.to(latent.dtype)
 
 
@@ -198,6 +200,9 @@ def load_backbone(
     path = MODELS / HIDRA_TINY / "backbone.safetensors" if str(source) == HIDRA_TINY else Path(source)
     backbone = _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype)
     for network in (backbone.unet, backbone.vae):
+        lacking = [name for name, parameter in network.named_parameters() if parameter.is_meta]
+        if lacking:
+            raise ValueError(f"{path} is incomplete: it lacks '{lacking[0]}'. Download it again")
         # fp32 and bf16 convolutions run faster on channels-last images on CPUs and on tensor cores alike
         network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
     return backbone
@@ -258,19 +263,25 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusersBackbone:
             )
         half_only = not any((folder / name).glob("diffusion_pytorch_model.safetensors*"))
         try:
-            network = kind.from_pretrained(
+            network, info = kind.from_pretrained(
                 folder,
                 subfolder=name,
                 torch_dtype=dtype,
                 variant="fp16" if half_only else None,
                 local_files_only=True,
                 use_safetensors=True,
+                output_loading_info=True,
             )
+            if info["missing_keys"]:
+                raise ValueError(f"it lacks {sorted(info['missing_keys'])[0]}")
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             raise ValueError(f"cannot load {folder / name}: {error}. Download the folder again") from error
         networks.append(network)
     scheduler = folder / "scheduler" / "scheduler_config.json"
-    config = json.loads(scheduler.read_text(encoding="utf-8")) if scheduler.is_file() else {}
+    try:
+        config = json.loads(scheduler.read_text(encoding="utf-8")) if scheduler.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"cannot read {scheduler}: {error}. Download the folder again") from error
     unet, vae = networks
     return DiffusersBackbone(unet, vae, name=folder.name, prediction_type=config.get("prediction_type", "epsilon"))
 
@@ -334,8 +345,8 @@ def build_diffusers(unet_config: dict, vae_config: dict) -> tuple[nn.Module, nn.
     return UNet2DConditionModel(**unet_config).eval(), AutoencoderKL(**vae_config).eval()
 
 
-def save_backbone(backbone: DiffusersBackbone, path: str | PathLike) -> None:
-    """Write both networks and their configurations into one fp16 ``.safetensors``, atomically.
+def save_backbone(backbone: DiffusersBackbone, path: str | PathLike, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write both networks and their configurations into one ``.safetensors``, atomically.
 
     For small backbones that no other program knows, such as hidra-tiny; :func:`load_backbone` reads it.
     """
@@ -345,5 +356,5 @@ def save_backbone(backbone: DiffusersBackbone, path: str | PathLike) -> None:
         config = {key: value for key, value in module.config.items() if not key.startswith("_")}
         metadata |= {f"{network}_config": json.dumps(config), "name": backbone.name}
         for key, tensor in module.state_dict().items():
-            tensors[f"{network}.{key}"] = tensor.detach().to("cpu", torch.float16).contiguous()
+            tensors[f"{network}.{key}"] = tensor.detach().to("cpu", dtype).contiguous()
     write_safetensors(tensors, Path(path), metadata)

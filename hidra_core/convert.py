@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,9 @@ from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers
 from .dem import DegradationEstimator, build_dinov2
 from .modulation import ModulationHead
 from .weights import DINOV2_BASE, TEXT_TOKENS, Weights, load_dinov2
+
+_DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError)
+"""What torch's unpickler stumbles over in damaged files, beside its own errors."""
 
 _ADAPTER_NAME = {"unet": "default", "vae": "vae_skip"}
 _DEM_PARTS = {"0": "attention", "3": "head.0", "4": "head.1", "6": "head.3"}
@@ -51,7 +55,8 @@ def convert_authors(
         layers[network] = _low_rank_layers(_get(state, f"state_dict_{network}", model), network, model)
         if layers[network].rank != rank:
             raise ValueError(f"{model}: rank_{network} is {rank}, but the tensors have rank {layers[network].rank}")
-        embedding = _get(_get(state, "state_embeddings", model), f"state_dict_{network}_block", model)["weight"]
+        block = _get(_get(state, "state_embeddings", model), f"state_dict_{network}_block", model)
+        embedding = _get(block, "weight", model)
         heads[network] = ModulationHead(embedding.shape[0], rank)
         _load(
             heads[network],
@@ -117,12 +122,13 @@ def read_pickle(path: str | PathLike) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}. Check the name; the authors publish model.pkl and DEM.pkl")
+    data = path.read_bytes()
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, *_DAMAGE) as error:
         raise ValueError(
             f"{path} was refused: it is damaged, or it holds more than tensors and plain containers, which could run "
-            f"code on loading. Get the file from its authors again. ({str(error).splitlines()[0]})"
+            f"code on loading. Get the file from its authors again. ({(str(error) or repr(error)).splitlines()[0]})"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected the authors' dict of state dicts")
@@ -156,4 +162,6 @@ def _renamed(state: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
 def _get(state: dict[str, Any], key: str, source: str | PathLike) -> Any:
     if key not in state:
         raise ValueError(f"{source} lacks '{key}': it is not a checkpoint in the authors' format")
+    if key.startswith("state_") and not isinstance(state[key], dict):
+        raise ValueError(f"{source} has a {type(state[key]).__name__} as '{key}'; expected a dict of tensors")
     return state[key]

@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 Images = Tensor | Sequence[Tensor]
 """``[B, H, W, C]`` float in [0, 1], C of 1 (grey), 2 (with alpha), 3 or 4; or a sequence of ``[H, W, C]``."""
 
+Progress = Callable[[float, Tensor | None], None]
+"""Called with the share done, in (0, 1], and the image just finished, ``[H, W, C]``, or None within one."""
+
 PIXEL_BUDGET = 1024 * 1024
 """Pixels that go through the networks at once; more are tiled (images) or split (batches)."""
 
@@ -105,7 +108,7 @@ def enhance(
     upscale: int = 1,
     tile: int | Literal["auto"] | None = "auto",
     fold: bool = False,
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> Images:
     """Enhance thermal images in one step (HiDRA, "One-step backbone" and "Degradation-guided LoRA").
 
@@ -119,7 +122,7 @@ def enhance(
             In any case tiles are halved when memory runs out, down to 256 pixels.
         fold: add the update to copies of the weights instead of hooking it in: takes memory for a second copy of the
             adapted layers and is free of cost per image. One degradation vector only.
-        progress: called with the share done, in (0, 1], after every tile and image; may raise to stop.
+        progress: called after every tile and image, see :data:`Progress`; may raise to stop.
 
     Returns:
         The same kind as ``images``: grey in the same number of channels, float32 in [0, 1] on the CPU, ``upscale``
@@ -176,7 +179,7 @@ class Runner:
         modulated: ModulatedAdapter | None,
         upscale: int,
         tile: int | Literal["auto"] | None,
-        progress: Callable[[float], None] | None,
+        progress: Progress | None,
     ) -> None:
         self.backbone = backbone
         self.text_embedding = text_embedding
@@ -198,12 +201,13 @@ class Runner:
             with self.backbone.rows(slice(first, first + count)):
                 enhanced = self._with_smaller_tiles(grey, slice(first, first + count), len(pictures))
             results += from_grey(enhanced.clamp(-1, 1) / 2 + 0.5, batch).unbind(0)
-            self._report((first + count) / len(pictures))
+            self._report((first + count) / len(pictures), results[-1])
         return results
 
     def _batch_size(self, pictures: Sequence[Tensor]) -> int:
-        height, width = pictures[0].shape[:2]
-        budget = PIXEL_BUDGET // (height * width * self.upscale**2)
+        # padding counts: a single pixel costs as much as 64 × 64
+        height, width = (-(-side * self.upscale // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in pictures[0].shape[:2])
+        budget = PIXEL_BUDGET // (height * width)
         count = 1
         while count < min(budget, len(pictures)) and pictures[count].shape == pictures[0].shape:
             count += 1
@@ -261,9 +265,9 @@ class Runner:
                 for network in NETWORKS:
                     stack.enter_context(modulated.attached(network, backbone.lookup(network)))
             latent = backbone.denoise(backbone.encode(images), self.text_embedding)
-        enhanced = backbone.decode(latent)[..., :height, :width].float().cpu()
+        enhanced = backbone.decode(latent)[..., :height, :width].float().cpu().clamp(-1, 1)
         return to_grey(enhanced.movedim(1, -1))
 
-    def _report(self, share: float) -> None:
+    def _report(self, share: float, picture: Tensor | None = None) -> None:
         if self.progress is not None:
-            self.progress(share)
+            self.progress(share, picture)

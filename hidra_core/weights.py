@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network
+from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network, lora_targets
 from .backbone import HIDRA_TINY, MODELS
-from .dem import DegradationEstimator, build_dinov2
+from .dem import LAYERS, DegradationEstimator, build_dinov2
 from .files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
 
@@ -152,11 +152,17 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
     )
     layers = {network: reader.low_rank_layers(network) for network in NETWORKS}
     heads = {network: reader.head(network, layers[network].rank) for network in NETWORKS}
-    conv_in = ConvIn(reader.take("conv_in.weight", (None, None, 3, 3)), reader.take("conv_in.bias", (None,)))
+    weight = reader.take("conv_in.weight", (None, None, 3, 3))
+    conv_in = ConvIn(weight, reader.take("conv_in.bias", (weight.shape[0],)))
     text_embedding = reader.take("text_embedding", (1, TEXT_TOKENS, None))
     estimator = reader.estimator(reader.header(metadata, "dem_backbone"), dem_backbone)
     reader.finish()
     adapter = Adapter(layers, heads, conv_in)
+    for network, head in heads.items():
+        reader.expect(
+            set(adapter.block_index[network]) == set(range(head.blocks)),
+            f"has {head.blocks} block embeddings for the {network}, but layers of other blocks. Export it again",
+        )
     for module in (estimator, adapter):
         module.eval().requires_grad_(False)
     weights = Weights(
@@ -213,6 +219,8 @@ class _Reader:
         prefix = f"lora.{network}."
         names = {key[len(prefix) :].rpartition(".")[0] for key in self.tensors if key.startswith(prefix)}
         self.expect(bool(names), f"has no '{prefix}…' tensors. Choose a complete weights file")
+        foreign = sorted(names - set(lora_targets(network, names)))
+        self.expect(not foreign, f"adapts {network} layers that the method does not: {foreign[:3]}. Export it again")
         layers, rank = {}, None
         for name in sorted(names):
             key = f"{prefix}{name}.down"
@@ -236,6 +244,11 @@ class _Reader:
     def estimator(self, config: dict[str, Any], folder: str | PathLike | None) -> DegradationEstimator:
         unknown = config.keys() ^ DINOV2_BASE.keys()
         self.expect(not unknown, f"describes its DEM backbone with missing or unknown fields {sorted(unknown)}")
+        buildable = all(type(value) is int and value >= 0 for value in config.values())
+        self.expect(
+            buildable and config["num_hidden_layers"] >= LAYERS,
+            f"describes a DEM backbone that cannot be built, {config}. Export it again",
+        )
         with torch.device("meta"):
             backbone = build_dinov2(config)
             estimator = DegradationEstimator(

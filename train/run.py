@@ -16,6 +16,7 @@ import argparse
 import csv
 import logging
 import math
+import re
 import sys
 import time
 from pathlib import Path
@@ -40,6 +41,9 @@ from train.norm import speed_up_group_norm
 
 log = logging.getLogger("train")
 
+SILENT = re.compile(r"\.(conv2|to_out\.0|ff\.net\.2)\.(weight|bias)$")
+"""Last layers of the residual branches of diffusers' networks."""
+
 
 class Enhancer(nn.Module):
     """Everything that a joint run trains, and its forward pass: degraded ``x`` to enhanced ``x̂``."""
@@ -59,6 +63,10 @@ class Enhancer(nn.Module):
         # From nothing, Σ ≈ 0 beside U = 0 would leave the branches without gradient: start from plain LoRA, Σ = I
         for head in self.adapter.heads.values():
             head.fuse.bias.data.copy_(torch.eye(head.rank).flatten())
+        # and every residual branch silent: the deep chain starts as its short linear path
+        for name, parameter in self.named_parameters():
+            if name.startswith(("unet.", "vae.")) and SILENT.search(name):
+                nn.init.zeros_(parameter)
         width = backbone["unet"]["cross_attention_dim"]
         self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
 

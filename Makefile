@@ -1,0 +1,39 @@
+# make demo: set up an environment and enhance sample images into demo/before-after.png
+# make test: set up the same environment for development and run all tests, host tests included where ComfyUI is
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/.cli
+	$(BIN)/python benchmarks/demo.py demo
+
+test: $(VENV)/.dev
+	$(BIN)/ruff check .
+	COMFYUI_PATH="$(COMFYUI_PATH)" COMFYUI_PYTHON="$${COMFYUI_PYTHON:-$(BIN)/python}" $(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# constraints.txt pins what was tested, for a repeatable development environment; users' installs are not pinned
+$(VENV)/.cli: pyproject.toml constraints.txt $(VENV)/.pip
+	$(BIN)/python -m pip install --quiet -e ".[cli]" -c constraints.txt
+	touch $@
+
+# where a ComfyUI is installed, its own requirements go in too, so that one interpreter can run both
+$(VENV)/.dev: pyproject.toml constraints.txt $(VENV)/.pip
+	$(BIN)/python -m pip install --quiet -e ".[dev]" -c constraints.txt
+	if [ -f "$(COMFYUI_PATH)/requirements.txt" ]; then \
+		$(BIN)/python -m pip install --quiet -r "$(COMFYUI_PATH)/requirements.txt" -c constraints.txt; fi
+	touch $@ $(VENV)/.cli
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,91 @@
+"""Estimate TIR Degradation (DEM) and Apply Degradation-Guided LoRA."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..hidra_core.enhance import estimate
+from ..hidra_core.images import check_images
+from ..hidra_core.report import degradation_report
+from . import host
+from .schema import Degradation, one_of, schema
+
+DEM_BYTES = 1 << 30
+"""Room for the activations of one window of the DEM, in the host's memory management."""
+
+
+class EstimateDegradation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_EstimateDegradation",
+            display_name="Estimate TIR Degradation (DEM)",
+            description="Reads a degradation vector off each thermal image, and reports what can be measured in it: "
+            "noise, stripes, contrast.",
+            search_aliases=["hidra", "thermal", "infrared", "degradation", "dem", "noise", "stripes"],
+            inputs=[
+                io.Image.Input("image", tooltip="Thermal images; colour is read as grey."),
+                io.Combo.Input(
+                    "weights",
+                    options=host.choices(host.WEIGHTS_FOLDER),
+                    default=host.HIDRA_TINY,
+                    tooltip="A HiDRA weights file of models/hidra, for the backbone you load; hidra-tiny is built in.",
+                ),
+            ],
+            outputs=[
+                Degradation.Output(display_name="degradation", tooltip="One vector per image, with its weights."),
+                io.String.Output(display_name="report", tooltip="The report as text."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, weights: str | None) -> bool | str:
+        return one_of(
+            weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh, or choose another"
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, weights: str, **_: object) -> str:
+        return host.fingerprint(host.WEIGHTS_FOLDER, weights)
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, weights: str) -> io.NodeOutput:
+        check_images(image)
+        loaded = host.weights(weights)
+        loaded.load_estimator(DEM_BYTES)
+        progress = host.Progress()
+        degradation = estimate(image, loaded.weights, after_image=lambda done, total: progress(done / total))
+        report = degradation_report(image, degradation, weights)
+        host.show_text(report, cls.hidden.unique_id)
+        return io.NodeOutput(degradation, report, ui=ui.PreviewText(report))
+
+
+class ApplyLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_ApplyLoRA",
+            display_name="Apply Degradation-Guided LoRA",
+            description="Adapts the backbone to the degradation of each image. The MODEL also works in stock samplers.",
+            search_aliases=["hidra", "thermal", "infrared", "lora", "adapter"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load SD-Turbo: the backbone that the weights were trained on."),
+                io.Vae.Input("vae", tooltip="From the same node."),
+                Degradation.Input("degradation", tooltip="From Estimate TIR Degradation; carries the weights along."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="1 is the trained adapter, 0 the plain backbone, above 1 exaggerates.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL"), io.Vae.Output(display_name="VAE")],
+        )
+
+    @classmethod
+    def execute(cls, model: object, vae: object, degradation: object, strength: float) -> io.NodeOutput:
+        return io.NodeOutput(*host.apply(model, vae, degradation, strength))

@@ -1,0 +1,472 @@
+"""Everything that touches the host's services: models, memory, progress, cancelling, files.
+
+The adapter rides on the host's own MODEL and VAE: a wrapper around the UNet call and a shallow copy of the VAE attach
+the hooks for the length of one call. Nothing in the loaded networks is changed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.patcher_extension
+import comfy.samplers
+import comfy.sd
+import comfy.supported_models
+import comfy.supported_models_base
+import comfy.utils
+import folder_paths
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..hidra_core.adapter import Lookup, Network
+from ..hidra_core.backbone import HIDRA_TINY, MODELS, Backbone
+from ..hidra_core.enhance import Degradation
+from ..hidra_core.files import read_safetensors
+from ..hidra_core.weights import Weights, load_weights
+
+WEIGHTS_FOLDER = "hidra"
+KEY = "hidra"
+"""Of our wrapper and attachment on a MODEL."""
+
+
+# ---------------------------------------------------------------- files
+
+
+def register_weights_folder() -> None:
+    """Add ``models/hidra`` beside whatever ``extra_model_paths.yaml`` gives for ``hidra``; safetensors only."""
+    folder_paths.add_model_folder_path(WEIGHTS_FOLDER, os.path.join(folder_paths.models_dir, WEIGHTS_FOLDER))
+    folder_paths.folder_names_and_paths[WEIGHTS_FOLDER][1].add(".safetensors")
+
+
+def choices(folder: str) -> list[str]:
+    """The built-in model and the files of a model folder, for a combo."""
+    return [HIDRA_TINY, *folder_paths.get_filename_list(folder)]
+
+
+def path_of(folder: str, name: str) -> Path:
+    """Where a file of a combo lies.
+
+    Raises:
+        FileNotFoundError: gone since the list was made; names the folders searched.
+    """
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        searched = ", ".join(folder_paths.get_folder_paths(folder))
+        raise FileNotFoundError(f"'{name}' is not in {searched}. Put the file there, or refresh and choose another")
+    return Path(path)
+
+
+def fingerprint(folder: str, name: str) -> str:
+    """Changes when the file does, so that the host runs the node again."""
+    if name == HIDRA_TINY:
+        return HIDRA_TINY
+    status = path_of(folder, name).stat()
+    return f"{name} {status.st_size} {status.st_mtime_ns}"
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """A weights file in memory, and its DEM as the host's memory management knows it."""
+
+    weights: Weights
+    estimator: Any
+
+    def load_estimator(self, bytes_for_work: int) -> None:
+        """Have the host load the DEM onto its device, within its own memory management."""
+        comfy.model_management.load_models_gpu([self.estimator], memory_required=bytes_for_work)
+
+
+def weights(name: str) -> LoadedWeights:
+    """The weights file of this name, checked; the two used last stay in memory."""
+    path = MODELS / HIDRA_TINY / "weights.safetensors" if name == HIDRA_TINY else path_of(WEIGHTS_FOLDER, name)
+    return _weights(name if name == HIDRA_TINY else str(path), path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _weights(source: str, modified: int) -> LoadedWeights:
+    loaded = load_weights(source)
+    estimator = comfy.model_patcher.ModelPatcher(
+        loaded.estimator,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
+    )
+    return LoadedWeights(loaded, estimator)
+
+
+# ---------------------------------------------------------------- progress and cancelling
+
+
+class Progress:
+    """The host's progress bar with previews; each update stops the run when the user has cancelled."""
+
+    STEPS = 1000
+
+    def __init__(self) -> None:
+        self._bar = comfy.utils.ProgressBar(self.STEPS)
+
+    def __call__(self, share: float, picture: Tensor | None = None) -> None:
+        """``share`` in [0, 1]; ``picture`` ``[H, W, C]`` in [0, 1] to show while the node runs."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        preview = None
+        if picture is not None:
+            grey = (picture[..., 0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+            preview = ("JPEG", Image.fromarray(grey), 512)
+        self._bar.update_absolute(round(share * self.STEPS), self.STEPS, preview)
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """Show a text on a node while the page is open; hosts without that service show nothing."""
+    from server import PromptServer
+
+    send = getattr(PromptServer.instance, "send_progress_text", None)
+    if send is not None and node_id is not None:
+        send(text, node_id)
+
+
+# ---------------------------------------------------------------- loading
+
+
+def load_checkpoint(name: str) -> tuple[Any, Any]:
+    """MODEL and VAE of an SD-Turbo checkpoint in ``models/checkpoints``, or of the built-in hidra-tiny.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: unreadable, or not shaped like SD-Turbo.
+    """
+    if name == HIDRA_TINY:
+        return load_hidra_tiny()
+    path = path_of("checkpoints", name)
+    try:
+        model, _, vae, _ = comfy.sd.load_checkpoint_guess_config(str(path), output_vae=True, output_clip=False)
+    except comfy.model_management.OOM_EXCEPTION:
+        raise
+    except Exception as error:  # the host's loaders raise whatever their parsers do, often without the path
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint ({error}). It may be truncated, renamed or of an unknown kind: "
+            "download sd_turbo.safetensors again"
+        ) from error
+    problem = _unlike_sd_turbo(model, vae)
+    if problem:
+        raise ValueError(f"{path} is not SD-Turbo: {problem}. Choose sd_turbo.safetensors")
+    return model, vae
+
+
+def _unlike_sd_turbo(model: Any, vae: Any) -> str | None:
+    if model is None:
+        return "it has no diffusion model"
+    config = model.model.model_config.unet_config
+    for key, expected in (("model_channels", 320), ("context_dim", 1024), ("in_channels", 4)):
+        if config.get(key) != expected:
+            return f"its UNet has {key} = {config.get(key)}, SD-Turbo's has {expected}"
+    if model.model.model_type != comfy.model_base.ModelType.EPS:
+        return f"it predicts {model.model.model_type.name}, SD-Turbo predicts noise (EPS)"
+    if vae is None or getattr(vae, "first_stage_model", None) is None:
+        return "it has no VAE; the file must hold the whole checkpoint"
+    return None
+
+
+class _HidraTinyConfig(comfy.supported_models_base.BASE):
+    """A UNet of Stable Diffusion's family in any size; see ``comfy.supported_models`` for the fields."""
+
+    unet_config = {}
+    unet_extra_config = {"num_heads": -1, "num_head_channels": 32}
+
+
+def load_hidra_tiny() -> tuple[Any, Any]:
+    """The built-in backbone as a native MODEL and VAE."""
+    return native_backbone(MODELS / HIDRA_TINY / "backbone.safetensors")
+
+
+def native_backbone(path: Path) -> tuple[Any, Any]:
+    """Build MODEL and VAE of the host from a backbone file (diffusers' names and configurations).
+
+    Raises:
+        ValueError: a UNet that the host's classes cannot express.
+    """
+    tensors, metadata = read_safetensors(path)
+    unet_config = json.loads(metadata["unet_config"])
+    vae_config = json.loads(metadata["vae_config"])
+    prediction = {
+        "epsilon": comfy.model_base.ModelType.EPS,
+        "v_prediction": comfy.model_base.ModelType.V_PREDICTION,
+    }[metadata["prediction_type"]]
+    parts = {network: _without_prefix(tensors, f"{network}.") for network in ("unet", "vae")}
+
+    config = _HidraTinyConfig(native_unet_config(unet_config))
+    config.unet_config["num_head_channels"] = unet_config["block_out_channels"][0] // _heads(unet_config)[0]
+    config.latent_format = comfy.latent_formats.LatentFormat()
+    config.latent_format.scale_factor = vae_config["scaling_factor"]
+    config.latent_format.latent_channels = vae_config["latent_channels"]
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    parameters = sum(tensor.numel() for tensor in parts["unet"].values())
+    supported = config.supported_inference_dtypes
+    dtype = comfy.model_management.unet_dtype(model_params=parameters, supported_dtypes=supported)
+    config.set_inference_dtype(dtype, comfy.model_management.unet_manual_cast(dtype, load_device, supported))
+    model = comfy.model_base.BaseModel(config, model_type=prediction, device=offload_device)
+    names = comfy.utils.unet_to_diffusers(config.unet_config)
+    model.diffusion_model.load_state_dict({names[key]: tensor for key, tensor in parts["unet"].items()})
+    patcher = comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
+
+    channels = vae_config["block_out_channels"]
+    ddconfig = {
+        "double_z": True,
+        "z_channels": vae_config["latent_channels"],
+        "resolution": 256,
+        "in_channels": vae_config["in_channels"],
+        "out_ch": vae_config["out_channels"],
+        "ch": channels[0],
+        "ch_mult": [_whole_multiple(width, channels[0]) for width in channels],
+        "num_res_blocks": vae_config["layers_per_block"],
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
+    vae = comfy.sd.VAE(
+        sd=parts["vae"], config={"params": {"ddconfig": ddconfig, "embed_dim": vae_config["latent_channels"]}}
+    )
+    vae.latent_channels = vae_config["latent_channels"]
+    vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(channels) - 1)
+    # the host's estimates are for SD's VAE; activations scale with the channels at full resolution
+    share = channels[0] / 128
+    encode_bytes, decode_bytes = vae.memory_used_encode, vae.memory_used_decode
+    vae.memory_used_encode = lambda shape, dtype: encode_bytes(shape, dtype) * share
+    vae.memory_used_decode = lambda shape, dtype: decode_bytes(shape, dtype) * share
+    return patcher, vae
+
+
+def native_unet_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The host's description of a UNet that diffusers describes as ``config``."""
+    channels = config["block_out_channels"]
+    layers = config["layers_per_block"]
+    layers = [layers] * len(channels) if isinstance(layers, int) else list(layers)
+    depth = [1 if "CrossAttn" in kind else 0 for kind in config["down_block_types"]]
+    return {
+        "image_size": 32,
+        "in_channels": config["in_channels"],
+        "out_channels": config["out_channels"],
+        "model_channels": channels[0],
+        "num_res_blocks": layers,
+        "channel_mult": [_whole_multiple(width, channels[0]) for width in channels],
+        "transformer_depth": [d for d, n in zip(depth, layers, strict=True) for _ in range(n)],
+        "transformer_depth_output": [d for d, n in zip(depth, layers, strict=True) for _ in range(n + 1)],
+        "transformer_depth_middle": 1,
+        "context_dim": config["cross_attention_dim"],
+        "use_linear_in_transformer": config["use_linear_projection"],
+        "use_spatial_transformer": True,
+        "legacy": False,
+        "adm_in_channels": None,
+        "use_temporal_attention": False,
+    }
+
+
+def _heads(config: dict[str, Any]) -> list[int]:
+    heads = config["attention_head_dim"]  # diffusers' misnomer: the number of heads
+    return [heads] * len(config["block_out_channels"]) if isinstance(heads, int) else list(heads)
+
+
+def _whole_multiple(width: int, unit: int) -> int:
+    if width % unit:
+        raise ValueError(
+            f"a backbone for the host needs channels in whole multiples of the first; {width} is not of {unit}"
+        )
+    return width // unit
+
+
+def _without_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+
+
+# ---------------------------------------------------------------- the adapter on MODEL and VAE
+
+
+class Applied:
+    """What Apply Degradation-Guided LoRA hands on with MODEL and VAE: one object, so that the two can be matched.
+
+    Attributes:
+        degradation: vectors and weights.
+        model, vae: as they came in.
+    """
+
+    def __init__(self, model: Any, vae: Any, degradation: Degradation, strength: float) -> None:
+        self.degradation = degradation
+        self.model = model
+        self.vae = vae
+        self._all = degradation.weights.adapter.modulate(degradation.vectors, strength)
+        self._active = self._all
+
+    @property
+    def text_embedding(self) -> Tensor:
+        return self.degradation.weights.text_embedding
+
+    @contextmanager
+    def rows(self, rows: slice) -> Iterator[None]:
+        """Within the block only these images' Σ are attached; for callers that split a batch themselves."""
+        if len(self._all) > 1:
+            self._active = self._all.rows(rows)
+        try:
+            yield
+        finally:
+            self._active = self._all
+
+    def attached(self, network: Network, lookup: Lookup) -> Any:
+        return self._active.attached(network, lookup)
+
+    def around_unet(self, executor: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """The wrapper of the UNet call."""
+        with self.attached("unet", unet_lookup(self.model)):
+            return executor(x, *args, **kwargs)
+
+    def around_encode(self, encode: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        """An ``encode`` that adapts; image by image where images have different Σ, as the host may split batches."""
+
+        def adapted(pixels: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            vectors = len(self._active)
+            if vectors == 1:
+                with self.attached("vae", vae_lookup(self.vae)):
+                    return encode(pixels, *args, **kwargs)
+            if pixels.shape[0] != vectors:
+                raise ValueError(_count_mismatch(vectors, pixels.shape[0]))
+            active, parts = self._active, []
+            try:
+                for i in range(vectors):
+                    self._active = active.rows(slice(i, i + 1))
+                    with self.attached("vae", vae_lookup(self.vae)):
+                        parts.append(encode(pixels[i : i + 1], *args, **kwargs))
+            finally:
+                self._active = active
+            return torch.cat(parts)
+
+        return adapted
+
+
+def _count_mismatch(vectors: int, images: int) -> str:
+    return (
+        f"{vectors} degradation vectors for {images} images: connect the same images to Estimate TIR Degradation "
+        "and to One-Step Enhance, or estimate on one image to share its degradation"
+    )
+
+
+def apply(model: Any, vae: Any, degradation: Degradation, strength: float) -> tuple[Any, Any]:
+    """MODEL and VAE that adapt to the degradation whenever they run; those given stay as they are.
+
+    Raises:
+        ValueError: weights for another backbone.
+    """
+    earlier = applied_to_vae(vae)
+    vae = vae if earlier is None else earlier.vae  # applied again: the later one counts, as with the MODEL's wrapper
+    adapter = degradation.weights.adapter
+    adapter.check_fits("unet", unet_lookup(model))
+    adapter.check_fits("vae", vae_lookup(vae))
+    width, expected = degradation.weights.text_embedding.shape[-1], model.model.model_config.unet_config["context_dim"]
+    if width != expected:
+        raise ValueError(
+            f"the weights are for another backbone: their text embedding is {width} wide, this MODEL's is {expected}"
+        )
+    applied = Applied(model, vae, degradation, strength)
+    adapted_model = model.clone()
+    adapted_model.remove_wrappers_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, KEY)
+    adapted_model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, KEY, applied.around_unet)
+    adapted_model.set_attachments(KEY, applied)
+    adapted_vae = copy.copy(vae)
+    adapted_vae.encode = applied.around_encode(vae.encode)
+    adapted_vae.encode_tiled = applied.around_encode(vae.encode_tiled)
+    adapted_vae.hidra_applied = applied
+    return adapted_model, adapted_vae
+
+
+def applied_to_model(model: Any) -> Applied | None:
+    """What Apply put on this MODEL, if it did."""
+    return model.get_attachment(KEY)
+
+
+def applied_to_vae(vae: Any) -> Applied | None:
+    """What Apply put on this VAE, if it did."""
+    return getattr(vae, "hidra_applied", None)
+
+
+def unet_lookup(model: Any) -> Lookup:
+    """Finds modules of a MODEL's UNet by their diffusers names."""
+    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    unet = model.model.diffusion_model
+    return lambda name: unet.get_submodule(names[f"{name}.weight"].removesuffix(".weight"))
+
+
+def vae_lookup(vae: Any) -> Lookup:
+    """Finds modules of a VAE's encoder by their diffusers names."""
+    return lambda name: vae.first_stage_model.get_submodule(_native_vae_name(name))
+
+
+@cache
+def _native_vae_name(name: str) -> str:
+    """``encoder.down_blocks.1.resnets.0.conv_shortcut`` to ``encoder.down.1.block.0.nin_shortcut``, and so on."""
+    parts = name.replace("mid_block.attentions.0", "mid.attn_1").replace("to_out.0", "proj_out")
+    for theirs, ours in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("conv_shortcut", "nin_shortcut")):
+        parts = parts.replace(theirs, ours)
+    for i in (0, 1):
+        parts = parts.replace(f"mid_block.resnets.{i}", f"mid.block_{i + 1}")
+    return parts.replace("down_blocks", "down").replace("resnets", "block").replace("downsamplers.0", "downsample")
+
+
+class HostBackbone(Backbone):
+    """The host's MODEL and VAE as a backbone; loading, offloading and wrappers stay the host's business.
+
+    Args:
+        model: a MODEL from Apply Degradation-Guided LoRA.
+        vae: the VAE from the same node.
+    """
+
+    name = "ComfyUI"
+    dtype = torch.float32
+
+    def __init__(self, model: Any, vae: Any) -> None:
+        self.model = model
+        self.vae = vae
+        self.device = comfy.model_management.intermediate_device()
+        self._applied = applied_to_model(model)
+        self._latent_format = model.get_model_object("latent_format")
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._latent_format.process_in(self.vae.encode((images.movedim(1, -1) + 1) / 2))
+
+    def denoise(self, latent: Tensor, text_embedding: Tensor) -> Tensor:
+        guider = comfy.samplers.CFGGuider(self.model)
+        guider.set_conds([[text_embedding, {}]], [[text_embedding, {}]])
+        guider.set_cfg(1.0)
+        sigmas = torch.tensor([float(self.model.get_model_object("model_sampling").sigma_max), 0.0])
+        # Given as the noise of an empty latent, z reaches the UNet as it is: the sampler scales noise by
+        # sqrt(1 + σ²), and the model divides its input by the same
+        euler = comfy.samplers.sampler_object("euler")
+        clean = guider.sample(latent, torch.zeros_like(latent), euler, sigmas, disable_pbar=True, seed=0)
+        return self._latent_format.process_in(clean)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(self._latent_format.process_out(latent)).movedim(-1, 1) * 2 - 1
+
+    def lookup(self, network: Network) -> Lookup:
+        return unet_lookup(self.model) if network == "unet" else vae_lookup(self.vae)
+
+    def modules(self) -> Iterator[nn.Module]:
+        yield from self.model.model.diffusion_model.modules()
+        yield from self.vae.first_stage_model.modules()
+
+    def rows(self, rows: slice) -> Any:
+        return self._applied.rows(rows)
+
+    def is_out_of_memory(self, error: BaseException) -> bool:
+        return isinstance(error, comfy.model_management.OOM_EXCEPTION)
+
+    def free_memory(self) -> None:
+        comfy.model_management.soft_empty_cache()

@@ -1,0 +1,100 @@
+"""Load SD-Turbo, and a sample scene to try things on."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..hidra_core import degradations, scenes
+from . import host
+from .schema import one_of, schema
+
+DEGRADATIONS = ["none", *degradations.PRESETS]
+
+
+class LoadSDTurbo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_LoadSDTurbo",
+            display_name="Load SD-Turbo",
+            description="The frozen one-step backbone: SD-Turbo from models/checkpoints, or the small built-in "
+            "hidra-tiny, which needs no download.",
+            search_aliases=["hidra", "thermal", "infrared", "sd turbo", "checkpoint"],
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=host.choices("checkpoints"),
+                    default=host.HIDRA_TINY,
+                    tooltip="hidra-tiny is built in. For full quality put sd_turbo.safetensors into models/checkpoints "
+                    "and use weights trained on it.",
+                )
+            ],
+            outputs=[io.Model.Output(display_name="MODEL"), io.Vae.Output(display_name="VAE")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: str | None) -> bool | str:
+        return one_of(
+            checkpoint,
+            host.choices("checkpoints"),
+            "Put the file into models/checkpoints and refresh, or choose another",
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, checkpoint: str) -> str:
+        return host.fingerprint("checkpoints", checkpoint)
+
+    @classmethod
+    def execute(cls, checkpoint: str) -> io.NodeOutput:
+        return io.NodeOutput(*host.load_checkpoint(checkpoint))
+
+
+class SampleScene(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_SampleScene",
+            display_name="Sample Thermal Scene",
+            description="A rendered thermal scene, clean and degraded, to try the nodes on with the truth at hand. "
+            "Replace it with Load Image for your own pictures.",
+            search_aliases=["hidra", "thermal", "infrared", "sample", "test image"],
+            inputs=[
+                io.Combo.Input("scene", options=list(scenes.SCENES), tooltip="What the scene shows."),
+                io.Combo.Input(
+                    "degradation",
+                    options=DEGRADATIONS,
+                    default="composite",
+                    tooltip="Which degradations the camera suffers from: composite is the method's training recipe, "
+                    "fpn stripes and noise only, field what today's cameras do.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    control_after_generate=True,
+                    tooltip="Another scene, another degradation.",
+                ),
+                io.Int.Input("width", default=640, min=64, max=2048, step=8, tooltip="Pixels."),
+                io.Int.Input("height", default=512, min=64, max=2048, step=8, tooltip="Pixels."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="degraded", tooltip="What the camera delivers."),
+                io.Image.Output(display_name="clean", tooltip="The scene without degradation, to compare with."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, scene: str | None, degradation: str | None) -> bool | str:
+        known = one_of(scene, scenes.SCENES, "Choose another")
+        return known if known is not True else one_of(degradation, DEGRADATIONS, "Choose another")
+
+    @classmethod
+    def execute(cls, scene: str, degradation: str, seed: int, width: int, height: int) -> io.NodeOutput:
+        clean = torch.from_numpy(scenes.render(scene, height, width, seed))[None, None]
+        degraded = clean
+        if degradation != "none":
+            record = degradations.sample(degradation, torch.Generator().manual_seed(seed))
+            degraded = degradations.apply(clean, record)
+        return io.NodeOutput(*(image.movedim(1, -1).expand(-1, -1, -1, 3) for image in (degraded, clean)))

@@ -1,0 +1,32 @@
+"""Fixtures of the core's tests: devices, the reference backbone and weights, the built-in model."""
+
+import pytest
+import reference
+import torch
+
+from hidra_core import DiffusersBackbone, Weights, load_backbone, load_weights
+
+
+@pytest.fixture(scope="session", params=["cpu", "cuda"])
+def device(request) -> torch.device:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU here")
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="session")
+def backbone() -> DiffusersBackbone:
+    """The reference backbone, shared: tests leave it as they found it."""
+    return reference.make_backbone()
+
+
+@pytest.fixture(scope="session")
+def weights() -> Weights:
+    """The reference adapter with a small DEM, shared: tests leave it as they found it."""
+    return reference.make_weights()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> tuple[DiffusersBackbone, Weights]:
+    """The built-in model in fp32."""
+    return load_backbone("hidra-tiny", device="cpu", dtype="fp32"), load_weights("hidra-tiny")

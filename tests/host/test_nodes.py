@@ -1,0 +1,311 @@
+"""The pack's nodes in the real host, through its API."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from client import HostClient, PromptRejected
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import hidra_core
+from hidra_core import degradations, scenes
+from hidra_core.backbone import MODELS
+
+if TYPE_CHECKING:
+    from conftest import HostServer
+
+ROOT = Path(__file__).parents[2]
+NODES = (
+    "HiDRA_LoadSDTurbo",
+    "HiDRA_EstimateDegradation",
+    "HiDRA_ApplyLoRA",
+    "HiDRA_OneStepEnhance",
+    "HiDRA_SampleScene",
+)
+
+
+def scene(**inputs: Any) -> dict[str, Any]:
+    defaults = {"scene": "street", "degradation": "fpn", "seed": 1, "width": 128, "height": 96}
+    return {"class_type": "HiDRA_SampleScene", "inputs": defaults | inputs}
+
+
+def graph(
+    image: dict[str, Any],
+    *,
+    checkpoint: str = "hidra-tiny",
+    weights: str = "hidra-tiny",
+    strength: float = 1.0,
+    upscale: int = 1,
+    tiling: str = "auto",
+    estimated: list | None = None,
+) -> dict[str, Any]:
+    """Load, estimate, apply, enhance; ``estimated`` is the link of the image to estimate, the same by default."""
+    return {
+        "load": {"class_type": "HiDRA_LoadSDTurbo", "inputs": {"checkpoint": checkpoint}},
+        "image": image,
+        "estimate": {
+            "class_type": "HiDRA_EstimateDegradation",
+            "inputs": {"image": estimated or ["image", 0], "weights": weights},
+        },
+        "apply": {
+            "class_type": "HiDRA_ApplyLoRA",
+            "inputs": {
+                "model": ["load", 0],
+                "vae": ["load", 1],
+                "degradation": ["estimate", 0],
+                "strength": strength,
+            },
+        },
+        "enhance": {
+            "class_type": "HiDRA_OneStepEnhance",
+            "inputs": {
+                "model": ["apply", 0],
+                "vae": ["apply", 1],
+                "image": ["image", 0],
+                "upscale": upscale,
+                "tiling": tiling,
+            },
+        },
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["enhance", 0], "filename_prefix": "hidra"}},
+    }
+
+
+def pictures(client: HostClient, result: Any, node: str = "save") -> list[np.ndarray]:
+    return [np.asarray(Image.open(io.BytesIO(client.view(image)))).astype(int) for image in result.images(node)]
+
+
+def failure(client: HostClient, prompt: dict[str, Any]) -> str:
+    """What the host says when this prompt fails."""
+    result = client.wait(client.queue(prompt))
+    assert result.status == "error"
+    return result.error["exception_message"]
+
+
+def library(image: torch.Tensor, **options: Any) -> np.ndarray:
+    """What the library makes of a grey image ``[H, W]``, in grey levels."""
+    weights = hidra_core.load_weights("hidra-tiny")
+    backbone = hidra_core.load_backbone("hidra-tiny", device="cpu", dtype="fp32")
+    images = image[None, :, :, None]
+    enhanced = hidra_core.enhance(images, backbone, hidra_core.estimate(images, weights), **options)
+    return (enhanced[0, :, :, 0] * 255).numpy()
+
+
+@pytest.fixture(scope="module")
+def degraded() -> torch.Tensor:
+    """What ``scene()`` gives."""
+    clean = torch.from_numpy(scenes.render("street", 96, 128, 1))[None, None]
+    record = degradations.sample("fpn", torch.Generator().manual_seed(1))
+    return degradations.apply(clean, record)[0, 0]
+
+
+def test_all_nodes_are_there_with_tooltips(client: HostClient) -> None:
+    for node in NODES:
+        info = client.object_info(node)
+        assert info["category"].startswith("image/HiDRA")
+        assert info["description"]
+        inputs = info["input"].get("required", {}) | info["input"].get("optional", {})
+        assert all(spec[1].get("tooltip") for spec in inputs.values())
+
+
+def test_the_host_enhances_as_the_library_does(client: HostClient, degraded: torch.Tensor) -> None:
+    result = client.run(graph(scene()))
+    (found,) = pictures(client, result)
+    expected = library(degraded)
+    assert np.abs(found[..., 0] - expected).max() <= 2  # the host truncates to 8 bits; kernels differ in the last bits
+    assert (found[..., 0] == found[..., 2]).all()
+    assert any(node == "enhance" and done == 1000 for node, done, _ in result.progress)
+    assert result.previews
+
+
+def test_report_is_shown(client: HostClient) -> None:
+    result = client.run(graph(scene(seed=2)))
+    text = " ".join(result.outputs["estimate"]["text"])
+    assert re.search(r"128×96, noise \d+\.\d, stripes \d+\.\d \(columns\)", text)
+
+
+def test_batch_of_two_equals_each_alone(client: HostClient) -> None:
+    first, second = scene(seed=3), scene(seed=4, degradation="severe")
+    batch = graph({"class_type": "ImageBatch", "inputs": {"image1": ["first", 0], "image2": ["second", 0]}})
+    together = pictures(client, client.run(batch | {"first": first, "second": second}))
+    alone = [pictures(client, client.run(graph(image)))[0] for image in (first, second)]
+    for one, other in zip(together, alone, strict=True):
+        assert np.abs(one - other).max() <= 1
+
+
+def test_one_degradation_serves_a_batch(client: HostClient) -> None:
+    batch = graph(
+        {"class_type": "ImageBatch", "inputs": {"image1": ["first", 0], "image2": ["second", 0]}},
+        estimated=["first", 0],
+    )
+    result = client.run(batch | {"first": scene(seed=3), "second": scene(seed=4)})
+    assert len(pictures(client, result)) == 2
+
+
+def test_upscale_and_tiles(client: HostClient) -> None:
+    result = client.run(graph(scene(width=304, height=296, seed=5), upscale=2, tiling="512"))
+    assert pictures(client, result)[0].shape == (592, 608, 3)
+    steps = [done for node, done, _ in result.progress if node == "enhance"]
+    assert len(set(steps)) >= 4
+
+
+def test_strength_zero_is_the_plain_backbone(client: HostClient, degraded: torch.Tensor) -> None:
+    (found,) = pictures(client, client.run(graph(scene(), strength=0.0)))
+    assert np.abs(found[..., 0] - library(degraded, strength=0.0)).max() <= 2
+
+
+def test_model_works_in_a_stock_sampler(client: HostClient) -> None:
+    prompt = graph(scene(width=128, height=128))
+    prompt |= {
+        "encode": {"class_type": "VAEEncode", "inputs": {"pixels": ["image", 0], "vae": ["apply", 1]}},
+        "noise": {"class_type": "DisableNoise", "inputs": {}},
+        "sampler": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+        "sigmas": {
+            "class_type": "BasicScheduler",
+            "inputs": {"model": ["apply", 0], "scheduler": "normal", "steps": 1, "denoise": 1.0},
+        },
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["encode", 0], "vae": ["apply", 1]}},
+        "save2": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": "stock"}},
+    }
+    result = client.run(prompt)
+    assert pictures(client, result, "save2")[0].shape == (128, 128, 3)
+
+
+def test_vae_of_apply_works_tiled(client: HostClient) -> None:
+    prompt = graph(scene(width=256, height=256))
+    prompt |= {
+        "encode": {
+            "class_type": "VAEEncodeTiled",
+            "inputs": {
+                "pixels": ["image", 0],
+                "vae": ["apply", 1],
+                "tile_size": 192,
+                "overlap": 32,
+                "temporal_size": 64,
+                "temporal_overlap": 8,
+            },
+        },
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["encode", 0], "vae": ["load", 1]}},
+        "save2": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": "tiled"}},
+    }
+    assert pictures(client, client.run(prompt), "save2")[0].shape == (256, 256, 3)
+
+
+def test_cancel_between_tiles(client: HostClient) -> None:
+    prompt = graph(scene(width=1024, height=1024, seed=6), upscale=2, tiling="512")
+    identifier = client.queue(prompt)
+    client.wait_for_node(identifier, "enhance")
+    time.sleep(1)
+    started = time.monotonic()
+    threading.Timer(0, client.interrupt).start()
+    result = client.wait(identifier)
+    assert result.interrupted_at == "enhance"
+    assert time.monotonic() - started < 60
+    client.run(graph(scene(seed=7)))  # and the host goes on
+
+
+ERRORS: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "count": (
+        lambda: (
+            graph(
+                {"class_type": "RepeatImageBatch", "inputs": {"image": ["one", 0], "amount": 3}}, estimated=["two", 0]
+            )
+            | {
+                "one": scene(),
+                "two": {"class_type": "RepeatImageBatch", "inputs": {"image": ["one", 0], "amount": 2}},
+            }
+        ),
+        "2 degradation vectors for 3 images",
+    ),
+    "mixed up": (
+        lambda: _with(graph(scene()), "enhance", vae=["load", 1]),
+        "same Apply Degradation-Guided LoRA",
+    ),
+    "not applied": (
+        lambda: _with(graph(scene()), "enhance", model=["load", 0]),
+        "same Apply Degradation-Guided LoRA",
+    ),
+}
+
+
+def _with(prompt: dict[str, Any], node: str, **inputs: Any) -> dict[str, Any]:
+    prompt[node]["inputs"] |= inputs
+    return prompt
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_bad_graphs_say_what_is_wrong(client: HostClient, case: str) -> None:
+    make, message = ERRORS[case]
+    assert message in failure(client, make())
+
+
+def test_values_out_of_range_are_refused_before_running(client: HostClient) -> None:
+    with pytest.raises(PromptRejected, match="strength"):
+        client.queue(graph(scene(), strength=3.0))
+    with pytest.raises(PromptRejected, match="tiling"):
+        client.queue(graph(scene(), tiling="100"))
+
+
+def test_bad_weights_files_say_what_is_wrong(client: HostClient, host: HostServer) -> None:
+    folder = host.folder("models", "hidra")
+    folder.mkdir(parents=True, exist_ok=True)
+    good = (MODELS / "hidra-tiny" / "weights.safetensors").read_bytes()
+    (folder / "truncated.safetensors").write_bytes(good[: len(good) // 2])
+    (folder / "text.safetensors").write_text("not a model")
+    save_file({"a": torch.zeros(1)}, folder / "foreign.safetensors")
+    (folder / "ignored.ckpt").write_bytes(b"")
+    options = client.object_info("HiDRA_EstimateDegradation")["input"]["required"]["weights"][1]["options"]
+    assert options[0] == "hidra-tiny"
+    assert "ignored.ckpt" not in options
+    for name, message in (
+        ("truncated", "not a readable safetensors"),
+        ("text", "not a readable safetensors"),
+        ("foreign", "not a HiDRA weights file"),
+    ):
+        said = failure(client, graph(scene(), weights=f"{name}.safetensors"))
+        assert message in said
+        assert f"{name}.safetensors" in said
+    (folder / "copy.safetensors").write_bytes(good)
+    client.run(graph(scene(), weights="copy.safetensors"))
+    (folder / "copy.safetensors").unlink()
+    with pytest.raises(PromptRejected, match=r"copy\.safetensors"):
+        client.queue(graph(scene(), weights="copy.safetensors"))
+
+
+def test_foreign_checkpoints_say_what_is_wrong(client: HostClient, host: HostServer) -> None:
+    folder = host.folder("models", "checkpoints")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({"a": torch.zeros(1)}, folder / "foreign.safetensors")
+    tensors = load_file(MODELS / "hidra-tiny" / "backbone.safetensors")
+    save_file(tensors, folder / "tiny.safetensors")
+    for name in ("foreign", "tiny"):
+        said = failure(client, graph(scene(), checkpoint=f"{name}.safetensors"))
+        assert f"{name}.safetensors" in said
+        assert "sd_turbo.safetensors" in said
+
+
+def test_extra_model_paths_are_merged(host_factory: Callable[..., HostServer], tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.safetensors").write_bytes((MODELS / "hidra-tiny" / "weights.safetensors").read_bytes())
+    (elsewhere / "mine.pkl").write_bytes(b"")
+    server = host_factory(extra_model_paths=f"other:\n    base_path: {tmp_path}\n    hidra: elsewhere\n")
+    with HostClient(server.url) as session:
+        options = session.object_info("HiDRA_EstimateDegradation")["input"]["required"]["weights"][1]["options"]
+        assert options == ["hidra-tiny", "mine.safetensors"]
+    assert import_seconds(server) < 0.5
+    server.stop()
+
+
+def import_seconds(server: HostServer) -> float:
+    """How long the host says the pack took to import."""
+    return float(re.search(r"([\d.]+) seconds: .*ComfyUI-HiDRA", server.log_text()).group(1))
