@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: argparse ends the program itself for wrong options, ``--help`` and ``--version``.
     """
     arguments = build_parser().parse_args(argv)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers draws one for every file it loads
     with _messages(arguments):
         try:
             return arguments.run(arguments)
@@ -170,7 +171,8 @@ def _add_estimate(commands: argparse._SubParsersAction) -> None:
         _estimate,
         "estimate the degradation of images, as JSON",
         "Estimate the degradation vector of images with the DEM and write them as JSON: the weights used and, for each "
-        "image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm.",
+        "image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm. A 16-bit picture is "
+        "stretched to its own range first, as enhance does.",
         "  hidra estimate frame.png\n  hidra estimate flight/ --output vectors.json",
     )
     _add_inputs(parser)

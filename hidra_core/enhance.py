@@ -225,6 +225,8 @@ class Runner:
             except Exception as error:
                 largest = max(grey.shape[-2:])
                 smaller = (tile or -(-largest // 128) * 128) // 2 // 64 * 64
+                if tile is None and len(grey) > 1:  # a batch first runs image by image, each in one tile
+                    smaller = max(SMALLEST_TILE, -(-largest // 64) * 64)
                 if not self.backbone.is_out_of_memory(error) or smaller < SMALLEST_TILE:
                     raise
                 log.warning("out of memory; trying again with tiles of %d pixels", smaller)

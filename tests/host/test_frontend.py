@@ -26,7 +26,7 @@ def test_workflow_runs_as_it_opens(frontend: Frontend) -> None:
     frontend.check()
     frontend.run(timeout=300)
     shown = frontend.shown_images()
-    assert shown["8"] == 1, shown
+    assert shown["6"] == 1, shown
     frontend.check()
     frontend.screenshot("enhance.png")
 
