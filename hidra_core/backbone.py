@@ -218,7 +218,7 @@ def pick_device(device: str | torch.device) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(device)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()  # the device "meta" has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"cannot compute on device '{device}' ({reason}); try auto, cpu or cuda") from error

@@ -4,8 +4,8 @@ Exit codes: 0 all done, 1 some or all failed, 2 the command line is wrong (nothi
 130 stopped with Ctrl-C. Results go to the standard output, messages and the progress bar to the standard error.
 """
 
-# PyTorch and everything built on it takes seconds to import: functions import what they need, so that help and errors
-# in the command line come at once.
+# diffusers, transformers and OpenCV take seconds to import: functions import what they need, so that help and errors in
+# the command line come before that.
 from __future__ import annotations
 
 import argparse

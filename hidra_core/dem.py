@@ -127,12 +127,30 @@ class DegradationEstimator(nn.Module):
         return self.head(self.pooled(images))
 
 
+_HUB_NAMES = {
+    "attention.q_proj.": "attention.attention.query.",
+    "attention.k_proj.": "attention.attention.key.",
+    "attention.v_proj.": "attention.attention.value.",
+    "attention.o_proj.": "attention.output.dense.",
+}
+
+
+def hub_name(name: str) -> str:
+    """A DINOv2 parameter's name in files (the Hugging Face layout), whatever this version of transformers calls it.
+
+    transformers 4 names the parts of the attention as the files do, transformers 5 does not.
+    """
+    for ours, theirs in _HUB_NAMES.items():
+        name = name.replace(ours, theirs)
+    return name
+
+
 def build_dinov2(config: dict) -> nn.Module:
     """A DINOv2 with registers, with random weights, that returns patch features of four depths.
 
     Args:
-        config: transformers' ``Dinov2WithRegistersConfig`` fields, ``hidden_size``, ``num_hidden_layers``, … . The
-            parameters have the names of ``facebook/dinov2-with-registers-base`` in the Hugging Face layout.
+        config: transformers' ``Dinov2WithRegistersConfig`` fields, ``hidden_size``, ``num_hidden_layers``, … . See
+            :func:`hub_name` for the names of the parameters.
 
     Raises:
         ValueError: fewer blocks than the four depths the DEM reads.

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network, lora_targets
 from .backbone import HIDRA_TINY, MODELS
-from .dem import LAYERS, DegradationEstimator, build_dinov2
+from .dem import LAYERS, DegradationEstimator, build_dinov2, hub_name
 from .files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
 
@@ -107,7 +107,7 @@ def save_weights(
     tensors = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
     if include_dem_backbone:
         backbone = _prefixed("dem.backbone", estimator.backbone)
-        tensors |= {key: t.detach().to("cpu", torch.float16).contiguous() for key, t in backbone.items()}
+        tensors |= {hub_name(key): t.detach().to("cpu", torch.float16).contiguous() for key, t in backbone.items()}
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: not written, '{key}' has values that are not finite in {tensor.dtype}")
@@ -187,7 +187,7 @@ class _Reader:
 
     def __init__(self, path: Path, tensors: dict[str, Tensor]) -> None:
         self.path = path
-        self.tensors = tensors
+        self.tensors = {hub_name(key): tensor for key, tensor in tensors.items()}
 
     def expect(self, condition: bool, failure: str) -> None:
         if not condition:
@@ -270,7 +270,8 @@ class _Reader:
 
     def _load(self, module: nn.Module, prefix: str) -> None:
         state = {
-            name: self.take(f"{prefix}.{name}", tuple(tensor.shape)) for name, tensor in module.state_dict().items()
+            name: self.take(hub_name(f"{prefix}.{name}"), tuple(tensor.shape))
+            for name, tensor in module.state_dict().items()
         }
         module.load_state_dict(state, assign=True)
 

@@ -31,7 +31,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core.adapter import Adapter
-from hidra_core.backbone import DiffusersBackbone, build_diffusers, save_backbone
+from hidra_core.backbone import DiffusersBackbone, alpha_cumprod, build_diffusers, save_backbone
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.files import atomic_path
 from hidra_core.weights import TEXT_TOKENS, Weights, save_weights
@@ -83,6 +83,38 @@ class Enhancer(nn.Module):
         with modulated.attached("unet", self.backbone.lookup("unet")):
             latent = self.backbone.denoise(latent, self.text_embedding)
         return self.backbone.decode(latent).mean(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+def start_as_identity(model: Enhancer, images: Tensor) -> float:
+    """Solve the UNet's last convolution so that one step returns the latent it is given.
+
+    At t = 999 nothing of the latent passes by the network: from random weights it would first have to learn to copy.
+
+    Args:
+        model: with silent residual branches and a trained autoencoder.
+        images: ``[B, 1, H, W]`` in [-1, 1] to fit on.
+
+    Returns:
+        The share of the variance that is left unexplained.
+    """
+    latent = model.backbone.encode(images.expand(-1, 3, -1, -1))
+    layer = model.unet.conv_out
+    seen: list[Tensor] = []
+    with_features = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    model.backbone.predict_noise(latent, model.text_embedding)
+    with_features.remove()
+    columns = nn.functional.unfold(seen[0].float(), layer.kernel_size, padding=layer.padding)  # (B, C·9, h·w)
+    columns = torch.cat([columns, torch.ones_like(columns[:, :1])], dim=1).transpose(1, 2).flatten(0, 1).double()
+    alpha = alpha_cumprod()
+    wanted = (alpha**0.5 - 1) / (1 - alpha) ** 0.5 * latent  # v for which the denoised latent is z
+    wanted = wanted.float().flatten(2).transpose(1, 2).flatten(0, 1).double()
+    gram = columns.T @ columns
+    gram += 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+    solution = torch.linalg.solve(gram, columns.T @ wanted)  # (C·9 + 1, latent channels)
+    layer.weight.copy_(solution[:-1].T.reshape(layer.weight.shape))
+    layer.bias.copy_(solution[-1])
+    return ((columns @ solution - wanted).var() / wanted.var()).item()
 
 
 def learning_rate(step: int, run: dict[str, Any]) -> float:
@@ -139,6 +171,10 @@ def train(config: dict[str, Any], output: Path) -> None:
         bar = tqdm(loader, total=run["steps"] - first, dynamic_ncols=True)
         try:
             for degraded, clean in bar:
+                if step == run["autoencoder_steps"]:
+                    share = start_as_identity(model, torch.cat([dataset[i][1][None] for i in range(32)]))
+                    log.info("the UNet starts as a copy of its input but for %.1f %% of the variance", 100 * share)
+                    average.update((name, p.detach().clone()) for name, p in model.named_parameters())
                 strength = draw_strength(run, torch.Generator().manual_seed(run["seed"] + step))
                 for group in optimiser.param_groups:
                     group["lr"] = learning_rate(step, run)
