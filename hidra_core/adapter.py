@@ -164,13 +164,16 @@ class ModulatedAdapter:
         self.sigma = sigma
         self.strength = strength
         self._hooks: dict[Network, dict[str, _LowRankHook | _ConvInHook]] = {}
+        self._downs: dict[str, Tensor] = {}
 
     def __len__(self) -> int:
         return self.sigma["unet"].shape[0]
 
     def rows(self, rows: slice) -> ModulatedAdapter:
         """The same for some of the images."""
-        return ModulatedAdapter(self.adapter, {n: sigma[rows] for n, sigma in self.sigma.items()}, self.strength)
+        part = ModulatedAdapter(self.adapter, {n: sigma[rows] for n, sigma in self.sigma.items()}, self.strength)
+        part._downs = self._downs  # V is the same for all images: moved to the device and cast once for all
+        return part
 
     @contextmanager
     def attached(self, network: Network, lookup: Lookup) -> Iterator[None]:
@@ -229,7 +232,8 @@ class ModulatedAdapter:
             blocks = self.adapter.block_index[network]
             hooks: dict[str, _LowRankHook | _ConvInHook] = {}
             for name, down, up, block in zip(layers.names, layers.down, layers.up, blocks, strict=True):
-                hooks[name] = _LowRankHook(down, scale * sigma[:, block].to(up.dtype) @ up.T)
+                branch = scale * sigma[:, block].to(up.dtype) @ up.T
+                hooks[name] = _LowRankHook(down, branch, self._downs, f"{network}.{name}")
             if network == "unet":
                 hooks["conv_in"] = _ConvInHook(self.adapter.conv_in, self.strength)
             self._hooks[network] = hooks
@@ -242,10 +246,12 @@ class _LowRankHook:
     ``down`` is V; ``up`` is ``s·M·Uᵀ``, ``[B, rank, out]``: Σ folded into the cheaper of the two projections.
     """
 
-    def __init__(self, down: Tensor, up: Tensor) -> None:
+    def __init__(self, down: Tensor, up: Tensor, downs: dict[str, Tensor], key: str) -> None:
         self.down = down
         self.up = up
-        self._cast: tuple[Tensor, Tensor] | None = None
+        self._downs = downs
+        self._key = key
+        self._up: Tensor | None = None
 
     def __call__(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
         x = args[0]
@@ -255,7 +261,7 @@ class _LowRankHook:
         if isinstance(module, nn.Conv2d):
             if down.ndim == 2:
                 down = down[:, :, None, None]
-            hidden = F.conv2d(x, down, None, module.stride, module.padding, module.dilation)
+            hidden = module._conv_forward(x, down, None)  # with the module's own stride, padding and padding mode
             # pixels as rows: a view of channels-last memory, so that one matrix product adds in place
             if output.is_contiguous(memory_format=torch.channels_last):
                 added = _add_product(_pixel_rows(output), _pixel_rows(hidden), up)
@@ -271,9 +277,15 @@ class _LowRankHook:
         return {"weight": module.weight.float() + update.to(module.weight.device)}
 
     def _like(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        if self._cast is None or self._cast[0].dtype != x.dtype or self._cast[0].device != x.device:
-            self._cast = (self.down.to(x), self.up.to(x))
-        return self._cast
+        """Both projections in the type and on the device of ``x``; remembered where no gradient goes through them."""
+        if torch.is_grad_enabled():
+            return self.down.to(x), self.up.to(x)
+        if self._up is None or self._up.dtype != x.dtype or self._up.device != x.device:
+            self._up = self.up.to(x)
+        down = self._downs.get(self._key)
+        if down is None or down.dtype != x.dtype or down.device != x.device:
+            down = self._downs[self._key] = self.down.to(x)
+        return down, self._up
 
 
 class _ConvInHook:
@@ -286,7 +298,7 @@ class _ConvInHook:
     def __call__(self, module: nn.Conv2d, args: tuple, output: Tensor) -> Tensor:
         x = args[0]
         weight, bias = self.conv_in.weight.to(x), self.conv_in.bias.to(x)
-        trained = F.conv2d(x, weight, bias, module.stride, module.padding, module.dilation)
+        trained = module._conv_forward(x, weight, bias)
         return trained if self.strength == 1 else torch.lerp(output, trained.to(output.dtype), self.strength)
 
     def fold(self, module: nn.Conv2d) -> dict[str, Tensor]:
@@ -311,6 +323,8 @@ def _rows_for(per_image: Tensor, batch: int) -> Tensor:
     images = per_image.shape[0]
     if images == batch:
         return per_image
+    if images == 1:
+        return per_image.expand(batch, -1, -1)
     if batch % images:
         raise ValueError(
             f"{images} degradation vectors cannot serve a batch of {batch}: give one vector, or one for each image"

@@ -480,8 +480,6 @@ def _enhance_one(
         tile=arguments.tile,
         progress=progress,
     )
-    if not after.isfinite().all():
-        raise ValueError(f"the result is not finite in {backbone.dtype}; try --dtype fp32")
     if job.compare is not None:  # before the result, whose presence says that this picture is done
         _write_comparison(job.compare, before, after)
     write_image(job.output, unstretch(after, limits), picture)

@@ -16,13 +16,13 @@ from .adapter import NETWORKS, ModulatedAdapter
 from .backbone import SIZE_MULTIPLE, Backbone
 from .dem import DEGRADATION_WIDTH
 from .images import check_images, from_grey, to_grey
-from .tiling import SharedNormalisation, blend_tiles, overview, pad_to_multiple, spans
+from .tiling import SharedNormalisation, blend_tiles, pad_to_multiple, sample_crops, spans
 from .weights import Weights
 
 log = logging.getLogger(__name__)
 
 Images = Tensor | Sequence[Tensor]
-"""``[B, H, W, C]`` float in [0, 1], C of 1 (grey), 2 (with alpha), 3 or 4; or a sequence of ``[H, W, C]``."""
+"""``[B, H, W, C]`` or ``[H, W, C]`` float in [0, 1], C of 1 (grey), 2 (with alpha), 3 or 4; or a sequence of the latter."""
 
 Progress = Callable[[float, Tensor | None], None]
 """Called with the share done, in (0, 1], and the image just finished, ``[H, W, C]``, or None within one."""
@@ -138,7 +138,6 @@ def enhance(
     adapter = degradation.weights.adapter
     for network in NETWORKS:
         adapter.check_fits(network, backbone.lookup(network))
-    adapter.to(backbone.device)
     vectors = degradation.vectors.to(next(adapter.heads.parameters()))
     modulated = adapter.modulate(vectors, strength)
     text_embedding = degradation.weights.text_embedding
@@ -149,7 +148,9 @@ def enhance(
         attach = None if fold else modulated
         runner = Runner(backbone, text_embedding, attach, upscale, tile, progress)
         results = runner.run(pictures)
-    return torch.stack(results) if isinstance(images, Tensor) else results
+    if not isinstance(images, Tensor):
+        return results
+    return torch.stack(results) if images.ndim == 4 else results[0]
 
 
 def check_options(strength: float, upscale: int, tile: int | str | None) -> None:
@@ -240,16 +241,18 @@ class Runner:
         return self.tile if self.tile is not None and max(height, width) > self.tile else None
 
     def _tiled(self, grey: Tensor, tile: int, index: int, pictures: int) -> Tensor:
-        modulated = self._rows(slice(index, index + 1))
+        rows = slice(index, index + 1)
+        modulated = self._rows(rows)
         shared = SharedNormalisation(self.backbone.modules())
-        with shared.recording():
-            self._pass(overview(grey, tile), modulated)
 
         def report(done: int, total: int) -> None:
             self._report((index + done / total) / pictures)
 
-        with shared.imposed():
-            return blend_tiles(grey, lambda part: self._pass(part, modulated), tile, tile // 8, report)
+        with self.backbone.rows(rows):
+            with shared.recording():
+                self._pass(sample_crops(grey, tile * tile), modulated)
+            with shared.imposed():
+                return blend_tiles(grey, lambda part: self._pass(part, modulated), tile, tile // 8, report)
 
     def _rows(self, rows: slice) -> ModulatedAdapter | None:
         if self.modulated is None or len(self.modulated) == 1:
@@ -267,8 +270,12 @@ class Runner:
                 for network in NETWORKS:
                     stack.enter_context(modulated.attached(network, backbone.lookup(network)))
             latent = backbone.denoise(backbone.encode(images), self.text_embedding)
-        enhanced = backbone.decode(latent)[..., :height, :width].float().cpu().clamp(-1, 1)
-        return to_grey(enhanced.movedim(1, -1))
+        enhanced = backbone.decode(latent)[..., :height, :width].float().cpu()
+        if not torch.isfinite(enhanced).all():
+            raise ValueError(
+                f"the networks gave values that are not finite in {backbone.dtype}; compute in bf16 or fp32 instead"
+            )
+        return to_grey(enhanced.clamp(-1, 1).movedim(1, -1))
 
     def _report(self, share: float, picture: Tensor | None = None) -> None:
         if self.progress is not None:

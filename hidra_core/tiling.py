@@ -96,37 +96,42 @@ def blend_tiles(
     return output
 
 
-def overview(image: Tensor, side: int, patch: int = 128) -> Tensor:
-    """A mosaic of full-resolution patches from all over an image, as large as one tile.
+def sample_crops(image: Tensor, pixels: int, side: int = 256) -> Tensor:
+    """Full-resolution crops spread evenly over an image, as a batch: what it is like, at the cost of one tile.
 
-    Unlike a down-scaled copy it keeps the noise and the sharpness of the image, so that a network's normalisation
-    statistics on it are close to those on the whole.
+    Unlike a down-scaled copy they keep the noise and the sharpness of the image.
 
     Args:
         image: ``[1, C, H, W]``.
-        side: side of the mosaic in pixels, cut to the image's own.
-        patch: side of the patches.
+        pixels: pixels of all crops together, at most.
+        side: wanted side of the crops; halved while fewer than 16 fit, down to 64.
 
     Returns:
-        ``[1, C, min(side, H), min(side, W)]``.
+        ``[B, C, h, w]``, h and w the side, or the image's own where that is smaller; the whole image if it fits.
     """
-    for axis in (-2, -1):
-        length = image.shape[axis]
-        wanted = min(side, length)
-        count = max(1, wanted // patch)
-        size = wanted // count
-        starts = [round(i * (length - size) / max(1, count - 1)) for i in range(count)]
-        sizes = [size] * (count - 1) + [wanted - size * (count - 1)]
-        image = torch.cat(
-            [image.narrow(axis, min(s, length - n), n) for s, n in zip(starts, sizes, strict=True)], dim=axis
-        )
-    return image
+    if image.shape[-2] * image.shape[-1] <= pixels:
+        return image
+    while side > 64 and pixels // side**2 < 16:
+        side //= 2
+    height, width = (min(side, length) for length in image.shape[-2:])
+    count = max(1, pixels // (height * width))
+    aspect = image.shape[-1] * height / (image.shape[-2] * width)
+    columns = max(1, min(round((count * aspect) ** 0.5), count, -(-image.shape[-1] // width)))
+    rows = max(1, min(count // columns, -(-image.shape[-2] // height)))
+    starts = [
+        [round((i + 0.5) * (length - crop) / number) for i in range(number)]
+        for length, crop, number in ((image.shape[-2], height, rows), (image.shape[-1], width, columns))
+    ]
+    return torch.cat([image[:, :, y : y + height, x : x + width] for y in starts[0] for x in starts[1]])
 
 
 class SharedNormalisation:
-    """Group-normalisation statistics recorded on one input and imposed on others, through forward hooks.
+    """Group-normalisation statistics taken over one batch as if it were one image, and imposed on others.
 
-    Works on any network made of ``torch.nn.GroupNorm``; each layer must run once a pass. Batches of one.
+    Works through forward hooks on any network made of ``torch.nn.GroupNorm``; each layer must run once a pass.
+
+    Args:
+        modules: all modules of the networks.
     """
 
     def __init__(self, modules: Iterable[nn.Module]) -> None:
@@ -135,36 +140,34 @@ class SharedNormalisation:
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Remember the statistics of what runs within the block."""
+        """Normalise what runs within the block by the statistics of the whole batch, and remember them."""
         with self._hooked(self._record):
             yield
 
     @contextmanager
     def imposed(self) -> Iterator[None]:
-        """Normalise what runs within the block with the remembered statistics."""
+        """Normalise what runs within the block by the remembered statistics."""
         with self._hooked(self._impose):
             yield
 
     @contextmanager
-    def _hooked(self, hook: Callable[..., Tensor | None]) -> Iterator[None]:
+    def _hooked(self, hook: Callable[..., Tensor]) -> Iterator[None]:
         with ExitStack() as stack:
             for layer in self._layers:
                 stack.callback(layer.register_forward_hook(hook).remove)
             yield
 
-    def _record(self, layer: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> None:
-        groups = args[0].float().reshape(layer.num_groups, -1)
+    def _record(self, layer: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> Tensor:
+        groups = args[0].float().unflatten(1, (layer.num_groups, -1)).transpose(0, 1).flatten(1)
         variance, mean = torch.var_mean(groups, dim=1, correction=0)
         per_group = layer.num_channels // layer.num_groups
         self._statistics[layer] = (mean.repeat_interleave(per_group), variance.repeat_interleave(per_group))
+        return self._impose(layer, args, output)
 
     def _impose(self, layer: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> Tensor:
-        x = args[0]
         mean, variance = self._statistics[layer]
-        scale = layer.weight.to(mean) * (variance + layer.eps).rsqrt()
-        shift = layer.bias.to(mean) - mean * scale
-        view = (1, -1) + (1,) * (x.ndim - 2)
-        return torch.addcmul(shift.to(x).view(view), x, scale.to(x).view(view))
+        weight, bias = (None if p is None else p.to(mean) for p in (layer.weight, layer.bias))
+        return F.batch_norm(args[0], mean, variance, weight, bias, training=False, eps=layer.eps)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -314,12 +314,13 @@ class Applied:
     @contextmanager
     def rows(self, rows: slice) -> Iterator[None]:
         """Within the block only these images' Σ are attached; for callers that split a batch themselves."""
+        before = self._active
         if len(self._all) > 1:
             self._active = self._all.rows(rows)
         try:
             yield
         finally:
-            self._active = self._all
+            self._active = before
 
     def attached(self, network: Network, lookup: Lookup) -> Any:
         return self._active.attached(network, lookup)

@@ -237,12 +237,19 @@ def test_tiles_cover_the_image_exactly(size):
     assert len(whole.sizes) == 1
 
 
+def test_results_that_are_not_finite_are_an_error():
+    backbone = EchoBackbone()
+    backbone.decode = lambda latent: latent * float("nan")
+    with pytest.raises(ValueError, match="bf16 or fp32"):
+        echo(pictures(1, 64, 64, 1), backbone)
+
+
 def test_large_images_are_tiled_by_themselves():
     backbone = EchoBackbone()
     image = pictures(1, 1100, 1500, 1)
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
-    assert len(backbone.sizes) == 1 + 2 * 2  # overview and tiles
-    assert max(h * w for _, h, w in backbone.sizes) <= 1024 * 1024
+    assert len(backbone.sizes) == 1 + 2 * 2  # sample crops and tiles
+    assert max(n * h * w for n, h, w in backbone.sizes) <= 1024 * 1024
 
 
 @pytest.mark.parametrize(("count", "size", "largest"), [(40, (256, 256), 16), (3, (1024, 1024), 1), (5, (100, 100), 5)])
@@ -270,7 +277,8 @@ def test_tiles_are_halved_when_memory_runs_out(limit, sides, caplog):
     image = pictures(1, 1000, 900, 1)
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
     assert backbone.freed == len(sides) - 1
-    assert [h for _, h, _ in backbone.sizes[: len(sides)]] == sides
+    assert backbone.sizes[0] == (1, 1024, 960)  # the whole image, padded
+    assert [n * h * w for n, h, w in backbone.sizes[1 : len(sides)]] == [side**2 for side in sides[1:]]  # sample crops
     assert [r.message for r in caplog.records] == [
         f"out of memory; trying again with tiles of {s} pixels" for s in sides[1:]
     ]
@@ -280,7 +288,7 @@ def test_out_of_memory_is_raised_when_nothing_helps():
     backbone = EchoBackbone(255**2)
     with pytest.raises(torch.OutOfMemoryError, match="too large"):
         echo(pictures(1, 1000, 900, 1), backbone)
-    assert backbone.sizes[-1] == (1, 256, 256)
+    assert backbone.sizes[-1] == (16, 64, 64)  # sample crops, as large as the smallest tile
 
 
 def test_small_image_out_of_memory_is_raised_at_once():
