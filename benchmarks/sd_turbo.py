@@ -11,7 +11,6 @@ ones do; their pictures mean nothing.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import time
 from collections.abc import Callable
@@ -29,80 +28,20 @@ from hidra_core.backbone import SD_TURBO_UNET, SD_TURBO_VAE, DiffusersBackbone, 
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.enhance import Degradation, Runner
 from hidra_core.images import read_image
+from hidra_core.layouts import original_unet_name, original_vae_state
 from hidra_core.weights import DINOV2_BASE, Weights, save_weights
 
 FOLDER, FILE, WEIGHTS = "sd-turbo", "sd_turbo.safetensors", "hidra-sd-turbo.safetensors"
 
-_RESNET = {
-    "norm1": "in_layers.0",
-    "conv1": "in_layers.2",
-    "time_emb_proj": "emb_layers.1",
-    "norm2": "out_layers.0",
-    "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}
-_OUTSIDE = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_norm_out": "out.0",
-    "conv_out": "out.2",
-}
-
-
-def original_unet_name(name: str, layers: int = 2, levels: int = 4) -> str:
-    """A diffusers parameter name of SD 2.1's UNet in the original layout."""
-    for ours, theirs in _OUTSIDE.items():
-        if name.startswith(f"{ours}."):
-            return name.replace(ours, theirs, 1)
-    match = re.match(r"(down_blocks|up_blocks)\.(\d)\.(resnets|attentions|downsamplers|upsamplers)\.(\d)\.(.*)", name)
-    if match:
-        side, level, kind, index = match[1], int(match[2]), match[3], int(match[4])
-        rest = match[5]
-        if side == "down_blocks":
-            block = 1 + level * (layers + 1) + (layers if kind == "downsamplers" else index)
-            prefix = f"input_blocks.{block}"
-        else:
-            block = level * (layers + 1) + (layers if kind == "upsamplers" else index)
-            prefix = f"output_blocks.{block}"
-        if kind == "downsamplers":
-            return f"{prefix}.0.op.{rest.removeprefix('conv.')}"
-        if kind == "upsamplers":
-            return f"{prefix}.{2 if level > 0 else 1}.{rest}"  # the first up block has no attention before it
-        place = 0 if kind == "resnets" else 1
-    else:
-        match = re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", name)
-        kind, rest = match[1], match[3]
-        prefix, place = "middle_block", 2 * int(match[2]) if kind == "resnets" else 1
-    if kind == "resnets":
-        part, _, leaf = rest.rpartition(".")
-        rest = f"{_RESNET[part]}.{leaf}"
-    return f"{prefix}.{place}.{rest}"
-
-
-def original_vae_name(name: str, levels: int = 4) -> str:
-    """A diffusers parameter name of SD's VAE in the original layout."""
-    name = name.replace("mid_block.attentions.0.group_norm", "mid.attn_1.norm")
-    name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("to_out.0", "proj_out")
-    for ours, theirs in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("conv_shortcut", "nin_shortcut")):
-        name = name.replace(ours, theirs)
-    for i in (0, 1):
-        name = name.replace(f"mid_block.resnets.{i}", f"mid.block_{i + 1}")
-    name = re.sub(r"down_blocks\.(\d)", r"down.\1", name)
-    name = re.sub(r"up_blocks\.(\d)", lambda match: f"up.{levels - 1 - int(match[1])}", name)
-    name = name.replace("downsamplers.0", "downsample").replace("upsamplers.0", "upsample")
-    return name.replace("resnets", "block").replace("conv_norm_out", "norm_out")
-
 
 def original_layout(backbone: DiffusersBackbone) -> dict[str, Tensor]:
     """A backbone's parameters under the names of a single-file Stable Diffusion checkpoint."""
-    tensors = {}
-    for key, tensor in backbone.unet.state_dict().items():
-        tensors[f"model.diffusion_model.{original_unet_name(key)}"] = tensor.contiguous()
-    for key, tensor in backbone.vae.state_dict().items():
-        if re.search(r"attentions\.0\.to_.*weight$", key):
-            tensor = tensor[:, :, None, None]  # 1×1 convolutions there
-        tensors[f"first_stage_model.{original_vae_name(key)}"] = tensor.contiguous()
+    tensors = {
+        f"model.diffusion_model.{original_unet_name(key)}": tensor.contiguous()
+        for key, tensor in backbone.unet.state_dict().items()
+    }
+    for key, tensor in original_vae_state(backbone.vae.state_dict(), levels=4).items():
+        tensors[f"first_stage_model.{key}"] = tensor.contiguous()
     return tensors
 
 

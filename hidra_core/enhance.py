@@ -22,7 +22,7 @@ from .weights import Weights
 log = logging.getLogger(__name__)
 
 Images = Tensor | Sequence[Tensor]
-"""``[B, H, W, C]`` or ``[H, W, C]`` float in [0, 1], C of 1 (grey), 2 (with alpha), 3 or 4; or a sequence of the latter."""
+"""``[B, H, W, C]`` or ``[H, W, C]`` float in [0, 1], C of 1 (grey), 2 (with alpha), 3 or 4; or a list of the latter."""
 
 Progress = Callable[[float, Tensor | None], None]
 """Called with the share done, in (0, 1], and the image just finished, ``[H, W, C]``, or None within one."""

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from ..hidra_core.adapter import Lookup, Network
 from ..hidra_core.backbone import HIDRA_TINY, MODELS, Backbone
 from ..hidra_core.enhance import Degradation
 from ..hidra_core.files import read_safetensors
+from ..hidra_core.layouts import original_vae_name, original_vae_state
 from ..hidra_core.weights import Weights, load_weights
 
 WEIGHTS_FOLDER = "hidra"
@@ -234,17 +235,43 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
         "attn_resolutions": [],
         "dropout": 0.0,
     }
-    vae = comfy.sd.VAE(
-        sd=parts["vae"], config={"params": {"ddconfig": ddconfig, "embed_dim": vae_config["latent_channels"]}}
-    )
+    state = original_vae_state(parts["vae"], levels=len(channels))
+    attention = vae_config.get("mid_block_add_attention", True)
+    if not attention:  # the host's classes always have it: give it something to load, then take it out
+        width = channels[-1]
+        for side in ("encoder", "decoder"):
+            place = f"{side}.mid.attn_1"
+            state |= {f"{place}.norm.{key}": torch.zeros(width) for key in ("weight", "bias")}
+            for part in ("q", "k", "v", "proj_out"):
+                state |= {
+                    f"{place}.{part}.weight": torch.zeros(width, width, 1, 1),
+                    f"{place}.{part}.bias": torch.zeros(width),
+                }
+    vae = comfy.sd.VAE(sd=state, config={"params": {"ddconfig": ddconfig, "embed_dim": vae_config["latent_channels"]}})
+    if not attention:
+        for side in (vae.first_stage_model.encoder, vae.first_stage_model.decoder):
+            side.mid.attn_1 = nn.Identity()
+    for network, groups in (
+        (model.diffusion_model, unet_config["norm_num_groups"]),
+        (vae.first_stage_model, vae_config["norm_num_groups"]),
+    ):
+        _set_norm_groups(network, groups)
     vae.latent_channels = vae_config["latent_channels"]
     vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(channels) - 1)
     # the host's estimates are for SD's VAE; activations scale with the channels at full resolution
     share = channels[0] / 128
+    pixels_of_latent = vae.upscale_ratio**2 / 64  # its estimate for decoding counts 8 × 8 pixels for one of the latent
     encode_bytes, decode_bytes = vae.memory_used_encode, vae.memory_used_decode
     vae.memory_used_encode = lambda shape, dtype: encode_bytes(shape, dtype) * share
-    vae.memory_used_decode = lambda shape, dtype: decode_bytes(shape, dtype) * share
+    vae.memory_used_decode = lambda shape, dtype: decode_bytes(shape, dtype) * share * pixels_of_latent
     return patcher, vae
+
+
+def _set_norm_groups(network: nn.Module, groups: int) -> None:
+    """The host builds every GroupNorm with 32 groups; their number is no parameter, so it can be set afterwards."""
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = groups
 
 
 def native_unet_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -407,18 +434,7 @@ def unet_lookup(model: Any) -> Lookup:
 
 def vae_lookup(vae: Any) -> Lookup:
     """Finds modules of a VAE's encoder by their diffusers names."""
-    return lambda name: vae.first_stage_model.get_submodule(_native_vae_name(name))
-
-
-@cache
-def _native_vae_name(name: str) -> str:
-    """``encoder.down_blocks.1.resnets.0.conv_shortcut`` to ``encoder.down.1.block.0.nin_shortcut``, and so on."""
-    parts = name.replace("mid_block.attentions.0", "mid.attn_1").replace("to_out.0", "proj_out")
-    for theirs, ours in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("conv_shortcut", "nin_shortcut")):
-        parts = parts.replace(theirs, ours)
-    for i in (0, 1):
-        parts = parts.replace(f"mid_block.resnets.{i}", f"mid.block_{i + 1}")
-    return parts.replace("down_blocks", "down").replace("resnets", "block").replace("downsamplers.0", "downsample")
+    return lambda name: vae.first_stage_model.get_submodule(original_vae_name(name))
 
 
 class HostBackbone(Backbone):

@@ -141,7 +141,7 @@ def train(config: dict[str, Any], output: Path) -> None:
     speed_up_group_norm(model)
     images = load_folder(Path(data["train"]), data["crop"])
     log.info("%d images, %.1f M parameters", len(images), sum(p.numel() for p in model.parameters()) / 1e6)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=run["lr"], weight_decay=run["weight_decay"])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=run["lr"], weight_decay=run["weight_decay"], fused=True)
     average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     checkpoint = output / "checkpoint.pt"
     first = 0
