@@ -31,10 +31,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core.adapter import Adapter
-from hidra_core.backbone import DiffusersBackbone, alpha_cumprod, build_diffusers, save_backbone
+from hidra_core.backbone import DiffusersBackbone, alpha_cumprod, build_diffusers, load_backbone, save_backbone
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.files import atomic_path
-from hidra_core.weights import TEXT_TOKENS, Weights, save_weights
+from hidra_core.weights import TEXT_TOKENS, Weights, load_weights, save_weights
 from train.data import DegradedCrops, load_folder
 from train.losses import reconstruction_loss
 from train.norm import speed_up_group_norm
@@ -67,8 +67,27 @@ class Enhancer(nn.Module):
         for name, parameter in self.named_parameters():
             if name.startswith(("unet.", "vae.")) and SILENT.search(name):
                 nn.init.zeros_(parameter)
+        for last, norm in (
+            (self.vae.encoder.mid_block.resnets[-1], self.vae.encoder.conv_norm_out),
+            (self.vae.decoder.up_blocks[-1].resnets[-1], self.vae.decoder.conv_norm_out),
+            (self.unet.up_blocks[-1].resnets[-1], self.unet.conv_norm_out),
+        ):
+            anchor(last.conv2, norm)
         width = backbone["unet"]["cross_attention_dim"]
         self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
+
+    def load_files(self, folder: Path) -> None:
+        """Take all parameters from exported ``backbone.safetensors`` and ``weights.safetensors`` of the same sizes."""
+        backbone = load_backbone(folder / "backbone.safetensors", device="cpu", dtype="fp32")
+        weights = load_weights(folder / "weights.safetensors")
+        for ours, theirs in (
+            (self.unet, backbone.unet),
+            (self.vae, backbone.vae),
+            (self.estimator, weights.estimator),
+            (self.adapter, weights.adapter),
+        ):
+            ours.load_state_dict(theirs.state_dict())
+        self.text_embedding.copy_(weights.text_embedding)
 
     def reconstruct(self, images: Tensor) -> Tensor:
         """The autoencoder alone, ``[B, 1, H, W]`` in [-1, 1] to the same."""
@@ -83,6 +102,27 @@ class Enhancer(nn.Module):
         with modulated.attached("unet", self.backbone.lookup("unet")):
             latent = self.backbone.denoise(latent, self.text_embedding)
         return self.backbone.decode(latent).mean(dim=1, keepdim=True)
+
+
+@torch.no_grad()
+def anchor(before: nn.Conv2d, norm: nn.GroupNorm, level: float = 6.0) -> None:
+    """Start a group normalisation as the identity, by one constant channel in each group.
+
+    The normalisation in front of a network's last convolution would else divide every image by its own contrast and
+    take away its mean: brightness would have to be smuggled past it. With one channel far from the others its
+    statistics are nearly those of that channel, the same for all images.
+
+    Args:
+        before: the convolution whose output is added last to what ``norm`` sees.
+        norm: the normalisation; scale and shift undo it.
+        level: of the constant channels, well above the standard deviation of the others.
+    """
+    size = norm.num_channels // norm.num_groups
+    before.bias[::size] = level
+    mean = level / size
+    deviation = level * (size - 1) ** 0.5 / size
+    norm.weight.fill_(deviation)
+    norm.bias.fill_(mean)
 
 
 @torch.no_grad()
@@ -142,15 +182,19 @@ def train(config: dict[str, Any], output: Path) -> None:
     images = load_folder(Path(data["train"]), data["crop"])
     log.info("%d images, %.1f M parameters", len(images), sum(p.numel() for p in model.parameters()) / 1e6)
     optimiser = torch.optim.AdamW(model.parameters(), lr=run["lr"], weight_decay=run["weight_decay"], fused=True)
-    average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     checkpoint = output / "checkpoint.pt"
     first = 0
+    from_nothing = run["init"] is None
+    if not from_nothing:
+        model.load_files(Path(run["init"]))
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         average, first = state["average"], state["step"]
         log.info("resumed %s at step %d", checkpoint, first)
+    else:
+        average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
 
     def save(step: int) -> None:
         with atomic_path(checkpoint) as temporary:
@@ -171,7 +215,7 @@ def train(config: dict[str, Any], output: Path) -> None:
         bar = tqdm(loader, total=run["steps"] - first, dynamic_ncols=True)
         try:
             for degraded, clean in bar:
-                if step == run["autoencoder_steps"]:
+                if from_nothing and step == run["autoencoder_steps"]:
                     share = start_as_identity(model, torch.cat([dataset[i][1][None] for i in range(32)]))
                     log.info("the UNet starts as a copy of its input but for %.1f %% of the variance", 100 * share)
                     average.update((name, p.detach().clone()) for name, p in model.named_parameters())
@@ -180,7 +224,7 @@ def train(config: dict[str, Any], output: Path) -> None:
                     group["lr"] = learning_rate(step, run)
                 with torch.autocast("cpu", getattr(torch, run["dtype"]), enabled=run["dtype"] != "float32"):
                     # an autoencoder that works first spares the deep chain a long plateau at the start
-                    alone = step < run["autoencoder_steps"]
+                    alone = from_nothing and step < run["autoencoder_steps"]
                     enhanced = model.reconstruct(clean) if alone else model(degraded, strength)
                 target = clean if alone else torch.lerp(degraded, clean, strength)
                 loss = reconstruction_loss(enhanced.float(), target, config["loss"]["ssim"])
