@@ -35,8 +35,12 @@ METHODS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def degrade(clean: np.ndarray, preset: str, seed: int) -> np.ndarray:
-    record = degradations.sample(preset, torch.Generator().manual_seed(seed))
-    return degradations.apply(torch.from_numpy(clean)[None, None], record)[0, 0].numpy()
+    """One draw of the preset; drawn again while no stage is in it, as PSNR then is infinite."""
+    generator, image = torch.Generator().manual_seed(seed), torch.from_numpy(clean)[None, None]
+    while True:
+        degraded = degradations.apply(image, degradations.sample(preset, generator))[0, 0].numpy()
+        if np.abs(degraded - clean).max() > 1 / 255:
+            return degraded
 
 
 def to_8_bit(image: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from .adapter import NETWORKS, ModulatedAdapter
 from .backbone import SIZE_MULTIPLE, Backbone
 from .dem import DEGRADATION_WIDTH
 from .images import check_images, from_grey, to_grey
-from .tiling import SharedNormalisation, blend_tiles, pad_to_multiple, sample_crops, spans
+from .tiling import SharedNormalisation, blend_tiles, overview, pad_to_multiple, spans
 from .weights import Weights
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class Runner:
 
         with self.backbone.rows(rows):
             with shared.recording():
-                self._pass(sample_crops(grey, tile * tile), modulated)
+                self._pass(overview(grey, tile * tile), modulated)
             with shared.imposed():
                 return blend_tiles(grey, lambda part: self._pass(part, modulated), tile, tile // 8, report)
 

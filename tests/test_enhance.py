@@ -248,7 +248,7 @@ def test_large_images_are_tiled_by_themselves():
     backbone = EchoBackbone()
     image = pictures(1, 1100, 1500, 1)
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
-    assert len(backbone.sizes) == 1 + 2 * 2  # sample crops and tiles
+    assert len(backbone.sizes) == 1 + 2 * 2  # overview and tiles
     assert max(n * h * w for n, h, w in backbone.sizes) <= 1024 * 1024
 
 
@@ -278,7 +278,8 @@ def test_tiles_are_halved_when_memory_runs_out(limit, sides, caplog):
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
     assert backbone.freed == len(sides) - 1
     assert backbone.sizes[0] == (1, 1024, 960)  # the whole image, padded
-    assert [n * h * w for n, h, w in backbone.sizes[1 : len(sides)]] == [side**2 for side in sides[1:]]  # sample crops
+    for (_, h, w), side in zip(backbone.sizes[1:], sides[1:], strict=False):  # overviews, as large as a tile
+        assert 0.5 * side**2 <= h * w <= side**2
     assert [r.message for r in caplog.records] == [
         f"out of memory; trying again with tiles of {s} pixels" for s in sides[1:]
     ]
@@ -288,7 +289,7 @@ def test_out_of_memory_is_raised_when_nothing_helps():
     backbone = EchoBackbone(255**2)
     with pytest.raises(torch.OutOfMemoryError, match="too large"):
         echo(pictures(1, 1000, 900, 1), backbone)
-    assert backbone.sizes[-1] == (16, 64, 64)  # sample crops, as large as the smallest tile
+    assert backbone.sizes[-1][1] <= 320  # the overview, as large as the smallest tile
 
 
 def test_small_image_out_of_memory_is_raised_at_once():

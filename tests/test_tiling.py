@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from reference import assert_close, assert_same, load, make_backbone, run, unchanged
 from torch import nn
 
-from hidra_core.tiling import SharedNormalisation, blend_tiles, pad_to_multiple, sample_crops, spans
+from hidra_core.tiling import SharedNormalisation, blend_tiles, overview, pad_to_multiple, spans
 
 
 def ramp(height: int, width: int, channels: int = 1) -> torch.Tensor:
@@ -85,27 +85,19 @@ def test_stopping_between_tiles():
 
 @pytest.mark.parametrize("size", [(513, 512), (1000, 3000), (90, 5000), (5000, 300), (2048, 2048)])
 @pytest.mark.parametrize("pixels", [256**2, 512**2])
-def test_sample_crops_come_from_all_over_the_image(size, pixels):
-    position = torch.stack(torch.meshgrid(*(torch.arange(side) / side for side in size), indexing="ij"))[None]
-    crops = sample_crops(position.float(), pixels)
-    assert len(crops) * crops.shape[-2] * crops.shape[-1] <= pixels
-    assert len(crops) >= 4
-    middle = crops.mean(dim=(0, 2, 3))
-    assert_close(middle, torch.full((2,), 0.5), 0.02)  # evenly spread
-    assert torch.isin(crops[:, 0], position[:, 0].float()).all()  # pixels as they are
+def test_overview_is_the_whole_image_on_few_pixels(size, pixels):
+    position = torch.stack(torch.meshgrid(*((torch.arange(side) + 0.5) / side for side in size), indexing="ij"))[None]
+    small = overview(position.float(), pixels)
+    height, width = small.shape[-2:]
+    assert 0.5 * pixels <= height * width <= pixels
+    assert height % 64 == width % 64 == 0
+    assert_close(small.mean(dim=(0, 2, 3)), torch.full((2,), 0.5), 0.01)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (90, 120), (256, 256)])
-def test_sample_of_a_small_image_is_the_image(size):
+def test_overview_of_a_small_image_is_the_image(size):
     image = ramp(*size)
-    assert_same(sample_crops(image, 256**2), image)
-
-
-def test_sample_crops_keep_the_statistics():
-    image = torch.rand(1, 1, 1500, 1100, generator=torch.Generator().manual_seed(0))
-    crops = sample_crops(image, 512**2)
-    assert_close(crops.mean(), image.mean(), 0.005)
-    assert_close(crops.std(), image.std(), 0.005)
+    assert_same(overview(image, 256**2), image)
 
 
 @torch.no_grad()

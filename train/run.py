@@ -67,12 +67,6 @@ class Enhancer(nn.Module):
         for name, parameter in self.named_parameters():
             if name.startswith(("unet.", "vae.")) and SILENT.search(name):
                 nn.init.zeros_(parameter)
-        for last, norm in (
-            (self.vae.encoder.mid_block.resnets[-1], self.vae.encoder.conv_norm_out),
-            (self.vae.decoder.up_blocks[-1].resnets[-1], self.vae.decoder.conv_norm_out),
-            (self.unet.up_blocks[-1].resnets[-1], self.unet.conv_norm_out),
-        ):
-            anchor(last.conv2, norm)
         width = backbone["unet"]["cross_attention_dim"]
         self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
 
@@ -102,27 +96,6 @@ class Enhancer(nn.Module):
         with modulated.attached("unet", self.backbone.lookup("unet")):
             latent = self.backbone.denoise(latent, self.text_embedding)
         return self.backbone.decode(latent).mean(dim=1, keepdim=True)
-
-
-@torch.no_grad()
-def anchor(before: nn.Conv2d, norm: nn.GroupNorm, level: float = 6.0) -> None:
-    """Start a group normalisation as the identity, by one constant channel in each group.
-
-    The normalisation in front of a network's last convolution would else divide every image by its own contrast and
-    take away its mean: brightness would have to be smuggled past it. With one channel far from the others its
-    statistics are nearly those of that channel, the same for all images.
-
-    Args:
-        before: the convolution whose output is added last to what ``norm`` sees.
-        norm: the normalisation; scale and shift undo it.
-        level: of the constant channels, well above the standard deviation of the others.
-    """
-    size = norm.num_channels // norm.num_groups
-    before.bias[::size] = level
-    mean = level / size
-    deviation = level * (size - 1) ** 0.5 / size
-    norm.weight.fill_(deviation)
-    norm.bias.fill_(mean)
 
 
 @torch.no_grad()
