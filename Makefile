@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 VENV := .venv
-BIN := $(VENV)/bin
+BIN := $(CURDIR)/$(VENV)/bin
 COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
 
 .PHONY: demo test lint clean
