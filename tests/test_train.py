@@ -1,23 +1,31 @@
-"""Training: the pieces against references, and a run of two steps that is interrupted, resumed and exported."""
+"""The bi-level run on a small backbone: its data, its configuration, its counts, its strategies, its checkpoints."""
 
 from __future__ import annotations
 
+import dataclasses
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+import reference
 import torch
-import torch.nn.functional as F
 import yaml
 from PIL import Image
 
 import hidra_core
-from train import run
-from train.data import DegradedCrops, load_folder
-from train.losses import structural_dissimilarity
-from train.norm import speed_up_group_norm
+from hidra_core import save_weights
+from hidra_core.backbone import save_backbone
+from train import checkpoints, losses, run
+from train.config import Config, read_config
+from train.data import DegradedFrames, list_images, load_folder, load_images
 
-CONFIG = Path(__file__).parents[1] / "train" / "configs" / "hidra-tiny.yaml"
+PROJECT = Path(__file__).parents[1]
 PRESETS = {"composite": 0.5, "field": 0.5}
 
 
@@ -33,82 +41,305 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The reference backbone and weights as files, and a config of three iterations on them."""
+    place = tmp_path_factory.mktemp("small")
+    save_backbone(reference.make_backbone(), place / "backbone.safetensors", dtype=torch.float32)
+    save_weights(reference.make_weights(), place / "weights.safetensors")
+    config = {
+        "model": {"backbone": str(place / "backbone.safetensors"), "init": str(place / "weights.safetensors")},
+        "data": {"train": "scenes", "presets": {"composite": 1.0}, "crop": 64, "workers": 0},
+        "loss": {"perceptual": "structure", "adversarial": "patch"},
+        "solver": {"strategy": "bilevel", "iterations": 4, "warmup_iterations": 1, "period": 2, "pipelines": 2},
+        "optimiser": {"lr": 1e-3, "lr_warmup": 0},
+        "run": {"output": str(place / "run"), "dtype": "float32", "device": "cpu", "validation_images": 1},
+    }
+    (place / "config.yaml").write_text(yaml.safe_dump(config))
+    return {"config": place / "config.yaml", "backbone": place / "backbone.safetensors"}
+
+
+@pytest.fixture(autouse=True)
+def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "rendered_scenes", lambda count, height, width: _scenes())
+
+
+def _scenes() -> list[np.ndarray]:
+    ramp = np.linspace(0, 255, 96)
+    return [np.uint8((ramp[:, None] * (i + 1) / 4 + ramp) / 2) for i in range(4)]
+
+
+def trainer(small: dict[str, Path], *overrides: str) -> run.Trainer:
+    config = read_config(small["config"], list(overrides))
+    config.run.output.mkdir(parents=True, exist_ok=True)
+    return run.Trainer(config, run.pick_accelerator(config))
+
+
+# ------------------------------------------------------------------------------------------------------- data
+
+
 def test_unusable_images_are_skipped_and_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert len(load_folder(folder, 64)) == 3
-    assert "1 images, unreadable" in caplog.text
-    assert "1 images, smaller than 64 pixels" in caplog.text
+    assert "1 of 5 images, unreadable" in caplog.text
+    assert "1 of 5 images, smaller than 64 pixels" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["nothing", "images"])
-def test_no_usable_image_is_an_error(folder: Path, name: str) -> None:
-    with pytest.raises(FileNotFoundError, match="image"):
-        load_folder(folder.parent / name, 1000)
+def test_no_usable_image_is_an_error(folder: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="smaller than 1000 pixels"):
+        load_folder(folder, 1000)
+    with pytest.raises(FileNotFoundError, match="set data.train"):
+        load_folder(folder.parent / "nothing", 64)
+    texts = folder.parent / "texts"
+    texts.mkdir()
+    (texts / "notes.txt").write_text("no picture")
+    with pytest.raises(FileNotFoundError, match="no images"):
+        load_folder(texts, 64)
 
 
-def test_samples_depend_on_seed_and_index_alone(folder: Path) -> None:
-    images = load_folder(folder, 64)
-    first, second = (DegradedCrops(images, PRESETS, 64, 80, seed, 10) for seed in (1, 1))
-    for a, b in zip(first[7], second[7], strict=True):
-        assert a.shape == (1, 64, 64)
-        assert -1 <= a.min() <= a.max() <= 1
-        assert torch.equal(a, b)
-    assert not torch.equal(first[7][1], first[8][1])
-    assert not torch.equal(first[7][1], DegradedCrops(images, PRESETS, 64, 80, 2, 10)[7][1])
+def test_lists_choose_images(folder: Path, tmp_path: Path) -> None:
+    listing = tmp_path / "train.txt"
+    listing.write_text("nested/2.png\n\nnested/0.png\n")
+    assert [path.name for path in list_images(folder, listing)] == ["2.png", "0.png"]
+    listing.write_text("nested/9.png\n")
+    with pytest.raises(FileNotFoundError, match=r"9\.png"):
+        list_images(folder, listing)
 
 
-def test_structural_dissimilarity() -> None:
-    image = 0.5 + 0.3 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert structural_dissimilarity(image, image).item() == pytest.approx(0, abs=1e-5)
-    negative = 2 * image.mean() - image  # the same brightness, the structure turned round
-    assert structural_dissimilarity(image, negative).item() > 1
+def test_16_bit_images_are_stretched(tmp_path: Path) -> None:
+    counts = np.linspace(7000, 8000, 64 * 64, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(counts).save(tmp_path / "raw.png")
+    (image,) = load_images([tmp_path / "raw.png"], 64)
+    assert image.dtype == np.uint8
+    assert image.min() == 0 and image.max() == 255
 
 
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_fast_group_norm_has_torchs_gradients(memory_format: torch.memory_format) -> None:
-    norm = torch.nn.GroupNorm(8, 16).double()
-    torch.nn.init.normal_(norm.weight)
-    x = torch.randn(3, 16, 5, 7, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
-    upstream = torch.randn_like(x)
-    inputs = (x, norm.weight, norm.bias)
-    expected = torch.autograd.grad(F.group_norm(x, 8, norm.weight, norm.bias, norm.eps), inputs, upstream)
-    speed_up_group_norm(norm)
-    for found, wanted in zip(torch.autograd.grad(norm(x), inputs, upstream), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)  # torch keeps the statistics in fp32
+@pytest.mark.parametrize("frame", [None, 72])
+def test_samples_depend_on_seed_and_index_alone(folder: Path, frame: int | None) -> None:
+    images = load_folder(folder, 72)
+    first, second = (DegradedFrames(images, PRESETS, frame, 64, 1, 10) for _ in range(2))
+    item = first[7]
+    assert item["degraded"].shape == item["clean"].shape == (1, 64, 64)
+    assert item["frame"].shape == (1, frame or 64, frame or 64)
+    for key, value in second[7].items():
+        assert torch.equal(item[key], value)
+        assert -1 <= value.min() <= value.max() <= 1 or key == "factors"
+    assert not torch.equal(item["clean"], first[8]["clean"])
+    assert not torch.equal(item["clean"], DegradedFrames(images, PRESETS, frame, 64, 2, 10)[7]["clean"])
 
 
-def test_learning_rate_warms_up_then_falls() -> None:
-    schedule = {"lr": 1.0, "final_lr": 0.1, "warmup": 10, "steps": 110}
-    rates = [run.learning_rate(step, schedule) for step in range(111)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == pytest.approx(1.0)
-    assert rates[110] == pytest.approx(0.1)
-    assert rates[60] == pytest.approx(0.55)
+def test_the_upper_levels_pipelines_are_the_batchs() -> None:
+    flat = [np.full((64, 64), 128, np.uint8)]
+    dataset = DegradedFrames(
+        flat, {"mild": 1.0}, None, 64, 0, 8, batch=2, pipelines=3, upper=lambda batch: batch % 2 == 1
+    )
+    assert "val_degraded" not in dataset[0] and "val_degraded" not in dataset[1]
+    one, two = dataset[2]["val_degraded"], dataset[3]["val_degraded"]
+    assert one.shape == (3, 1, 64, 64)
+    # the same contrast for both images, in each pipeline another, and the noise is each image's own
+    torch.testing.assert_close(one.mean((1, 2, 3)), two.mean((1, 2, 3)), rtol=0, atol=0.03)
+    assert one.mean((1, 2, 3)).std() > 0.01
+    assert not torch.equal(one, two)
 
 
-def test_unknown_override_is_refused() -> None:
-    for override in ("run.nothing=1", "nothing.steps=1", "run.steps"):
-        with pytest.raises(ValueError, match="override"):
-            run.read_config(CONFIG, [override])
+# ------------------------------------------------------------------------------------------------------ config
 
 
-def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["toy", "hidra-tiny", "sd-turbo"])
+def test_the_projects_configs_are_valid(name: str) -> None:
+    assert isinstance(read_config(name, []), Config)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("solver.stategy=joint", "unknown key 'solver.stategy'; known: strategy"),
+        ("solvers.period=1", "unknown key 'solvers'; known: model, data"),
+        ("solver.strategy=sideways", "solver.strategy.*'bilevel', 'alternating', 'joint' or 'lora'.*sideways"),
+        ("solver.period=0", "solver.period.*greater than or equal to 1"),
+        ("solver.pipelines=0", "solver.pipelines.*greater than or equal to 1"),
+        ("data.presets={fog: 1}", "unknown degradation preset 'fog'.*composite"),
+        ("data.crop=100", "data.crop.*multiple of 64"),
+        ("run.dtype=int8", "run.dtype.*'float32' or 'bfloat16'"),
+        ("period=3", "write section.key=value"),
+    ],
+)
+def test_bad_values_are_named(override: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        read_config("toy", [override])
+
+
+def test_an_unknown_config_lists_those_there_are() -> None:
+    with pytest.raises(FileNotFoundError, match="hidra-tiny, sd-turbo, toy"):
+        read_config("sd-turbos", [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["data.train=/nowhere"], "no images.*below /nowhere"),
+        (["loss.adversarial=dino"], "loss.dino names no folder.*facebook/dino-vitb16.*patch"),
+        (["loss.adversarial=dino", "loss.dino=/nowhere"], "'config.json' in /nowhere"),
+        (["model.backbone=/nowhere.safetensors"], "/nowhere.safetensors"),
+        (["model.init=/nowhere.safetensors"], "/nowhere.safetensors"),
+        (["model.unet_rank=4"], "ranks 32.*asks for 4"),
+    ],
+)
+def test_what_is_missing_is_said_before_any_work(
+    small: dict[str, Path], tmp_path: Path, overrides: list[str], expected: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import re
+
     output = tmp_path / "run"
-    options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.crop=64", "data.frame=64"]
-    options += ["data.workers=0", "run.batch=1", "run.autoencoder_steps=1"]
-    assert run.main([*options, "run.steps=1"]) == 0
-    assert run.main([*options, "run.steps=3"]) == 0
-    rows = (output / "log.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3"]
-    assert yaml.safe_load((output / "config.yaml").read_text())["run"]["steps"] == 3
-    weights = hidra_core.load_weights(output / "weights.safetensors")
-    backbone = hidra_core.load_backbone(output / "backbone.safetensors", device="cpu", dtype="fp32")
-    assert weights.training["steps"] == 3
-    image = torch.rand(1, 70, 64, 1)
-    enhanced = hidra_core.enhance(image, backbone, hidra_core.estimate(image, weights))
-    assert enhanced.shape == image.shape
-    assert sum(path.stat().st_size for path in output.glob("*.safetensors")) <= 40e6
+    assert run.main(["--config", str(small["config"]), f"run.output={output}", *overrides]) == 1
+    assert re.search(expected, caplog.text)
+    assert not output.exists()
 
 
-def test_missing_folder_is_a_clear_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert run.main(["--config", str(CONFIG), f"data.train={tmp_path / 'no'}", f"run.output={tmp_path / 'run'}"]) == 1
-    assert "set data.train to a folder" in caplog.text
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is here")
+def test_a_missing_gpu_is_said_before_any_work(small: dict[str, Path], caplog: pytest.LogCaptureFixture) -> None:
+    assert run.main(["--config", str(small["config"]), "run.device=cuda"]) == 1
+    assert "no CUDA GPU here: set run.device=cpu" in caplog.text
+
+
+def test_missing_vgg_names_file_folder_and_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("lpips")
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    message = losses.missing_vgg()
+    assert losses.VGG_FILE in message and str(tmp_path / "checkpoints") in message and "structure" in message
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / losses.VGG_FILE).touch()
+    assert losses.missing_vgg() is None
+
+
+# ----------------------------------------------------------------------------------------- iterations, strategies
+
+
+def test_image_forwards_of_an_iteration(small: dict[str, Path], tmp_path: Path) -> None:
+    """Batch 2, M = 2: 8 where both levels move, 2 in an ordinary one; counted on the UNet itself."""
+    training = trainer(small, f"run.output={tmp_path}", "run.batch=2")
+    counted = []
+    training.enhancer.unet.register_forward_pre_hook(lambda _, args: counted.append(args[0].shape[0]))
+    totals = []
+    for batch in training.batches():
+        counted.clear()
+        values = training.step([batch])
+        totals.append((sum(counted), "upper/ratio" in values))
+    assert totals == [(2, False), (8, True), (2, False), (8, True)]
+    assert training.enhancer.images_enhanced == 20
+
+
+@pytest.mark.parametrize("strategy", ["bilevel", "alternating", "joint", "lora"])
+@pytest.mark.parametrize("mia", [True, False])
+def test_strategies(small: dict[str, Path], tmp_path: Path, strategy: str, mia: bool) -> None:
+    options = ["--config", str(small["config"]), f"run.output={tmp_path}", f"solver.strategy={strategy}"]
+    options += ["model.fresh=true", "model.sigma=identity", "run.batch=1", "solver.iterations=3"]
+    assert run.main(options if mia else [*options, "--no-mia"]) == 0
+    weights = hidra_core.load_weights(tmp_path / "weights.safetensors")
+    assert weights.training["strategy"] == strategy
+    assert (weights.estimator.attention is not None) == mia
+    backbone = hidra_core.load_backbone(small["backbone"], device="cpu", dtype="fp32")
+    image = torch.rand(1, 64, 64, 1)
+    outputs = []
+    for seed in (0, 1):
+        vectors = torch.randn(1, 256, generator=torch.Generator().manual_seed(seed))
+        degradation = dataclasses.replace(hidra_core.estimate(image, weights), vectors=vectors)
+        outputs.append(hidra_core.enhance(image, backbone, degradation))
+    assert torch.equal(*outputs) == (strategy == "lora")
+
+
+# -------------------------------------------------------------------------------------- checkpoints and resuming
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "weights.safetensors")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{project!r}, {tests!r}]
+import torch
+torch.set_num_threads(1)
+from train import run
+from test_train import _scenes
+run.rendered_scenes = lambda *_: _scenes()
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def launch(arguments: list[str]) -> subprocess.Popen:
+    program = PROGRAM.format(project=str(PROJECT), tests=str(PROJECT / "tests"))
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL)
+
+
+def test_killed_and_resumed_equals_uninterrupted(small: dict[str, Path], tmp_path: Path) -> None:
+    common = ["--config", str(small["config"]), "run.batch=1", "run.checkpoint_every=2", "run.log_every=1"]
+    common += ["solver.iterations=8", "run.ema=0.5", "run.validate_every=100"]
+    assert launch([*common, f"run.output={tmp_path / 'whole'}"]).wait(300) == 0
+    parts = tmp_path / "parts"
+    process = launch([*common, f"run.output={parts}"])
+    while not checkpoints.checkpoints(parts) and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(np.random.default_rng().uniform(0, 0.5))  # somewhere in the following iterations
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (parts / "weights.safetensors").exists()
+    assert launch([*common, f"run.output={parts}"]).wait(300) == 0
+    whole, resumed = final_weights(tmp_path / "whole"), final_weights(parts)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    states = [checkpoints.load_checkpoint(folder, {}) for folder in (tmp_path / "whole", parts)]
+    for key, tensor in states[0]["trained"].items():
+        assert torch.equal(tensor, states[1]["trained"][key])
+
+
+def test_interrupt_saves_and_exits(small: dict[str, Path], tmp_path: Path) -> None:
+    process = launch(["--config", str(small["config"]), f"run.output={tmp_path}", "solver.iterations=10000"])
+    while not (tmp_path / "tensorboard").exists() and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert len(checkpoints.checkpoints(tmp_path)) == 1
+
+
+def test_a_full_disk_leaves_the_earlier_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints.save_checkpoint(tmp_path, 1, {"config": {}, "trained": {"a": torch.ones(3)}}, keep=2)
+
+    def full(state: dict, path: Path) -> None:
+        Path(path).write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save_checkpoint(tmp_path, 2, {}, keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-0000001.pt"]
+    assert torch.equal(checkpoints.load_checkpoint(tmp_path, {})["trained"]["a"], torch.ones(3))
+
+
+def test_old_checkpoints_go(tmp_path: Path) -> None:
+    for iteration in (5, 10, 15):
+        checkpoints.save_checkpoint(tmp_path, iteration, {}, keep=2)
+    assert [path.name for path in checkpoints.checkpoints(tmp_path)] == [
+        "checkpoint-0000010.pt",
+        "checkpoint-0000015.pt",
+    ]
+
+
+def test_another_configs_checkpoint_is_refused(small: dict[str, Path], tmp_path: Path) -> None:
+    options = ["--config", str(small["config"]), f"run.output={tmp_path}", "run.batch=1", "solver.iterations=1"]
+    assert run.main(options) == 0
+    training = trainer(small, f"run.output={tmp_path}", "run.batch=1", "solver.iterations=1", "solver.period=3")
+    with pytest.raises(ValueError, match=r"solver.period = 2, this run has 3.*run.output"):
+        training.resume()
+
+
+def test_validation_best_and_sheet_are_written(small: dict[str, Path], tmp_path: Path) -> None:
+    options = ["--config", str(small["config"]), f"run.output={tmp_path}", "run.batch=1", "solver.iterations=1"]
+    assert run.main(options) == 0
+    assert {"best.safetensors", "weights.safetensors", "samples.png", "config.yaml"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
+    assert Image.open(tmp_path / "samples.png").size[0] == 3 * 64
+    assert list((tmp_path / "tensorboard").iterdir())

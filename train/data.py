@@ -3,95 +3,238 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from hidra_core import degradations
+from hidra_core import degradations, scenes
+from hidra_core.degradations import Degradation
+from hidra_core.images import read_image
 
 log = logging.getLogger(__name__)
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
-def load_folder(folder: Path, min_size: int) -> list[np.ndarray]:
-    """All images below a folder as grey uint8 ``[H, W]``, kept in memory.
+def list_images(folder: Path, listing: Path | None = None) -> list[Path]:
+    """Image files below a folder, sorted; only those of ``listing`` (one path a line, relative to it) if given.
 
+    Raises:
+        FileNotFoundError: the folder has no image files, or a listed file is missing.
+    """
+    if listing is not None:
+        if not listing.is_file():
+            raise FileNotFoundError(f"no list {listing}: give a text file with one path a line, relative to {folder}")
+        files = [folder / line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
+        missing = next((path for path in files if not path.is_file()), None)
+        if missing is not None:
+            raise FileNotFoundError(f"{listing} names {missing}, which is not there")
+    else:
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+    if not files:
+        where = f"in {listing}" if listing is not None else f"below {folder}"
+        raise FileNotFoundError(
+            f"no images ({', '.join(sorted(SUFFIXES))}) {where}: set data.train to a folder of them"
+        )
+    return files
+
+
+def load_images(files: Sequence[Path], min_size: int) -> list[np.ndarray]:
+    """All images as grey uint8 ``[H, W]``, decoded once and kept in memory.
+
+    16-bit pictures are stretched between their 0.1 and 99.9 percentiles: raw counts fill a small part of their range.
     Unreadable and too small images are counted, reported once and skipped.
 
     Raises:
-        FileNotFoundError: the folder does not exist or has no usable image.
+        FileNotFoundError: no image is usable.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
-    if not files:
-        raise FileNotFoundError(f"no images ({', '.join(sorted(SUFFIXES))}) below {folder}: set data.train to a folder")
     images, unreadable, small = [], [], []
     for path in files:
         try:
-            with Image.open(path) as picture:
-                image = np.asarray(picture.convert("L"))
-        except OSError:
+            picture = read_image(path)
+        except (OSError, ValueError, ImportError):
             unreadable.append(path)
             continue
-        (images if min(image.shape) >= min_size else small).append(image)
+        colours = picture.pixels[..., : 1 if picture.pixels.shape[-1] < 3 else 3]
+        grey = colours.mean(axis=-1)
+        if picture.bit_depth == 16:
+            low, high = np.percentile(grey, (0.1, 99.9))
+            grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1)
+        image = np.round(grey * 255).astype(np.uint8)
+        (images if min(image.shape) >= min_size else small).append(image if min(image.shape) >= min_size else path)
     for reason, skipped in (("unreadable", unreadable), (f"smaller than {min_size} pixels", small)):
         if skipped:
-            log.warning("skipped %d images, %s, the first: %s", len(skipped), reason, skipped[0])
+            log.warning("skipped %d of %d images, %s, the first: %s", len(skipped), len(files), reason, skipped[0])
     if not images:
-        raise FileNotFoundError(f"no usable image below {folder}: all {len(files)} are unreadable or too small")
+        raise FileNotFoundError(
+            f"no usable image: all {len(files)}, the first {files[0]}, are unreadable or smaller than {min_size} pixels"
+        )
     return images
 
 
-class DegradedCrops(Dataset):
-    """An endless set of pairs: sample ``i`` is a function of ``(seed, i)`` alone.
+def load_folder(folder: Path, min_size: int) -> list[np.ndarray]:
+    """:func:`load_images` of everything below a folder."""
+    return load_images(list_images(folder), min_size)
+
+
+def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.ndarray]:
+    """Thermal-looking scenes drawn by :mod:`hidra_core.scenes`, grey uint8 ``[H, W]``."""
+    names = list(scenes.SCENES)
+    return [
+        np.round(scenes.render(names[i % len(names)], height, width, i) * 255).astype(np.uint8) for i in range(count)
+    ]
+
+
+FACTORS = (
+    "clean mean",
+    "clean deviation",
+    "gain",
+    "blur",
+    "shrinking",
+    "shading",
+    "column stripes",
+    "row stripes",
+    "noise",
+    "poisson noise",
+)
+"""What :func:`factors` measures, in order."""
+
+GREY_FACTORS = 3
+"""The first so many are about grey levels."""
+
+
+def factors(record: Degradation, degraded: Tensor, clean: Tensor) -> Tensor:
+    """What a degradation vector should know: how the frame was degraded, and the grey levels it had before.
 
     Args:
-        images: grey uint8 ``[H, W]``, from :func:`load_folder`.
+        record: what was done.
+        degraded, clean: ``[1, 1, H, W]`` in [0, 1].
+
+    Returns:
+        ``[len(FACTORS)]``, each of the order of 1.
+    """
+    coarse, target = F.avg_pool2d(degraded, 8), F.avg_pool2d(clean, 8)  # below noise and stripes
+    spread, wanted = coarse.std() + 1e-2, target.std() + 1e-2
+    stripes = dict.fromkeys(degradations.AXES, 0.0)
+    for lines in record.stripes:
+        # the deviation of lines in grey levels, at the middle of the range
+        stripes[lines.axis] = math.hypot(lines.gain_sigma * 128, lines.offset_sigma) / 8
+    shading = record.optical.strength / 40 * (-1 if record.optical.inverted else 1) if record.optical else 0.0
+    values = (
+        4 * target.mean() - 2,
+        wanted.log() + 2,
+        (wanted / spread).log(),
+        (record.blur.sigma_x + record.blur.sigma_y) / 3 if record.blur else 0.0,
+        math.log2(record.downscale.factor) if record.downscale else 0.0,
+        shading,
+        *stripes.values(),
+        (record.gaussian_sigma or 0.0) / 10,
+        record.poisson_scale or 0.0,
+    )
+    return torch.tensor([float(value) for value in values])
+
+
+class DegradedFrames(Dataset):
+    """An endless set of degraded frames, with a crop of each: sample ``i`` is a function of ``(seed, i)`` alone.
+
+    A frame is degraded as one picture, so that shading and grey levels are those of a camera's frame, and cropped then.
+
+    Args:
+        images: grey uint8 ``[H, W]``, no side below ``crop`` and ``frame``.
         presets: names of degradation presets and their odds.
+        frame: side of the square frames in pixels, which the DEM reads whole; larger images are shrunk by a random
+            factor first. ``None``: the frame is the whole image, and the DEM reads the crop.
         crop: side of the square crops in pixels.
-        frame: largest side of the frame that is degraded as one picture before the crop is taken, so that shading and
-            up-sampling have the scale of a camera's frame. Drawn anew for each sample between ``crop`` and this.
         seed: of the whole set.
         length: samples in the set.
+        batch: images that share the pipelines of D_val.
+        pipelines: ``M``, pipelines a batch in D_val.
+        upper: whether batch number ``b`` needs D_val; the others are spared the work.
 
-    Items: ``(degraded, clean)``, float32 ``[1, crop, crop]`` in [-1, 1].
+    Items: ``degraded`` and ``clean`` ``[1, crop, crop]``, ``frame`` (what the DEM reads), float32 in [-1, 1],
+    ``factors`` (see :func:`factors`), and where ``upper`` says so ``val_degraded`` ``[M, 1, crop, crop]`` and
+    ``val_frame``: the same clean crop under the batch's pipelines.
     """
 
     def __init__(
-        self, images: list[np.ndarray], presets: dict[str, float], crop: int, frame: int, seed: int, length: int
+        self,
+        images: list[np.ndarray],
+        presets: dict[str, float],
+        frame: int | None,
+        crop: int,
+        seed: int,
+        length: int,
+        *,
+        batch: int = 1,
+        pipelines: int = 0,
+        upper: Callable[[int], bool] = lambda _: False,
     ) -> None:
         self.images = images
         self.presets = list(presets)
-        self.odds = torch.tensor([presets[name] for name in self.presets])
-        self.crop = crop
+        self.odds = torch.tensor([float(presets[name]) for name in self.presets])
         self.frame = frame
+        self.crop = crop
         self.seed = seed
         self.length = length
+        self.batch = batch
+        self.pipelines = pipelines
+        self.upper = upper
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
 
         def integer(low: int, high: int) -> int:  # inclusive
             return int(torch.randint(low, high + 1, (1,), generator=generator))
 
         image = self.images[integer(0, len(self.images) - 1)]
-        height, width = image.shape
-        side = integer(self.crop, max(self.crop, self.frame))
-        frame_height, frame_width = min(side, height), min(side, width)
-        top, left = integer(0, height - frame_height), integer(0, width - frame_width)
-        clean = torch.from_numpy(image[top : top + frame_height, left : left + frame_width].copy()).float() / 255
+        clean = torch.from_numpy(image.copy())[None, None].float() / 255
+        if self.frame is not None:
+            height, width = (integer(self.frame, side) for side in image.shape)
+            scale = max(height / image.shape[0], width / image.shape[1])
+            if scale < 0.9:
+                clean = F.interpolate(clean, scale_factor=scale, mode="bilinear", antialias=True).clamp(0, 1)
+            clean = clean[_window(clean, self.frame, integer)]
         if integer(0, 1):
-            clean = clean.flip(1)
+            clean = clean.flip(-1)
+        record = self._pipeline(generator)
+        degraded = degradations.apply(clean, record)
+        window = _window(clean, self.crop, integer)
+        item = {"clean": clean[window][0] * 2 - 1, "factors": factors(record, degraded, clean)}
+        item["degraded"], item["frame"] = self._seen(degraded, window)
+        batch = index // self.batch
+        if self.pipelines and self.upper(batch):
+            # pipelines of the batch, random fields of the image
+            shared = torch.Generator().manual_seed(-1 - self.seed * 1_000_003 - batch)
+            records = [replace(self._pipeline(shared), seed=integer(0, 2**31 - 1)) for _ in range(self.pipelines)]
+            seen = [self._seen(degradations.apply(clean, record), window) for record in records]
+            item["val_degraded"], item["val_frame"] = (torch.stack(part) for part in zip(*seen, strict=True))
+        return item
+
+    def _pipeline(self, generator: torch.Generator) -> Degradation:
         preset = self.presets[int(torch.multinomial(self.odds, 1, generator=generator))]
-        clean = clean[None, None]
-        degraded = degradations.apply(clean, degradations.sample(preset, generator))
-        top, left = integer(0, frame_height - self.crop), integer(0, frame_width - self.crop)
-        window = (0, slice(None), slice(top, top + self.crop), slice(left, left + self.crop))
-        return degraded[window] * 2 - 1, clean[window] * 2 - 1
+        return degradations.sample(preset, generator)
+
+    def _seen(self, degraded: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+        """The crop, and what the DEM reads of the frame, in [-1, 1]."""
+        crop = degraded[window][0] * 2 - 1
+        return crop, crop if self.frame is None else degraded[0] * 2 - 1
+
+
+Window = tuple[Any, slice, slice]
+
+
+def _window(images: Tensor, side: int, integer: Callable[[int, int], int]) -> Window:
+    height, width = images.shape[-2:]
+    top, left = integer(0, height - side), integer(0, width - side)
+    return (..., slice(top, top + side), slice(left, left + side))

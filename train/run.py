@@ -1,285 +1,516 @@
-"""Train HiDRA and export the files that the nodes and the command line load.
+"""Fine-tune HiDRA's DEM and adapter on a frozen one-step backbone, by bi-level optimisation.
 
-    python train/run.py --config train/configs/hidra-tiny.yaml                      # hidra-tiny from nothing
-    python train/run.py --config … run.steps=200 data.train=/my/images              # override any value
-    python train/run.py --config …                                                  # again: resumes its checkpoint
-    python train/run.py --config … --export                                         # only write the files
+    python train/run.py --config toy                                                # does it work here? two minutes
+    python train/run.py --config sd-turbo data.train=/my/images                     # the paper's setting, one GPU
+    accelerate launch --num_processes 4 train/run.py --config sd-turbo …            # many GPUs
+    python train/run.py --config sd-turbo … solver.strategy=joint run.seed=1        # any value
+    python train/run.py --config sd-turbo … --no-mia                                # ablation: DEM without MIA
+    python train/run.py --config sd-turbo …                                         # again: resumes where it stopped
 
-The joint strategy: DEM, adapter and, for a backbone built from nothing, the backbone itself descend one loss.
-Writes to ``run.output``: ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and at the end ``backbone.safetensors`` and
-``weights.safetensors``. Ctrl-C saves a checkpoint and exits.
+``--config`` takes the name of a file of ``train/configs`` or a path. ``run.output`` receives ``config.yaml``,
+TensorBoard's logs, checkpoints, a sample sheet at every validation, ``best.safetensors`` and at the end
+``weights.safetensors``: what the nodes and ``hidra enhance --weights`` load. Ctrl-C finishes the iteration, saves and
+exits.
+
+Source: HiDRA (CVPR 2026), bi-level optimisation; see ``solver.py``.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import logging
 import math
-import re
+import signal
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from hidra_core.adapter import Adapter
-from hidra_core.backbone import DiffusersBackbone, alpha_cumprod, build_diffusers, load_backbone, save_backbone
-from hidra_core.dem import DegradationEstimator, build_dinov2
+from hidra_core import degradations
 from hidra_core.files import atomic_path
-from hidra_core.weights import TEXT_TOKENS, Weights, load_weights, save_weights
-from train.data import DegradedCrops, load_folder
-from train.losses import reconstruction_loss
-from train.norm import speed_up_group_norm
+from hidra_core.weights import save_weights
+from train.checkpoints import load_checkpoint, save_checkpoint
+from train.config import Config, Optimiser, fixed_part, read_config
+from train.data import DegradedFrames, list_images, load_images, rendered_scenes
+from train.discriminator import discriminator_loss
+from train.losses import Objective, build_objective, structural_dissimilarity
+from train.model import Enhancer, build_enhancer
+from train.solver import Term, gradient, hypergradient
 
 log = logging.getLogger("train")
 
-SILENT = re.compile(r"\.(conv2|to_out\.0|ff\.net\.2)\.(weight|bias)$")
-"""Last layers of the residual branches of diffusers' networks."""
+HELD_OUT_EVERY = 20
+VALIDATION_SIDE = 512
 
 
-class Enhancer(nn.Module):
-    """Everything that a joint run trains, and its forward pass: degraded ``x`` to enhanced ``x̂``."""
-
-    def __init__(self, config: dict[str, Any]) -> None:
-        super().__init__()
-        backbone, adapter = config["backbone"], config["adapter"]
-        self.name = backbone["name"]
-        self.unet, self.vae = build_diffusers(backbone["unet"], backbone["vae"])
-        self.backbone = DiffusersBackbone(
-            self.unet, self.vae, name=self.name, prediction_type=backbone["prediction_type"]
-        )
-        self.estimator = DegradationEstimator(build_dinov2(backbone["dem"]))
-        self.adapter = Adapter.for_networks(
-            self.unet, self.vae, unet_rank=adapter["unet_rank"], vae_rank=adapter["vae_rank"]
-        )
-        # From nothing, Σ ≈ 0 beside U = 0 would leave the branches without gradient: start from plain LoRA, Σ = I
-        for head in self.adapter.heads.values():
-            head.fuse.bias.data.copy_(torch.eye(head.rank).flatten())
-        # and every residual branch silent: the deep chain starts as its short linear path
-        for name, parameter in self.named_parameters():
-            if name.startswith(("unet.", "vae.")) and SILENT.search(name):
-                nn.init.zeros_(parameter)
-        width = backbone["unet"]["cross_attention_dim"]
-        self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
-
-    def load_files(self, folder: Path) -> None:
-        """Take all parameters from exported ``backbone.safetensors`` and ``weights.safetensors`` of the same sizes."""
-        backbone = load_backbone(folder / "backbone.safetensors", device="cpu", dtype="fp32")
-        weights = load_weights(folder / "weights.safetensors")
-        for ours, theirs in (
-            (self.unet, backbone.unet),
-            (self.vae, backbone.vae),
-            (self.estimator, weights.estimator),
-            (self.adapter, weights.adapter),
-        ):
-            ours.load_state_dict(theirs.state_dict())
-        self.text_embedding.copy_(weights.text_embedding)
-
-    def reconstruct(self, images: Tensor) -> Tensor:
-        """The autoencoder alone, ``[B, 1, H, W]`` in [-1, 1] to the same."""
-        return self.backbone.decode(self.backbone.encode(images.expand(-1, 3, -1, -1))).mean(dim=1, keepdim=True)
-
-    def forward(self, degraded: Tensor, strength: float) -> Tensor:
-        """``[B, 1, H, W]`` in [-1, 1] to the same; gradients reach every parameter at strengths above 0."""
-        images = degraded.expand(-1, 3, -1, -1)
-        modulated = self.adapter.modulate(self.estimator(images), strength)
-        with modulated.attached("vae", self.backbone.lookup("vae")):
-            latent = self.backbone.encode(images)
-        with modulated.attached("unet", self.backbone.lookup("unet")):
-            latent = self.backbone.denoise(latent, self.text_embedding)
-        return self.backbone.decode(latent).mean(dim=1, keepdim=True)
+def needs_upper_level(batch: int, *, batches_an_iteration: int, warmup: int, period: int, strategy: str) -> bool:
+    """Whether the iteration that a batch (counted over all processes) belongs to moves the upper level."""
+    iteration = batch // batches_an_iteration + 1
+    return strategy in ("bilevel", "alternating") and iteration > warmup and iteration % period == 0
 
 
-@torch.no_grad()
-def start_as_identity(model: Enhancer, images: Tensor) -> float:
-    """Solve the UNet's last convolution so that one step returns the latent it is given.
-
-    At t = 999 nothing of the latent passes by the network: from random weights it would first have to learn to copy.
-
-    Args:
-        model: with silent residual branches and a trained autoencoder.
-        images: ``[B, 1, H, W]`` in [-1, 1] to fit on.
-
-    Returns:
-        The share of the variance that is left unexplained.
-    """
-    latent = model.backbone.encode(images.expand(-1, 3, -1, -1))
-    layer = model.unet.conv_out
-    seen: list[Tensor] = []
-    with_features = layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    model.backbone.predict_noise(latent, model.text_embedding)
-    with_features.remove()
-    columns = nn.functional.unfold(seen[0].float(), layer.kernel_size, padding=layer.padding)  # (B, C·9, h·w)
-    columns = torch.cat([columns, torch.ones_like(columns[:, :1])], dim=1).transpose(1, 2).flatten(0, 1).double()
-    alpha = alpha_cumprod()
-    wanted = (alpha**0.5 - 1) / (1 - alpha) ** 0.5 * latent  # v for which the denoised latent is z
-    wanted = wanted.float().flatten(2).transpose(1, 2).flatten(0, 1).double()
-    gram = columns.T @ columns
-    gram += 1e-4 * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    solution = torch.linalg.solve(gram, columns.T @ wanted)  # (C·9 + 1, latent channels)
-    layer.weight.copy_(solution[:-1].T.reshape(layer.weight.shape))
-    layer.bias.copy_(solution[-1])
-    return ((columns @ solution - wanted).var() / wanted.var()).item()
+def learning_rate(iteration: int, iterations: int, options: Optimiser) -> float:
+    """Of an iteration, from 1: linear warm-up, then constant or half a cosine down to a hundredth."""
+    if iteration <= options.lr_warmup:
+        return options.lr * iteration / options.lr_warmup
+    if options.schedule == "constant":
+        return options.lr
+    share = (iteration - options.lr_warmup) / max(1, iterations - options.lr_warmup)
+    return options.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
-def learning_rate(step: int, run: dict[str, Any]) -> float:
-    """Linear warm-up, then half a cosine from ``lr`` to ``final_lr``."""
-    if step < run["warmup"]:
-        return run["lr"] * (step + 1) / run["warmup"]
-    share = (step - run["warmup"]) / max(1, run["steps"] - run["warmup"])
-    return run["final_lr"] + (run["lr"] - run["final_lr"]) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-
-
-def draw_strength(run: dict[str, Any], generator: torch.Generator) -> float:
-    """1 mostly; else, so that the strength slider blends, uniform in [0, 1] or (a third of the time) exactly 0."""
-    draw, value = torch.rand(2, generator=generator).tolist()
-    if draw >= run["partial_strength"]:
-        return 1.0
-    return 0.0 if draw < run["partial_strength"] / 3 else value
-
-
-def train(config: dict[str, Any], output: Path) -> None:
-    """Run or resume the joint training of ``config``; ends with the export."""
-    run, data = config["run"], config["data"]
-    torch.manual_seed(run["seed"])
-    model = Enhancer(config).to(memory_format=torch.channels_last).train()
-    speed_up_group_norm(model)
-    images = load_folder(Path(data["train"]), data["crop"])
-    log.info("%d images, %.1f M parameters", len(images), sum(p.numel() for p in model.parameters()) / 1e6)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=run["lr"], weight_decay=run["weight_decay"], fused=True)
-    checkpoint = output / "checkpoint.pt"
-    first = 0
-    from_nothing = run["init"] is None
-    if not from_nothing:
-        model.load_files(Path(run["init"]))
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        average, first = state["average"], state["step"]
-        log.info("resumed %s at step %d", checkpoint, first)
-    else:
-        average = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-
-    def save(step: int) -> None:
-        with atomic_path(checkpoint) as temporary:
-            state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "average": average, "step": step}
-            torch.save(state, temporary)
-
-    dataset = DegradedCrops(
-        images, data["presets"], data["crop"], data["frame"], run["seed"], run["steps"] * run["batch"]
-    )
-    remaining = range(first * run["batch"], len(dataset))  # sample i depends on i alone: resuming repeats nothing
-    loader = DataLoader(dataset, run["batch"], sampler=remaining, num_workers=data["workers"], drop_last=True)
-    columns = ("step", "loss", "strength", "lr", "grad_norm", "seconds")
-    with open(output / "log.csv", "a", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        if file.tell() == 0:
-            writer.writerow(columns)
-        step, started = first, time.monotonic()
-        bar = tqdm(loader, total=run["steps"] - first, dynamic_ncols=True)
-        try:
-            for degraded, clean in bar:
-                if from_nothing and step == run["autoencoder_steps"]:
-                    share = start_as_identity(model, torch.cat([dataset[i][1][None] for i in range(32)]))
-                    log.info("the UNet starts as a copy of its input but for %.1f %% of the variance", 100 * share)
-                    average.update((name, p.detach().clone()) for name, p in model.named_parameters())
-                strength = draw_strength(run, torch.Generator().manual_seed(run["seed"] + step))
-                for group in optimiser.param_groups:
-                    group["lr"] = learning_rate(step, run)
-                with torch.autocast("cpu", getattr(torch, run["dtype"]), enabled=run["dtype"] != "float32"):
-                    # an autoencoder that works first spares the deep chain a long plateau at the start
-                    alone = from_nothing and step < run["autoencoder_steps"]
-                    enhanced = model.reconstruct(clean) if alone else model(degraded, strength)
-                target = clean if alone else torch.lerp(degraded, clean, strength)
-                loss = reconstruction_loss(enhanced.float(), target, config["loss"]["ssim"])
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = nn.utils.clip_grad_norm_(model.parameters(), run["clip"])
-                if torch.isfinite(norm):  # one bad batch must not poison the run
-                    optimiser.step()
-                step += 1
-                decay = min(run["ema"], (1 + step) / (10 + step))
-                torch._foreach_lerp_(list(average.values()), [p.detach() for p in model.parameters()], 1 - decay)
-                bar.set_postfix(loss=f"{loss.item():.4f}")
-                seconds = time.monotonic() - started
-                writer.writerow((step, loss.item(), strength, learning_rate(step, run), norm.item(), seconds))
-                if step % run["checkpoint_every"] == 0:
-                    save(step)
-                    file.flush()
-        except KeyboardInterrupt:
-            log.info("interrupted at step %d", step)
-        save(step)
-    export(config, output)
-
-
-def export(config: dict[str, Any], output: Path) -> None:
-    """Write the averaged parameters of the checkpoint as the two files that inference loads."""
-    state = torch.load(output / "checkpoint.pt", weights_only=True)
-    model = Enhancer(config)
-    model.load_state_dict(state["model"])
-    for name, parameter in model.named_parameters():
-        parameter.data.copy_(state["average"][name])
-    training = {
-        "strategy": "joint",
-        "steps": state["step"],
-        "batch": config["run"]["batch"],
-        "seed": config["run"]["seed"],
-        "degradations": config["data"]["presets"],
-    }
-    save_backbone(model.backbone, output / "backbone.safetensors")
-    weights = Weights(model.estimator, model.adapter, model.text_embedding, model.name, training)
-    save_weights(weights, output / "weights.safetensors", dtype=torch.float16)
-    log.info("exported %s at step %d", output, state["step"])
-
-
-def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
-    """A YAML config with ``section.key=value`` overrides; unknown keys are refused.
+def clean_images(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Training and validation images.
 
     Raises:
-        ValueError: an override without ``=`` or of a key that the config lacks.
+        FileNotFoundError: no usable images for either.
     """
-    config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for override in overrides:
-        dotted, equals, value = override.partition("=")
-        *sections, key = dotted.split(".")
-        place = config
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict) or key not in place:
-            raise ValueError(f"cannot override '{override}': give section.key=value with a key of {path}")
-        place[key] = yaml.safe_load(value)
-    return config
+    data = config.data
+    least = max(data.crop, data.frame or 0)
+    if data.train == "scenes":
+        side = max(256, least)
+        images = rendered_scenes(60, side, side)
+    else:
+        images = load_images(list_images(Path(data.train), data.train_list), least)
+    if data.val is not None:
+        return images, load_images(list_images(Path(data.val), data.val_list), least)
+    held_out = images[::HELD_OUT_EVERY]
+    rest = [image for index, image in enumerate(images) if index % HELD_OUT_EVERY]
+    return rest or images, held_out
+
+
+class Trainer:
+    """One run: its networks, optimisers, data and position.
+
+    Args:
+        config: validated.
+        accelerator: device and processes.
+    """
+
+    def __init__(self, config: Config, accelerator: Accelerator) -> None:
+        self.config = config
+        self.accelerator = accelerator
+        self.output = config.run.output
+        self.device = accelerator.device
+        loss = config.loss
+        self.objective: Objective = build_objective(
+            mse=loss.mse,
+            perceptual=loss.perceptual,
+            perceptual_weight=loss.perceptual_weight,
+            adversarial=loss.adversarial,
+            adversarial_weight=loss.adversarial_weight,
+            dino=loss.dino,
+        )
+        self.train_images, self.val_images = clean_images(config)
+        set_seed(config.run.seed)
+        self.enhancer: Enhancer = build_enhancer(config, self.device)
+        for module in (self.objective.perceptual, self.objective.discriminator):
+            if module is not None:
+                module.to(self.device)
+        self.theta, self.omega = self.enhancer.theta(), self.enhancer.omega()
+        judge = self.objective.discriminator
+        self.judged = [p for p in judge.parameters() if p.requires_grad] if judge is not None else []
+        self.optimisers = {
+            name: torch.optim.AdamW(
+                parameters,
+                lr=config.optimiser.lr,
+                betas=config.optimiser.betas,
+                weight_decay=config.optimiser.weight_decay,
+                eps=config.optimiser.eps,
+            )
+            for name, parameters in (("theta", self.theta), ("omega", self.omega), ("discriminator", self.judged))
+            if parameters
+        }
+        self.average = (
+            {name: p.detach().clone() for name, p in self.enhancer.trained().items()} if config.run.ema else {}
+        )
+        self.iteration = 0
+        self.best = -math.inf
+        self.stop = False
+
+    # ------------------------------------------------------------------------------------------- one iteration
+
+    def step(self, batches: list[dict[str, Tensor]]) -> dict[str, float]:
+        """One iteration on the micro-batches of this process: the upper level when it is due, then the lower.
+
+        Returns:
+            What there is to log.
+        """
+        solver = self.config.solver
+        self.iteration += 1
+        rate = learning_rate(self.iteration, solver.iterations, self.config.optimiser)
+        for optimiser in self.optimisers.values():
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+        values: dict[str, float] = {"lr": rate}
+        if "val_degraded" in batches[0]:
+            values |= self._upper_step(batches)
+        together = solver.strategy == "joint" or self.iteration <= solver.warmup_iterations
+        moving = [*self.theta, *self.omega] if together else self.theta
+        outputs: list[Tensor] = []
+        gradients = gradient(self._lower_terms(batches, outputs, values), moving, self._reduce)
+        values |= self._descend("theta", self.theta, gradients[: len(self.theta)])
+        if together and self.omega:
+            values |= self._descend("omega", self.omega, gradients[len(self.theta) :])
+        if self.judged:
+            values |= self._discriminator_step(batches, outputs)
+        if self.average:
+            now = [parameter.detach() for parameter in self.enhancer.trained().values()]
+            torch._foreach_lerp_(list(self.average.values()), now, 1 - self.config.run.ema)
+        return values
+
+    def _upper_step(self, batches: list[dict[str, Tensor]]) -> dict[str, float]:
+        """ω descends G, at the θ that the last T lower steps led to."""
+        solver = self.config.solver
+        psi: dict[str, float] = {}
+        upper = hypergradient(
+            self._upper_terms(batches, psi),
+            self._lower_terms(batches, [], {}),
+            self.theta,
+            self.omega,
+            weight=solver.nested_weight if solver.strategy == "bilevel" else 0.0,
+            reduce=self._reduce,
+        )
+        if upper.skipped:
+            log.warning("iteration %d: nested term skipped, %s", self.iteration, upper.skipped)
+        values = self._descend("omega", self.omega, upper.gradient)
+        parts = {"ratio": upper.ratio, "direct_norm": upper.direct_norm, "nested_norm": upper.nested_norm}
+        return values | {f"upper/{name}": value for name, value in (psi | parts).items()}
+
+    def _term(self, degraded: Tensor, frame: Tensor, clean: Tensor, outputs: list[Tensor], values: dict) -> Term:
+        @contextmanager
+        def term() -> Iterator[Tensor]:
+            with self.enhancer.enhanced(degraded, frame) as output:
+                loss, parts = self.objective(output, clean)
+                outputs.append(output.detach())
+                for name, value in ({"loss": loss.item()} | parts).items():
+                    values.setdefault(name, []).append(value)
+                yield loss
+
+        return term
+
+    def _lower_terms(self, batches: list[dict[str, Tensor]], outputs: list[Tensor], values: dict) -> list[Term]:
+        """Φ on D_tr."""
+        return [self._term(b["degraded"], b["frame"], b["clean"], outputs, values) for b in batches]
+
+    def _upper_terms(self, batches: list[dict[str, Tensor]], values: dict) -> list[Term]:
+        """Ψ on D_val, a graph a pipeline: memory for one at a time."""
+        return [
+            self._term(b["val_degraded"][:, m], b["val_frame"][:, m], b["clean"], [], values)
+            for b in batches
+            for m in range(self.config.solver.pipelines)
+        ]
+
+    def _descend(self, name: str, parameters: list[nn.Parameter], gradients: list[Tensor]) -> dict[str, float]:
+        for parameter, grad in zip(parameters, gradients, strict=True):
+            parameter.grad = grad
+        size = nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip).item()
+        if math.isfinite(size):
+            self.optimisers[name].step()
+        else:
+            log.warning("iteration %d: the gradient of %s is not finite; it did not move", self.iteration, name)
+        self.optimisers[name].zero_grad(set_to_none=True)
+        return {f"grad/{name}": size}
+
+    def _discriminator_step(self, batches: list[dict[str, Tensor]], outputs: list[Tensor]) -> dict[str, float]:
+        """The discriminator learns from what the lower step enhanced."""
+        losses = []
+
+        def term(real: Tensor, fake: Tensor) -> Term:
+            @contextmanager
+            def block() -> Iterator[Tensor]:
+                loss = discriminator_loss(self.objective.discriminator, real, fake)
+                losses.append(loss.item())
+                yield loss
+
+            return block
+
+        terms = [term(batch["clean"], fake) for batch, fake in zip(batches, outputs, strict=True)]
+        values = self._descend("discriminator", self.judged, gradient(terms, self.judged, self._reduce))
+        return values | {"discriminator": sum(losses) / len(losses)}
+
+    def _reduce(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Mean over processes, as one message."""
+        if self.accelerator.num_processes == 1 or not gradients:
+            return gradients
+        flat = torch.cat([grad.float().flatten() for grad in gradients])
+        flat = self.accelerator.reduce(flat, "mean")
+        parts = flat.split([grad.numel() for grad in gradients])
+        return [part.view_as(grad) for part, grad in zip(parts, gradients, strict=True)]
+
+    # ------------------------------------------------------------------------------------------------ the run
+
+    def batches(self) -> DataLoader:
+        """Micro-batches of this process from the current iteration on; sample i depends on the seed and i alone."""
+        run, data, solver = self.config.run, self.config.data, self.config.solver
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        together = run.accumulation * world  # batches an iteration, over all processes
+        upper = partial(
+            needs_upper_level,
+            batches_an_iteration=together,
+            warmup=solver.warmup_iterations,
+            period=solver.period,
+            strategy=solver.strategy,
+        )
+        dataset = DegradedFrames(
+            self.train_images,
+            data.presets,
+            data.frame,
+            data.crop,
+            run.seed,
+            solver.iterations * together * run.batch,
+            batch=run.batch,
+            pipelines=solver.pipelines,
+            upper=upper,
+        )
+        first, last = self.iteration * together, solver.iterations * together
+        mine = [batch * run.batch + image for batch in range(first + rank, last, world) for image in range(run.batch)]
+        return DataLoader(dataset, run.batch, sampler=mine, num_workers=data.workers, drop_last=True)
+
+    def run(self) -> None:
+        """From the newest checkpoint to the end, or until a signal asks to stop; validates, saves and exports."""
+        run, solver = self.config.run, self.config.solver
+        self.resume()
+        writer = self._writer()
+        bar = tqdm(
+            total=solver.iterations,
+            initial=self.iteration,
+            desc=solver.strategy,
+            dynamic_ncols=True,
+            disable=not self.accelerator.is_main_process,
+        )
+        collected: list[dict[str, Tensor]] = []
+        with self._signals(), bar:
+            for batch in self.batches():
+                collected.append({key: value.to(self.device) for key, value in batch.items()})
+                if len(collected) < run.accumulation:
+                    continue
+                values = {name: float(np.mean(value)) for name, value in self.step(collected).items()}
+                collected = []
+                bar.update()
+                bar.set_postfix({k: f"{values[k]:.4g}" for k in ("loss", "mse") if k in values}, refresh=False)
+                upper = any(name.startswith("upper/") for name in values)
+                if writer is not None and (upper or self.iteration % run.log_every == 0):
+                    for name, value in values.items():
+                        writer.add_scalar(name, value, self.iteration)
+                last = self.iteration == solver.iterations
+                stop = self._anyone_stops()
+                if self.iteration % run.validate_every == 0 or last:
+                    self.validate(writer)
+                if self.iteration % run.checkpoint_every == 0 or last or stop:
+                    self.save()
+                if stop:
+                    log.info("stopped after iteration %d; the same command goes on from there", self.iteration)
+                    return
+        if writer is not None:
+            writer.close()
+        self.export("weights.safetensors")
+
+    def _writer(self) -> Any:
+        if not self.accelerator.is_main_process:
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.output / "tensorboard", purge_step=self.iteration + 1)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the iteration; a second one at once."""
+
+        def handle(number: int, frame: Any) -> None:
+            if self.stop:
+                raise KeyboardInterrupt
+            self.stop = True
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _anyone_stops(self) -> bool:
+        if self.accelerator.num_processes == 1:
+            return self.stop
+        wish = torch.tensor(float(self.stop), device=self.device)
+        return self.accelerator.reduce(wish, "sum").item() > 0
+
+    # ----------------------------------------------------------------------------------- checkpoints and export
+
+    def save(self) -> None:
+        """Write a checkpoint, from the main process."""
+        if self.accelerator.is_main_process:
+            judge = self.objective.discriminator
+            state = {
+                "config": fixed_part(self.config),
+                "trained": {name: p.detach() for name, p in self.enhancer.trained().items()},
+                "average": self.average,
+                "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
+                "discriminator": None if judge is None else _without_backbone(judge),
+                "best": self.best,
+            }
+            save_checkpoint(self.output, self.iteration, state, self.config.run.keep_checkpoints)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint of ``run.output``, if there is one."""
+        state = load_checkpoint(self.output, fixed_part(self.config))
+        if state is None:
+            return
+        with torch.no_grad():
+            for name, parameter in self.enhancer.trained().items():
+                parameter.copy_(state["trained"][name])
+        for name, optimiser in self.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        if self.objective.discriminator is not None:
+            self.objective.discriminator.load_state_dict(state["discriminator"], strict=False)
+        self.average = {name: tensor.to(self.device) for name, tensor in state["average"].items()}
+        self.iteration, self.best = state["iteration"], state["best"]
+        log.info("resumed at iteration %d of %d", self.iteration, self.config.solver.iterations)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the networks have the averaged parameters, where the run keeps an average."""
+        trained = self.enhancer.trained()
+        kept = {name: trained[name].data for name in self.average}
+        for name, tensor in self.average.items():
+            trained[name].data = tensor
+        try:
+            yield
+        finally:
+            for name, tensor in kept.items():
+                trained[name].data = tensor
+
+    def export(self, name: str) -> None:
+        """Write the weights file."""
+        if not self.accelerator.is_main_process:
+            return
+        training = {
+            "strategy": self.config.solver.strategy,
+            "iterations": self.iteration,
+            "images": len(self.train_images),
+            "batch": self.config.run.batch * self.config.run.accumulation * self.accelerator.num_processes,
+            "seed": self.config.run.seed,
+            "degradations": self.config.data.presets,
+        }
+        with self.averaged():
+            save_weights(self.enhancer.weights(training), self.output / name, dtype=torch.float16)
+
+    # -------------------------------------------------------------------------------------------- validation
+
+    @torch.no_grad()
+    def validate(self, writer: Any) -> None:
+        """PSNR and SSIM on the validation images, a sample sheet, and the export when it is the best so far."""
+        if not self.accelerator.is_main_process:
+            return
+        rows, scores = [], []
+        with self.averaged():
+            for index, image in enumerate(self.val_images[: self.config.run.validation_images]):
+                degraded, clean = self._validation_pair(index, image)
+                with self.enhancer.enhanced(degraded, degraded) as output:
+                    output = output.clamp(-1, 1)
+                scores.append([*_quality(output, clean), *_quality(degraded, clean)])
+                if len(rows) < 4:
+                    rows.append(torch.cat([degraded, output, clean], dim=-1)[0, 0])
+        psnr, ssim, psnr_before, ssim_before = np.mean(scores, axis=0)
+        values = {"psnr": psnr, "ssim": ssim, "psnr_degraded": psnr_before, "ssim_degraded": ssim_before}
+        log.info(
+            "iteration %d: PSNR %.2f dB, SSIM %.3f on %d images (degraded: %.2f dB, %.3f)",
+            self.iteration,
+            psnr,
+            ssim,
+            len(scores),
+            psnr_before,
+            ssim_before,
+        )
+        width = max(row.shape[1] for row in rows)
+        sheet = torch.cat([nn.functional.pad(row, (0, width - row.shape[1])) for row in rows])
+        pixels = ((sheet + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
+        with atomic_path(self.output / "samples.png") as temporary:
+            Image.fromarray(pixels).save(temporary)
+        if writer is not None:
+            for name, value in values.items():
+                writer.add_scalar(f"validation/{name}", value, self.iteration)
+            writer.add_image("validation/degraded, enhanced, clean", pixels, self.iteration, dataformats="HW")
+        if psnr > self.best:
+            self.best = float(psnr)
+            self.export("best.safetensors")
+
+    def _validation_pair(self, index: int, image: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The middle of an image, degraded the same way every time."""
+        height, width = (min(side, VALIDATION_SIDE) // 64 * 64 for side in image.shape)
+        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+        clean = torch.from_numpy(image[top : top + height, left : left + width].copy())[None, None].float() / 255
+        generator = torch.Generator().manual_seed(index)
+        names = list(self.config.data.presets)
+        odds = torch.tensor([float(self.config.data.presets[name]) for name in names])
+        record = degradations.sample(names[int(torch.multinomial(odds, 1, generator=generator))], generator)
+        degraded = degradations.apply(clean, record)
+        return (degraded * 2 - 1).to(self.device), (clean * 2 - 1).to(self.device)
+
+
+def _without_backbone(discriminator: nn.Module) -> dict[str, Tensor]:
+    return {name: t for name, t in discriminator.state_dict().items() if not name.startswith("backbone.")}
+
+
+def _quality(image: Tensor, clean: Tensor) -> tuple[float, float]:
+    """PSNR in dB (at most 60) and SSIM of ``[1, 1, H, W]`` in [-1, 1]."""
+    error = max((image - clean).square().mean().item() / 4, 1e-6)
+    return -10 * math.log10(error), 1 - structural_dissimilarity(image, clean).item()
+
+
+def pick_accelerator(config: Config) -> Accelerator:
+    """The processes and the device of the run.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    if config.run.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            "run.device is cuda, and PyTorch finds no CUDA GPU here: set run.device=cpu, or install torch with CUDA"
+        )
+    return Accelerator(cpu=config.run.device == "cpu")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", type=Path, required=True, help="a YAML file of train/configs")
-    parser.add_argument("--export", action="store_true", help="only write the files of the newest checkpoint")
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("``--config``")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="name of a file of train/configs, or a YAML file")
+    parser.add_argument("--no-mia", action="store_true", help="the DEM without mutual interaction attention")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a value of the config")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    options = parser.parse_intermixed_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
     try:
-        config = read_config(options.config, options.overrides)
-        output = Path(config["run"]["output"])
-        output.mkdir(parents=True, exist_ok=True)
-        if options.export:
-            export(config, output)
-        else:
-            (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-            train(config, output)
+        overrides = options.overrides + (["model.mia=false"] if options.no_mia else [])
+        config = read_config(options.config, overrides)
+        accelerator = pick_accelerator(config)
+        trainer = Trainer(config, accelerator)
+        config.run.output.mkdir(parents=True, exist_ok=True)
+        if accelerator.is_main_process:
+            text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+            with atomic_path(config.run.output / "config.yaml") as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        trainer.run()
     except (ValueError, OSError) as error:
         log.error("error: %s", error)
         return 1
-    return 0
+    return 130 if trainer.stop else 0
 
 
 if __name__ == "__main__":

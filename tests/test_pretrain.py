@@ -1,0 +1,107 @@
+"""Pretraining: its pieces against references, and a run of a few steps that is stopped, resumed and exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+from PIL import Image
+
+import hidra_core
+from train import pretrain
+from train.losses import structural_dissimilarity
+from train.norm import speed_up_group_norm
+
+CONFIG = Path(__file__).parents[1] / "train" / "configs" / "hidra-tiny-prior.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    images = tmp_path / "images" / "nested"
+    images.mkdir(parents=True)
+    for i in range(3):
+        values = np.random.default_rng(i).integers(0, 256, (72 + i, 96), dtype=np.uint8)
+        Image.fromarray(values).save(images / f"{i}.png")
+    (images / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(images / "small.png")
+    return tmp_path / "images"
+
+
+def test_structural_dissimilarity() -> None:
+    image = 0.5 + 0.3 * torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert structural_dissimilarity(image, image).item() == pytest.approx(0, abs=1e-5)
+    negative = 2 * image.mean() - image  # the same brightness, the structure turned round
+    assert structural_dissimilarity(image, negative).item() > 1
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_fast_group_norm_has_torchs_gradients(memory_format: torch.memory_format) -> None:
+    norm = torch.nn.GroupNorm(8, 16).double()
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(3, 16, 5, 7, dtype=torch.float64).contiguous(memory_format=memory_format).requires_grad_()
+    upstream = torch.randn_like(x)
+    inputs = (x, norm.weight, norm.bias)
+    expected = torch.autograd.grad(F.group_norm(x, 8, norm.weight, norm.bias, norm.eps), inputs, upstream)
+    speed_up_group_norm(norm)
+    for found, wanted in zip(torch.autograd.grad(norm(x), inputs, upstream), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)  # torch keeps the statistics in fp32
+
+
+def test_learning_rate_warms_up_then_falls() -> None:
+    schedule = {"lr": 1.0, "warmup": 10, "steps": 110}
+    rates = [pretrain.learning_rate(step, schedule) for step in range(111)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[110] == pytest.approx(0.02)
+    assert rates[60] == pytest.approx(0.51)
+
+
+def test_unknown_override_is_refused() -> None:
+    for override in ("run.nothing=1", "nothing.steps=1", "run.steps"):
+        with pytest.raises(ValueError, match="override"):
+            pretrain.read_config(CONFIG, [override])
+
+
+def test_the_copy_returns_its_image(folder: Path) -> None:
+    config = pretrain.read_config(CONFIG, [])
+    torch.manual_seed(0)
+    model = pretrain.Enhancer(config)
+    rows = torch.linspace(-0.9, 0.7, 64)[None, None, :, None]
+    image = (rows + 0.2 * torch.linspace(-1, 1, 64)).clamp(-1, 1)  # smooth: the copy has half the resolution
+    darker = image.expand(4, 1, 64, 64) * torch.tensor([1.0, 0.7, 0.4, 0.2])[:, None, None, None]
+    model.start_as_copy(darker)
+    with torch.no_grad():
+        output = model(darker, torch.randn(4, 256), strength=1.0)
+    inside = (..., slice(4, -4), slice(4, -4))
+    assert (output - darker)[inside].square().mean().sqrt() < 0.1
+    assert torch.equal(model.adapter.conv_in.weight, model.unet.conv_in.weight)
+
+
+def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frame=64"]
+    options += ["data.workers=0", "glance.pool=4", "glance.side=28", "run.checkpoint_every=1"]
+    for phase in ("glance", "estimator", "autoencoder", "joint"):
+        options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0", f"{phase}.crop=64"]
+    assert pretrain.main(options) == 0
+    assert pretrain.main([*options, "joint.steps=3"]) == 0
+    rows = [row.split(",")[:2] for row in (output / "log.csv").read_text().splitlines()]
+    steps = [("glance", 1), ("estimator", 1), ("autoencoder", 1), ("joint", 1), ("joint", 2), ("joint", 3)]
+    assert rows[1:] == [[name, str(step)] for name, step in steps]
+    assert yaml.safe_load((output / "config.yaml").read_text())["joint"]["steps"] == 3
+    weights = hidra_core.load_weights(output / "weights.safetensors")
+    backbone = hidra_core.load_backbone(output / "backbone.safetensors", device="cpu", dtype="fp32")
+    assert weights.training["steps"]["joint"] == 3
+    image = torch.rand(1, 70, 64, 1)
+    enhanced = hidra_core.enhance(image, backbone, hidra_core.estimate(image, weights))
+    assert enhanced.shape == image.shape
+    assert sum(path.stat().st_size for path in output.glob("*.safetensors")) <= 40e6
+
+
+def test_missing_folder_is_a_clear_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert pretrain.main(["--config", str(CONFIG), f"data.train={tmp_path / 'no'}", f"run.output={tmp_path}"]) == 1
+    assert "set data.train to a folder" in caplog.text

@@ -1,0 +1,331 @@
+"""Pretrain a small backbone from nothing, with its DEM and adapter, as hidra-tiny is.
+
+    python train/pretrain.py --config train/configs/hidra-tiny-prior.yaml
+    python train/pretrain.py --config … joint.steps=200 data.train=/my/images       # override any value
+    python train/pretrain.py --config …                                             # again: resumes its checkpoint
+    python train/pretrain.py --config … --export                                    # only write the files
+
+Four phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
+and how bright it was, at a glance (frames shrunk, a tenth of the cost) and then on whole frames; the autoencoder learns
+to reproduce clean images; then everything but the DEM's backbone, as in the method, learns to restore. Writes to
+``run.output``: ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and at the end ``backbone.safetensors`` and
+``weights.safetensors``. Ctrl-C saves a checkpoint and exits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+
+from hidra_core.adapter import Adapter
+from hidra_core.backbone import DiffusersBackbone, build_diffusers, save_backbone
+from hidra_core.dem import DEGRADATION_WIDTH, DegradationEstimator, build_dinov2
+from hidra_core.files import atomic_path
+from hidra_core.weights import TEXT_TOKENS, Weights, save_weights
+from train.data import FACTORS, GREY_FACTORS, DegradedFrames, load_folder
+from train.losses import reconstruction_loss
+from train.norm import speed_up_group_norm
+from train.start import start_as_copy
+
+log = logging.getLogger("train")
+
+PHASES = ("glance", "estimator", "autoencoder", "joint")
+
+
+class Enhancer(nn.Module):
+    """Everything that is trained: DEM, adapter, backbone, and a linear read-out of the factors in ``P``."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        backbone, adapter = config["backbone"], config["adapter"]
+        self.unet, self.vae = build_diffusers(backbone["unet"], backbone["vae"])
+        self.backbone = DiffusersBackbone(
+            self.unet, self.vae, name=backbone["name"], prediction_type=backbone["prediction_type"]
+        )
+        self.estimator = DegradationEstimator(build_dinov2(backbone["dem"]))
+        self.adapter = Adapter.for_networks(
+            self.unet, self.vae, unet_rank=adapter["unet_rank"], vae_rank=adapter["vae_rank"]
+        )
+        # From nothing, Σ ≈ 0 beside U = 0 would leave the branches without gradient: start from plain LoRA, Σ = I
+        for head in self.adapter.heads.values():
+            head.fuse.bias.data.copy_(torch.eye(head.rank).flatten())
+            for linear in (head.degradation, head.block, head.fuse):
+                nn.init.kaiming_normal_(linear.weight)
+            head.fuse.weight.data.mul_(0.1)
+        self.probe = nn.Linear(DEGRADATION_WIDTH, len(FACTORS))
+        width = backbone["unet"]["cross_attention_dim"]
+        self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
+
+    def start_as_copy(self, images: Tensor) -> None:
+        """See :mod:`train.start`; the adapter's ``conv_in`` starts as the backbone's."""
+        start_as_copy(self.backbone, images.expand(-1, 3, -1, -1), self.text_embedding)
+        self.adapter.conv_in.load_state_dict(self.unet.conv_in.state_dict())
+
+    def reconstruct(self, images: Tensor) -> Tensor:
+        """The autoencoder alone, ``[B, 1, H, W]`` in [-1, 1] to the same."""
+        return self.backbone.decode(self.backbone.encode(images.expand(-1, 3, -1, -1))).mean(dim=1, keepdim=True)
+
+    def estimate(self, frames: Tensor) -> Tensor:
+        """Degradation vectors ``[B, 256]`` of frames ``[B, 1, H, W]`` in [-1, 1]."""
+        return self.estimator(frames.expand(-1, 3, -1, -1))
+
+    def forward(self, degraded: Tensor, vectors: Tensor, strength: float) -> Tensor:
+        """``[B, 1, H, W]`` in [-1, 1] to the same; gradients reach every parameter at strengths above 0."""
+        images = degraded.expand(-1, 3, -1, -1)
+        modulated = self.adapter.modulate(vectors, strength)
+        with modulated.attached("vae", self.backbone.lookup("vae")):
+            latent = self.backbone.encode(images)
+        with modulated.attached("unet", self.backbone.lookup("unet")):
+            latent = self.backbone.denoise(latent, self.text_embedding)
+        return self.backbone.decode(latent).mean(dim=1, keepdim=True)
+
+
+def factor_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of :data:`~train.data.FACTORS`; the grey levels count double, the picture hangs on them."""
+    error = (predicted - wanted).square().mean(dim=0)
+    return (error[:GREY_FACTORS].sum() * 2 + error[GREY_FACTORS:].sum()) / len(FACTORS)
+
+
+def learning_rate(step: int, phase: dict[str, Any]) -> float:
+    """Linear warm-up, then half a cosine from ``lr`` to a fiftieth of it."""
+    if step < phase["warmup"]:
+        return phase["lr"] * (step + 1) / phase["warmup"]
+    share = (step - phase["warmup"]) / max(1, phase["steps"] - phase["warmup"])
+    return phase["lr"] * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
+
+
+def draw_strength(run: dict[str, Any], generator: torch.Generator) -> float:
+    """1 mostly; else, so that the strength slider blends, uniform in [0, 1] or (a third of the time) exactly 0."""
+    draw, value = torch.rand(2, generator=generator).tolist()
+    if draw >= run["partial_strength"]:
+        return 1.0
+    return 0.0 if draw < run["partial_strength"] / 3 else value
+
+
+class Training:
+    """The run: phases one after the other, a checkpoint that knows how far it got.
+
+    Args:
+        config: of :func:`read_config`.
+        output: folder of the run.
+    """
+
+    def __init__(self, config: dict[str, Any], output: Path) -> None:
+        self.config = config
+        self.output = output
+        self.run = config["run"]
+        self.checkpoint = output / "checkpoint.pt"
+        torch.manual_seed(self.run["seed"])
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = Enhancer(config).to(self.device, memory_format=torch.channels_last).train()
+        if self.device.type == "cpu":
+            speed_up_group_norm(self.model)
+        self.images = load_folder(Path(config["data"]["train"]), config["data"]["frame"])
+        log.info("%d images, %.1f M parameters", len(self.images), sum(p.numel() for p in self._parameters()) / 1e6)
+        self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+        self.optimiser_state: dict[str, Any] | None = None
+        self.phase, self.step = 0, 0
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
+            self.model.load_state_dict(state["model"])
+            self.average, self.optimiser_state = state["average"], state["optimiser"]
+            self.phase, self.step = state["phase"], state["step"]
+            log.info("resumed %s at step %d of phase %s", self.checkpoint, self.step, PHASES[self.phase])
+
+    def _parameters(self) -> list[nn.Parameter]:
+        return list(self.model.parameters())
+
+    def save(self, optimiser: torch.optim.Optimizer | None = None) -> None:
+        with atomic_path(self.checkpoint) as temporary:
+            state = {"model": self.model.state_dict(), "average": self.average, "phase": self.phase, "step": self.step}
+            torch.save(state | {"optimiser": optimiser.state_dict() if optimiser else None}, temporary)
+
+    def all_phases(self) -> None:
+        """From where the checkpoint stands to the end; KeyboardInterrupt passes through, after a checkpoint."""
+        while True:
+            self._run_phase(PHASES[self.phase])
+            if PHASES[self.phase] == PHASES[-1]:
+                return
+            self.phase, self.step, self.optimiser_state = self.phase + 1, 0, None
+            self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
+            self.save()
+
+    def _samples(self, name: str) -> Iterable[dict[str, Tensor]]:
+        """What is left of the phase's batches: sample i depends on i alone, so that resuming repeats nothing."""
+        phase = self.config[name]
+        seed = self.run["seed"] * len(PHASES) + PHASES.index(name)
+        if name == "glance":
+            return self._glances(phase, seed)
+        remaining = range(self.step * phase["batch"], phase["steps"] * phase["batch"])
+        return self._loader(phase, seed, phase["steps"] * phase["batch"], remaining)
+
+    def _loader(self, phase: dict[str, Any], seed: int, count: int, sampler: Iterable[int]) -> DataLoader:
+        data = self.config["data"]
+        dataset = DegradedFrames(self.images, data["presets"], data["frame"], phase["crop"], seed, count)
+        return DataLoader(dataset, phase["batch"], sampler=sampler, num_workers=data["workers"], drop_last=True)
+
+    def _glances(self, phase: dict[str, Any], seed: int) -> Iterator[dict[str, Tensor]]:
+        """Shrunk frames, drawn again and again from a pool made once: making one costs as much as learning from it."""
+        side = (phase["side"], phase["side"])
+        pool = [
+            {"frame": F.interpolate(batch["frame"], size=side, mode="area"), "factors": batch["factors"]}
+            for batch in self._loader(phase, seed, phase["pool"], range(phase["pool"]))
+        ]
+        frames, wanted = (torch.cat([batch[key] for batch in pool]) for key in ("frame", "factors"))
+        for step in range(self.step, phase["steps"]):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            chosen = torch.randint(len(frames), (phase["batch"],), generator=generator)
+            yield {"frame": frames[chosen], "factors": wanted[chosen]}
+
+    def _run_phase(self, name: str) -> None:
+        phase, model = self.config[name], self.model
+        if self.step == 0 and name == "autoencoder":
+            calibration = DegradedFrames(self.images, {"field": 1.0}, self.config["data"]["frame"], 128, 0, 32)
+            model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
+        parts = {"autoencoder": [model.vae], "joint": [model]}.get(name, [model.estimator, model.probe])
+        frozen = set(model.estimator.backbone.parameters()) if name == "joint" else set()
+        parameters = [p for part in parts for p in part.parameters() if p not in frozen]
+        for parameter in model.parameters():
+            parameter.requires_grad_(parameter not in frozen)
+        optimiser = torch.optim.AdamW(
+            parameters, lr=phase["lr"], betas=(0.9, 0.99), weight_decay=self.run["weight_decay"], fused=True
+        )
+        if self.optimiser_state is not None:
+            optimiser.load_state_dict(self.optimiser_state)
+        with open(self.output / "log.csv", "a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if file.tell() == 0:
+                writer.writerow(("phase", "step", "loss", "mse", "lr", "grad_norm", "seconds"))
+            started = time.monotonic()
+            bar = tqdm(
+                self._samples(name), name, initial=self.step, total=phase["steps"], dynamic_ncols=True, mininterval=5
+            )
+            try:
+                for batch in bar:
+                    rate = learning_rate(self.step, phase)
+                    for group in optimiser.param_groups:
+                        group["lr"] = rate
+                    loss, error = self._loss(name, {key: value.to(self.device) for key, value in batch.items()})
+                    optimiser.zero_grad(set_to_none=True)
+                    loss.backward()
+                    norm = nn.utils.clip_grad_norm_(parameters, self.run["clip"])
+                    if torch.isfinite(norm):  # one bad batch must not poison the run
+                        optimiser.step()
+                    self.step += 1
+                    decay = min(self.run["ema"], (1 + self.step) / (10 + self.step))
+                    now = [parameter.detach() for parameter in self._parameters()]
+                    torch._foreach_lerp_(list(self.average.values()), now, 1 - decay)
+                    bar.set_postfix(loss=f"{loss.item():.4f}", refresh=False)
+                    seconds = time.monotonic() - started
+                    writer.writerow((name, self.step, loss.item(), error.item(), rate, norm.item(), seconds))
+                    if self.step % self.run["checkpoint_every"] == 0:
+                        self.save(optimiser)
+                        file.flush()
+            finally:
+                self.save(optimiser)
+
+    def _loss(self, name: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The loss of a batch, and the mean squared error for the log."""
+        model, weights = self.model, self.config["loss"]
+        dtype = getattr(torch, self.run["dtype"])
+        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+            if name == "autoencoder":
+                output, target, extra = model.reconstruct(batch["clean"]), batch["clean"], 0.0
+            else:
+                vectors = model.estimate(batch["frame"])
+                extra = factor_loss(model.probe(vectors).float(), batch["factors"])
+                if name in ("glance", "estimator"):
+                    return extra, extra.detach()
+                strength = draw_strength(self.run, torch.Generator().manual_seed(self.run["seed"] + self.step))
+                output = model(batch["degraded"], vectors, strength)
+                target = torch.lerp(batch["degraded"], batch["clean"], strength)
+        output = output.float()
+        loss = reconstruction_loss(output, target, weights["mse"], weights["ssim"]) + weights["factors"] * extra
+        return loss, F.mse_loss(output, target).detach()
+
+
+def export(config: dict[str, Any], output: Path) -> None:
+    """Write the averaged parameters of the checkpoint as the two files that inference loads."""
+    state = torch.load(output / "checkpoint.pt", weights_only=True)
+    model = Enhancer(config)
+    model.load_state_dict(state["model"])
+    for name, parameter in model.named_parameters():
+        parameter.data.copy_(state["average"][name])
+    finished = PHASES[: state["phase"]]
+    training = {
+        "strategy": "pretraining",
+        "steps": {name: config[name]["steps"] for name in finished} | {PHASES[state["phase"]]: state["step"]},
+        "batch": config["joint"]["batch"],
+        "seed": config["run"]["seed"],
+        "degradations": config["data"]["presets"],
+    }
+    save_backbone(model.backbone, output / "backbone.safetensors")
+    weights = Weights(model.estimator, model.adapter, model.text_embedding, model.backbone.name, training)
+    save_weights(weights, output / "weights.safetensors", dtype=torch.float16)
+    log.info("exported %s", output)
+
+
+def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
+    """A YAML config with ``section.key=value`` overrides; unknown keys are refused.
+
+    Raises:
+        ValueError: an override without ``=`` or of a key that the config lacks.
+    """
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for override in overrides:
+        dotted, equals, value = override.partition("=")
+        *sections, key = dotted.split(".")
+        place = config
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if not equals or not isinstance(place, dict) or key not in place:
+            raise ValueError(f"cannot override '{override}': give section.key=value with a key of {path}")
+        place[key] = yaml.safe_load(value)
+    return config
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", type=Path, required=True, help="a YAML file of train/configs")
+    parser.add_argument("--export", action="store_true", help="only write the files of the newest checkpoint")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a value of the config")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        config = read_config(options.config, options.overrides)
+        output = Path(config["run"]["output"])
+        output.mkdir(parents=True, exist_ok=True)
+        if options.export:
+            export(config, output)
+        else:
+            (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+            try:
+                Training(config, output).all_phases()
+            except KeyboardInterrupt:
+                log.info("interrupted; the same command goes on from the checkpoint")
+                return 130
+            export(config, output)
+    except (ValueError, OSError) as error:
+        log.error("error: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

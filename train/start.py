@@ -1,0 +1,174 @@
+"""Initial values for a small backbone from nothing: one whose every image passes through, near enough, unchanged.
+
+A network of the Stable Diffusion family has no path by which its input reaches its output: each of its three parts ends
+in group normalisation, which erases the brightness that restoring an image is about, and at t = 999 the denoised latent
+is all network. From random weights most of a short training would go into learning to copy. Here the copy is built in:
+
+- a value travels as a pair of channels, ``+v`` and ``−v``: ``silu(v) − silu(−v) = v``, so the activations between are
+  linear on it, and the mean over both is 0;
+- two channels hold a constant, ``+ANCHOR`` and ``−ANCHOR``, much larger than the values: the standard deviation that
+  normalisation divides by is nearly theirs, whatever the image, and the next weights multiply it back;
+- residual branches start at zero.
+
+The other channels keep their random weights; the training is free to change all of it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hidra_core.backbone import DiffusersBackbone, alpha_cumprod
+
+ANCHOR = 4.0
+"""Level of the constant channels; images lie in [-1, 1]."""
+
+PHASES = 4
+"""Latent channels that the copy uses: the pixels of each 2×2 block of the image."""
+
+
+def start_as_copy(backbone: DiffusersBackbone, images: Tensor, text_embedding: Tensor) -> None:
+    """Set the weights of ``backbone`` so that encoding, denoising and decoding return the image, halved in resolution.
+
+    Args:
+        backbone: of one ResNet block or more a level, normalising in one group, an autoencoder of two levels and
+            v-prediction.
+        images: ``[B, 3, H, W]`` in [-1, 1] to calibrate the output normalisations on.
+        text_embedding: ``[1, 77, width]``.
+
+    Raises:
+        ValueError: another architecture.
+    """
+    unet, vae = backbone.unet, backbone.vae
+    if len(vae.config.block_out_channels) != 2 or vae.config.norm_num_groups != 1 or unet.config.norm_num_groups != 1:
+        raise ValueError("a copy needs an autoencoder of two levels, and norm_num_groups 1 in both networks")
+    if backbone.prediction_type != "v_prediction" or vae.config.latent_channels < PHASES:
+        raise ValueError(f"a copy needs prediction_type v_prediction and at least {PHASES} latent_channels")
+    with torch.no_grad():
+        for network in (unet, vae):
+            _silence_branches(network)
+        _encoder(vae)
+        _decoder(vae)
+        _unet(unet)
+        latent = _calibrated(vae.encoder.conv_norm_out, 2 * PHASES, lambda: backbone.encode(images))
+        latent = _calibrated(
+            unet.conv_norm_out, 2 * unet.config.in_channels, lambda: backbone.denoise(latent, text_embedding)
+        )
+        _calibrated(vae.decoder.conv_norm_out, 2 * PHASES, lambda: backbone.decode(latent))
+
+
+def _silence_branches(network: nn.Module) -> None:
+    for name, module in network.named_modules():
+        if name.endswith((".conv2", ".to_out.0", ".ff.net.2")):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+
+def _encoder(vae: nn.Module) -> None:
+    encoder = vae.encoder
+    grey = torch.zeros(1, 3, 3, 3)
+    grey[:, :, 1, 1] = 1 / 3
+    _emit_pairs(encoder.conv_in, grey)
+    _ignore_anchors(encoder.down_blocks[0].resnets, 2)
+    down = encoder.down_blocks[0].downsamplers[0].conv  # 3×3 at stride 2, padded at bottom and right only
+    phases = torch.zeros(PHASES, down.in_channels, 3, 3)
+    for phase in range(PHASES):
+        row, column = divmod(phase, 2)
+        phases[phase, 0, row, column], phases[phase, 1, row, column] = 0.5, -0.5
+    _emit_pairs(down, phases)
+    reserved = 2 * PHASES + 2
+    _pass(encoder.down_blocks[1].resnets[0], reserved)
+    _ignore_anchors(encoder.down_blocks[1].resnets, 2 * PHASES)
+    _ignore_anchors(encoder.mid_block.resnets, 2 * PHASES)
+    _read_pairs(encoder.conv_out, PHASES)
+    quantise = vae.quant_conv.weight
+    quantise[:PHASES] = 0
+    quantise[range(PHASES), range(PHASES)] = 1
+    vae.quant_conv.bias[:PHASES] = 0
+
+
+def _decoder(vae: nn.Module) -> None:
+    decoder, latents = vae.decoder, vae.config.latent_channels
+    nn.init.dirac_(vae.post_quant_conv.weight)
+    nn.init.zeros_(vae.post_quant_conv.bias)
+    _emit_pairs(decoder.conv_in, _centre(PHASES, latents))
+    for resnets in (decoder.mid_block.resnets, decoder.up_blocks[0].resnets, decoder.up_blocks[1].resnets):
+        _ignore_anchors(resnets, 2 * PHASES)
+    upsample = decoder.up_blocks[0].upsamplers[0].conv
+    pairs = torch.zeros(PHASES, upsample.in_channels, 3, 3)
+    for phase in range(PHASES):
+        pairs[phase, 2 * phase, 1, 1], pairs[phase, 2 * phase + 1, 1, 1] = 0.5, -0.5
+    _emit_pairs(upsample, pairs)
+    _pass(decoder.up_blocks[1].resnets[0], 2 * PHASES + 2)
+    weight = torch.zeros_like(decoder.conv_out.weight)
+    for phase in range(PHASES):
+        weight[:, 2 * phase, 1, 1], weight[:, 2 * phase + 1, 1, 1] = 1 / PHASES, -1 / PHASES
+    decoder.conv_out.weight.copy_(weight)
+    nn.init.zeros_(decoder.conv_out.bias)
+
+
+def _unet(unet: nn.Module) -> None:
+    latents = unet.config.in_channels
+    _emit_pairs(unet.conv_in, _centre(latents, latents))
+    _ignore_anchors(unet.down_blocks[0].resnets, 2 * latents)
+    last = unet.up_blocks[-1].resnets[-1]  # its input: what comes from below, then conv_in's output
+    reserved, skip = 2 * latents + 2, unet.conv_in.out_channels
+    below = last.conv_shortcut.in_channels - skip
+    weight = last.conv_shortcut.weight
+    weight[:reserved] = 0
+    weight[range(reserved), range(below, below + reserved)] = 1
+    last.conv_shortcut.bias[:reserved] = 0
+    for resnet in unet.up_blocks[-1].resnets:
+        start = resnet.conv_shortcut.in_channels - skip + 2 * latents
+        resnet.norm1.weight[start : start + 2] = 0
+    alpha = alpha_cumprod()
+    _read_pairs(unet.conv_out, latents)
+    unet.conv_out.weight.mul_((alpha**0.5 - 1) / (1 - alpha) ** 0.5)  # v for which the denoised latent is z
+
+
+def _centre(out_channels: int, in_channels: int) -> Tensor:
+    return nn.init.dirac_(torch.empty(out_channels, in_channels, 3, 3))
+
+
+def _emit_pairs(conv: nn.Conv2d, weight: Tensor) -> None:
+    """First outputs of ``conv``: plus and minus each of ``weight``'s, then the two constants."""
+    count = 2 * len(weight)
+    conv.weight[:count:2], conv.weight[1:count:2] = weight, -weight
+    conv.weight[count : count + 2] = 0
+    conv.bias[:count] = 0
+    conv.bias[count], conv.bias[count + 1] = ANCHOR, -ANCHOR
+
+
+def _read_pairs(conv: nn.Conv2d, count: int) -> None:
+    """First outputs of ``conv``: the values of the first pairs, as they are after the activation."""
+    conv.weight[:count] = 0
+    conv.weight[range(count), range(0, 2 * count, 2), 1, 1] = 1
+    conv.weight[range(count), range(1, 2 * count, 2), 1, 1] = -1
+    conv.bias[:count] = 0
+
+
+def _pass(resnet: nn.Module, count: int) -> None:
+    """The first channels go around a block that changes the width."""
+    if resnet.conv_shortcut is not None:
+        resnet.conv_shortcut.weight[:count] = 0
+        resnet.conv_shortcut.weight[range(count), range(count)] = 1
+        resnet.conv_shortcut.bias[:count] = 0
+
+
+def _ignore_anchors(resnets: nn.ModuleList, start: int) -> None:
+    """Constants serve the normalisation only; through 3×3 kernels they would draw the image's border."""
+    for resnet in resnets:
+        resnet.norm1.weight[start : start + 2] = 0
+
+
+def _calibrated(norm: nn.GroupNorm, values: int, run) -> Tensor:
+    """Undo the normalisation of the first channels, on average over what ``run()`` gives it; silence the constants."""
+    seen: list[Tensor] = []
+    hook = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    run()
+    hook.remove()
+    variance, mean = torch.var_mean(seen[0].float(), dim=(1, 2, 3), correction=0)
+    norm.weight[:values] = (variance + norm.eps).sqrt().mean()
+    norm.bias[:values] = mean.mean()
+    norm.weight[values : values + 2] = 0
+    return run()
