@@ -5,8 +5,9 @@
 
 The published program updates on the reconstruction and on the adversarial part of a loss one after the other, and
 builds a graph anew for each of ∂Ψ, ∂Φ/∂θ and ∂Φ/∂ω: 20 image-forwards of the enhancer in a bi-level iteration at batch
-2 and M = 2, 4 in an ordinary one. Here one graph of Ψ and one of Φ serve all: 8 and 2. Both orders run in turn on the same
-networks and batches; times are medians, memory is the peak over one iteration.
+2 and M = 2, 4 in an ordinary one. Here one graph of Ψ and one of Φ serve all: 8 and 2. Both orders run in turn on the
+same batches; times are medians, memory is the peak over one iteration (on a CPU: of the process, both orders' networks
+included).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from hidra_core import save_weights
 from hidra_core.backbone import save_backbone
 from train import checkpoints, losses, run
 from train.config import Config, read_config
-from train.data import DegradedFrames, list_images, load_folder, load_images
+from train.data import DegradedFrames, list_images, load_images, source_odds
 
 PROJECT = Path(__file__).parents[1]
 PRESETS = {"composite": 0.5, "field": 0.5}
@@ -79,21 +79,21 @@ def trainer(small: dict[str, Path], *overrides: str) -> run.Trainer:
 
 
 def test_unusable_images_are_skipped_and_reported(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert len(load_folder(folder, 64)) == 3
+    assert len(load_images(list_images(folder), 64)) == 3
     assert "1 of 5 images, unreadable" in caplog.text
     assert "1 of 5 images, smaller than 64 pixels" in caplog.text
 
 
 def test_no_usable_image_is_an_error(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="smaller than 1000 pixels"):
-        load_folder(folder, 1000)
+        load_images(list_images(folder), 1000)
     with pytest.raises(FileNotFoundError, match="set data.train"):
-        load_folder(folder.parent / "nothing", 64)
+        list_images(folder.parent / "nothing")
     texts = folder.parent / "texts"
     texts.mkdir()
     (texts / "notes.txt").write_text("no picture")
     with pytest.raises(FileNotFoundError, match="no images"):
-        load_folder(texts, 64)
+        list_images(texts)
 
 
 def test_lists_choose_images(folder: Path, tmp_path: Path) -> None:
@@ -105,17 +105,24 @@ def test_lists_choose_images(folder: Path, tmp_path: Path) -> None:
         list_images(folder, listing)
 
 
+def test_sources_are_balanced() -> None:
+    files = [Path(f"a_{i}.png") for i in range(9)] + [Path("b_0.png")] + [Path("c/0.png"), Path("d/0.png")]
+    odds = source_odds(files)
+    assert sum(odds[:9]) == pytest.approx(3)
+    assert odds[9:] == [1, 1, 1]
+
+
 def test_16_bit_images_are_stretched(tmp_path: Path) -> None:
     counts = np.linspace(7000, 8000, 64 * 64, dtype=np.uint16).reshape(64, 64)
     Image.fromarray(counts).save(tmp_path / "raw.png")
-    (image,) = load_images([tmp_path / "raw.png"], 64)
+    (image,) = load_images([tmp_path / "raw.png"], 64).values()
     assert image.dtype == np.uint8
     assert image.min() == 0 and image.max() == 255
 
 
 @pytest.mark.parametrize("frame", [None, 72])
 def test_samples_depend_on_seed_and_index_alone(folder: Path, frame: int | None) -> None:
-    images = load_folder(folder, 72)
+    images = list(load_images(list_images(folder), 72).values())
     first, second = (DegradedFrames(images, PRESETS, frame, 64, 1, 10) for _ in range(2))
     item = first[7]
     assert item["degraded"].shape == item["clean"].shape == (1, 64, 64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +48,8 @@ def list_images(folder: Path, listing: Path | None = None) -> list[Path]:
     return files
 
 
-def load_images(files: Sequence[Path], min_size: int) -> list[np.ndarray]:
-    """All images as grey uint8 ``[H, W]``, decoded once and kept in memory.
+def load_images(files: Sequence[Path], min_size: int) -> dict[Path, np.ndarray]:
+    """All images as grey uint8 ``[H, W]`` by file, decoded once and kept in memory.
 
     16-bit pictures are stretched between their 0.1 and 99.9 percentiles: raw counts fill a small part of their range.
     Unreadable and too small images are counted, reported once and skipped.
@@ -56,7 +57,8 @@ def load_images(files: Sequence[Path], min_size: int) -> list[np.ndarray]:
     Raises:
         FileNotFoundError: no image is usable.
     """
-    images, unreadable, small = [], [], []
+    images: dict[Path, np.ndarray] = {}
+    unreadable, small = [], []
     for path in files:
         try:
             picture = read_image(path)
@@ -69,7 +71,10 @@ def load_images(files: Sequence[Path], min_size: int) -> list[np.ndarray]:
             low, high = np.percentile(grey, (0.1, 99.9))
             grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1)
         image = np.round(grey * 255).astype(np.uint8)
-        (images if min(image.shape) >= min_size else small).append(image if min(image.shape) >= min_size else path)
+        if min(image.shape) >= min_size:
+            images[path] = image
+        else:
+            small.append(path)
     for reason, skipped in (("unreadable", unreadable), (f"smaller than {min_size} pixels", small)):
         if skipped:
             log.warning("skipped %d of %d images, %s, the first: %s", len(skipped), len(files), reason, skipped[0])
@@ -80,9 +85,14 @@ def load_images(files: Sequence[Path], min_size: int) -> list[np.ndarray]:
     return images
 
 
-def load_folder(folder: Path, min_size: int) -> list[np.ndarray]:
-    """:func:`load_images` of everything below a folder."""
-    return load_images(list_images(folder), min_size)
+def source_odds(files: Sequence[Path]) -> list[float]:
+    """Odds that temper a large source beside small ones: each source's images together get the root of their number.
+
+    A source is a file's name up to the first underscore, or else its folder.
+    """
+    sources = [path.name.partition("_")[0] if "_" in path.name else str(path.parent) for path in files]
+    counts = Counter(sources)
+    return [counts[source] ** -0.5 for source in sources]
 
 
 def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.ndarray]:
@@ -157,6 +167,7 @@ class DegradedFrames(Dataset):
         length: samples in the set.
         batch: images that share the pipelines of D_val.
         pipelines: ``M``, pipelines a batch in D_val.
+        odds: of the images; even without.
         upper: whether batch number ``b`` needs D_val; the others are spared the work.
 
     Items: ``degraded`` and ``clean`` ``[1, crop, crop]``, ``frame`` (what the DEM reads), float32 in [-1, 1],
@@ -176,6 +187,7 @@ class DegradedFrames(Dataset):
         batch: int = 1,
         pipelines: int = 0,
         upper: Callable[[int], bool] = lambda _: False,
+        odds: Sequence[float] | None = None,
     ) -> None:
         self.images = images
         self.presets = list(presets)
@@ -187,6 +199,7 @@ class DegradedFrames(Dataset):
         self.batch = batch
         self.pipelines = pipelines
         self.upper = upper
+        self.image_odds = None if odds is None else torch.tensor(odds, dtype=torch.float64)
 
     def __len__(self) -> int:
         return self.length
@@ -197,7 +210,10 @@ class DegradedFrames(Dataset):
         def integer(low: int, high: int) -> int:  # inclusive
             return int(torch.randint(low, high + 1, (1,), generator=generator))
 
-        image = self.images[integer(0, len(self.images) - 1)]
+        if self.image_odds is None:
+            image = self.images[integer(0, len(self.images) - 1)]
+        else:
+            image = self.images[int(torch.multinomial(self.image_odds, 1, generator=generator))]
         clean = torch.from_numpy(image.copy())[None, None].float() / 255
         if self.frame is not None:
             height, width = (integer(self.frame, side) for side in image.shape)

@@ -38,7 +38,7 @@ from hidra_core.backbone import DiffusersBackbone, build_diffusers, save_backbon
 from hidra_core.dem import DEGRADATION_WIDTH, DegradationEstimator, build_dinov2
 from hidra_core.files import atomic_path
 from hidra_core.weights import TEXT_TOKENS, Weights, save_weights
-from train.data import FACTORS, GREY_FACTORS, DegradedFrames, load_folder
+from train.data import FACTORS, GREY_FACTORS, DegradedFrames, list_images, load_images, source_odds
 from train.losses import reconstruction_loss
 from train.norm import speed_up_group_norm
 from train.start import start_as_copy
@@ -136,7 +136,8 @@ class Training:
         self.model = Enhancer(config).to(self.device, memory_format=torch.channels_last).train()
         if self.device.type == "cpu":
             speed_up_group_norm(self.model)
-        self.images = load_folder(Path(config["data"]["train"]), config["data"]["frame"])
+        images = load_images(list_images(Path(config["data"]["train"])), config["data"]["frame"])
+        self.images, self.odds = list(images.values()), source_odds(list(images))
         log.info("%d images, %.1f M parameters", len(self.images), sum(p.numel() for p in self._parameters()) / 1e6)
         self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
         self.optimiser_state: dict[str, Any] | None = None
@@ -177,7 +178,9 @@ class Training:
 
     def _loader(self, phase: dict[str, Any], seed: int, count: int, sampler: Iterable[int]) -> DataLoader:
         data = self.config["data"]
-        dataset = DegradedFrames(self.images, data["presets"], data["frame"], phase["crop"], seed, count)
+        dataset = DegradedFrames(
+            self.images, data["presets"], data["frame"], phase["crop"], seed, count, odds=self.odds
+        )
         return DataLoader(dataset, phase["batch"], sampler=sampler, num_workers=data["workers"], drop_last=True)
 
     def _glances(self, phase: dict[str, Any], seed: int) -> Iterator[dict[str, Tensor]]:

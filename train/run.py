@@ -40,21 +40,20 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from hidra_core import degradations
 from hidra_core.files import atomic_path
 from hidra_core.weights import save_weights
 from train.checkpoints import load_checkpoint, save_checkpoint
 from train.config import Config, Optimiser, fixed_part, read_config
 from train.data import DegradedFrames, list_images, load_images, rendered_scenes
 from train.discriminator import discriminator_loss
-from train.losses import Objective, build_objective, structural_dissimilarity
+from train.losses import Objective, build_objective
 from train.model import Enhancer, build_enhancer
 from train.solver import Term, gradient, hypergradient
+from train.validation import measure
 
 log = logging.getLogger("train")
 
 HELD_OUT_EVERY = 20
-VALIDATION_SIDE = 512
 
 
 def needs_upper_level(batch: int, *, batches_an_iteration: int, warmup: int, period: int, strategy: str) -> bool:
@@ -85,9 +84,9 @@ def clean_images(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
         side = max(256, least)
         images = rendered_scenes(60, side, side)
     else:
-        images = load_images(list_images(Path(data.train), data.train_list), least)
+        images = list(load_images(list_images(Path(data.train), data.train_list), least).values())
     if data.val is not None:
-        return images, load_images(list_images(Path(data.val), data.val_list), least)
+        return images, list(load_images(list_images(Path(data.val), data.val_list), least).values())
     held_out = images[::HELD_OUT_EVERY]
     rest = [image for index, image in enumerate(images) if index % HELD_OUT_EVERY]
     return rest or images, held_out
@@ -412,65 +411,35 @@ class Trainer:
 
     # -------------------------------------------------------------------------------------------- validation
 
-    @torch.no_grad()
     def validate(self, writer: Any) -> None:
         """PSNR and SSIM on the validation images, a sample sheet, and the export when it is the best so far."""
         if not self.accelerator.is_main_process:
             return
-        rows, scores = [], []
+        images = self.val_images[: self.config.run.validation_images]
         with self.averaged():
-            for index, image in enumerate(self.val_images[: self.config.run.validation_images]):
-                degraded, clean = self._validation_pair(index, image)
-                with self.enhancer.enhanced(degraded, degraded) as output:
-                    output = output.clamp(-1, 1)
-                scores.append([*_quality(output, clean), *_quality(degraded, clean)])
-                if len(rows) < 4:
-                    rows.append(torch.cat([degraded, output, clean], dim=-1)[0, 0])
-        psnr, ssim, psnr_before, ssim_before = np.mean(scores, axis=0)
-        values = {"psnr": psnr, "ssim": ssim, "psnr_degraded": psnr_before, "ssim_degraded": ssim_before}
+            scores, sheet = measure(self.enhancer, images, self.config.data.presets, self.device)
         log.info(
             "iteration %d: PSNR %.2f dB, SSIM %.3f on %d images (degraded: %.2f dB, %.3f)",
             self.iteration,
-            psnr,
-            ssim,
-            len(scores),
-            psnr_before,
-            ssim_before,
+            scores["psnr"],
+            scores["ssim"],
+            len(images),
+            scores["psnr_degraded"],
+            scores["ssim_degraded"],
         )
-        width = max(row.shape[1] for row in rows)
-        sheet = torch.cat([nn.functional.pad(row, (0, width - row.shape[1])) for row in rows])
-        pixels = ((sheet + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
         with atomic_path(self.output / "samples.png") as temporary:
-            Image.fromarray(pixels).save(temporary)
+            Image.fromarray(sheet).save(temporary)
         if writer is not None:
-            for name, value in values.items():
+            for name, value in scores.items():
                 writer.add_scalar(f"validation/{name}", value, self.iteration)
-            writer.add_image("validation/degraded, enhanced, clean", pixels, self.iteration, dataformats="HW")
-        if psnr > self.best:
-            self.best = float(psnr)
+            writer.add_image("validation/degraded, enhanced, clean", sheet, self.iteration, dataformats="HW")
+        if scores["psnr"] > self.best:
+            self.best = scores["psnr"]
             self.export("best.safetensors")
-
-    def _validation_pair(self, index: int, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The middle of an image, degraded the same way every time."""
-        height, width = (min(side, VALIDATION_SIDE) // 64 * 64 for side in image.shape)
-        top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-        clean = torch.from_numpy(image[top : top + height, left : left + width].copy())[None, None].float() / 255
-        generator = torch.Generator().manual_seed(index)
-        names = list(self.config.data.presets)
-        odds = torch.tensor([float(self.config.data.presets[name]) for name in names])
-        record = degradations.sample(names[int(torch.multinomial(odds, 1, generator=generator))], generator)
-        degraded = degradations.apply(clean, record)
-        return (degraded * 2 - 1).to(self.device), (clean * 2 - 1).to(self.device)
 
 
 def _without_backbone(discriminator: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in discriminator.state_dict().items() if not name.startswith("backbone.")}
-
-
-def _quality(image: Tensor, clean: Tensor) -> tuple[float, float]:
-    """PSNR in dB (at most 60) and SSIM of ``[1, 1, H, W]`` in [-1, 1]."""
-    error = max((image - clean).square().mean().item() / 4, 1e-6)
-    return -10 * math.log10(error), 1 - structural_dissimilarity(image, clean).item()
 
 
 def pick_accelerator(config: Config) -> Accelerator:

@@ -7,7 +7,8 @@ is all network. From random weights most of a short training would go into learn
 - a value travels as a pair of channels, ``+v`` and ``−v``: ``silu(v) − silu(−v) = v``, so the activations between are
   linear on it, and the mean over both is 0;
 - two channels hold a constant, ``+ANCHOR`` and ``−ANCHOR``, much larger than the values: the standard deviation that
-  normalisation divides by is nearly theirs, whatever the image, and the next weights multiply it back;
+  normalisation divides by is nearly theirs, whatever the image, and the next weights multiply it back. Two groups keep
+  most of the other channels out of it: the first half of the channels is theirs;
 - residual branches start at zero.
 
 The other channels keep their random weights; the training is free to change all of it.
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from hidra_core.backbone import DiffusersBackbone, alpha_cumprod
 
-ANCHOR = 4.0
+ANCHOR = 6.0
 """Level of the constant channels; images lie in [-1, 1]."""
 
 PHASES = 4
@@ -31,7 +32,7 @@ def start_as_copy(backbone: DiffusersBackbone, images: Tensor, text_embedding: T
     """Set the weights of ``backbone`` so that encoding, denoising and decoding return the image, halved in resolution.
 
     Args:
-        backbone: of one ResNet block or more a level, normalising in one group, an autoencoder of two levels and
+        backbone: of one ResNet block or more a level, normalising in two groups, an autoencoder of two levels and
             v-prediction.
         images: ``[B, 3, H, W]`` in [-1, 1] to calibrate the output normalisations on.
         text_embedding: ``[1, 77, width]``.
@@ -40,8 +41,8 @@ def start_as_copy(backbone: DiffusersBackbone, images: Tensor, text_embedding: T
         ValueError: another architecture.
     """
     unet, vae = backbone.unet, backbone.vae
-    if len(vae.config.block_out_channels) != 2 or vae.config.norm_num_groups != 1 or unet.config.norm_num_groups != 1:
-        raise ValueError("a copy needs an autoencoder of two levels, and norm_num_groups 1 in both networks")
+    if len(vae.config.block_out_channels) != 2 or vae.config.norm_num_groups != 2 or unet.config.norm_num_groups != 2:
+        raise ValueError("a copy needs an autoencoder of two levels, and norm_num_groups 2 in both networks")
     if backbone.prediction_type != "v_prediction" or vae.config.latent_channels < PHASES:
         raise ValueError(f"a copy needs prediction_type v_prediction and at least {PHASES} latent_channels")
     with torch.no_grad():
@@ -51,10 +52,8 @@ def start_as_copy(backbone: DiffusersBackbone, images: Tensor, text_embedding: T
         _decoder(vae)
         _unet(unet)
         latent = _calibrated(vae.encoder.conv_norm_out, 2 * PHASES, lambda: backbone.encode(images))
-        latent = _calibrated(
-            unet.conv_norm_out, 2 * unet.config.in_channels, lambda: backbone.denoise(latent, text_embedding)
-        )
-        _calibrated(vae.decoder.conv_norm_out, 2 * PHASES, lambda: backbone.decode(latent))
+        latent = _calibrated(unet.conv_norm_out, 2 * PHASES, lambda: backbone.denoise(latent, text_embedding))
+        _calibrated(vae.decoder.conv_norm_out, 2, lambda: backbone.decode(latent))
 
 
 def _silence_branches(network: nn.Module) -> None:
@@ -71,6 +70,7 @@ def _encoder(vae: nn.Module) -> None:
     _emit_pairs(encoder.conv_in, grey)
     _ignore_anchors(encoder.down_blocks[0].resnets, 2)
     down = encoder.down_blocks[0].downsamplers[0].conv  # 3×3 at stride 2, padded at bottom and right only
+    _ignore_constants(down, 2)
     phases = torch.zeros(PHASES, down.in_channels, 3, 3)
     for phase in range(PHASES):
         row, column = divmod(phase, 2)
@@ -92,38 +92,36 @@ def _decoder(vae: nn.Module) -> None:
     nn.init.dirac_(vae.post_quant_conv.weight)
     nn.init.zeros_(vae.post_quant_conv.bias)
     _emit_pairs(decoder.conv_in, _centre(PHASES, latents))
-    for resnets in (decoder.mid_block.resnets, decoder.up_blocks[0].resnets, decoder.up_blocks[1].resnets):
+    for resnets in (decoder.mid_block.resnets, decoder.up_blocks[0].resnets):
         _ignore_anchors(resnets, 2 * PHASES)
     upsample = decoder.up_blocks[0].upsamplers[0].conv
-    pairs = torch.zeros(PHASES, upsample.in_channels, 3, 3)
-    for phase in range(PHASES):
-        pairs[phase, 2 * phase, 1, 1], pairs[phase, 2 * phase + 1, 1, 1] = 0.5, -0.5
-    _emit_pairs(upsample, pairs)
-    _pass(decoder.up_blocks[1].resnets[0], 2 * PHASES + 2)
-    weight = torch.zeros_like(decoder.conv_out.weight)
-    for phase in range(PHASES):
-        weight[:, 2 * phase, 1, 1], weight[:, 2 * phase + 1, 1, 1] = 1 / PHASES, -1 / PHASES
-    decoder.conv_out.weight.copy_(weight)
+    _ignore_constants(upsample, 2 * PHASES)
+    mean = torch.zeros(1, upsample.in_channels, 3, 3)
+    mean[0, : 2 * PHASES : 2, 1, 1], mean[0, 1 : 2 * PHASES : 2, 1, 1] = 0.5 / PHASES, -0.5 / PHASES
+    _emit_pairs(upsample, mean)
+    _ignore_anchors(decoder.up_blocks[1].resnets, 2)
+    _pass(decoder.up_blocks[1].resnets[0], 4)
+    decoder.conv_out.weight.zero_()
+    decoder.conv_out.weight[:, 0, 1, 1], decoder.conv_out.weight[:, 1, 1, 1] = 1, -1
     nn.init.zeros_(decoder.conv_out.bias)
 
 
 def _unet(unet: nn.Module) -> None:
-    latents = unet.config.in_channels
-    _emit_pairs(unet.conv_in, _centre(latents, latents))
-    _ignore_anchors(unet.down_blocks[0].resnets, 2 * latents)
-    last = unet.up_blocks[-1].resnets[-1]  # its input: what comes from below, then conv_in's output
-    reserved, skip = 2 * latents + 2, unet.conv_in.out_channels
-    below = last.conv_shortcut.in_channels - skip
-    weight = last.conv_shortcut.weight
-    weight[:reserved] = 0
-    weight[range(reserved), range(below, below + reserved)] = 1
-    last.conv_shortcut.bias[:reserved] = 0
-    for resnet in unet.up_blocks[-1].resnets:
-        start = resnet.conv_shortcut.in_channels - skip + 2 * latents
-        resnet.norm1.weight[start : start + 2] = 0
+    _emit_pairs(unet.conv_in, _centre(PHASES, unet.config.in_channels))
+    _ignore_anchors(unet.down_blocks[0].resnets, 2 * PHASES)
+    _ignore_constants(unet.down_blocks[0].downsamplers[0].conv, 2 * PHASES)
+    reserved, skip = 2 * PHASES + 2, unet.conv_in.out_channels
+    for resnet in unet.up_blocks[-1].resnets:  # their input: what comes from below, then an output of the first level
+        below = resnet.conv_shortcut.in_channels - skip
+        resnet.norm1.weight[below + 2 * PHASES : below + reserved] = 0
+        _ignore_constants(resnet.conv_shortcut, below + 2 * PHASES)
+    last = unet.up_blocks[-1].resnets[-1].conv_shortcut
+    last.weight[:reserved] = 0
+    last.weight[range(reserved), range(below, below + reserved)] = 1
+    last.bias[:reserved] = 0
     alpha = alpha_cumprod()
-    _read_pairs(unet.conv_out, latents)
-    unet.conv_out.weight.mul_((alpha**0.5 - 1) / (1 - alpha) ** 0.5)  # v for which the denoised latent is z
+    _read_pairs(unet.conv_out, PHASES)
+    unet.conv_out.weight[:PHASES].mul_((alpha**0.5 - 1) / (1 - alpha) ** 0.5)  # v for which the denoised latent is z
 
 
 def _centre(out_channels: int, in_channels: int) -> Tensor:
@@ -150,9 +148,15 @@ def _read_pairs(conv: nn.Conv2d, count: int) -> None:
 def _pass(resnet: nn.Module, count: int) -> None:
     """The first channels go around a block that changes the width."""
     if resnet.conv_shortcut is not None:
+        _ignore_constants(resnet.conv_shortcut, count - 2)
         resnet.conv_shortcut.weight[:count] = 0
         resnet.conv_shortcut.weight[range(count), range(count)] = 1
         resnet.conv_shortcut.bias[:count] = 0
+
+
+def _ignore_constants(conv: nn.Conv2d, start: int) -> None:
+    """The same for a convolution that reads the channels without a normalisation before."""
+    conv.weight[:, start : start + 2] = 0
 
 
 def _ignore_anchors(resnets: nn.ModuleList, start: int) -> None:
@@ -167,7 +171,7 @@ def _calibrated(norm: nn.GroupNorm, values: int, run) -> Tensor:
     hook = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     run()
     hook.remove()
-    variance, mean = torch.var_mean(seen[0].float(), dim=(1, 2, 3), correction=0)
+    variance, mean = torch.var_mean(seen[0].float().chunk(norm.num_groups, dim=1)[0], dim=(1, 2, 3), correction=0)
     norm.weight[:values] = (variance + norm.eps).sqrt().mean()
     norm.bias[:values] = mean.mean()
     norm.weight[values : values + 2] = 0
