@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import comfy.latent_formats
+import comfy.ldm.modules.diffusionmodules.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -247,15 +248,14 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
                     f"{place}.{part}.weight": torch.zeros(width, width, 1, 1),
                     f"{place}.{part}.bias": torch.zeros(width),
                 }
-    vae = comfy.sd.VAE(sd=state, config={"params": {"ddconfig": ddconfig, "embed_dim": vae_config["latent_channels"]}})
+    params = {"ddconfig": ddconfig, "embed_dim": vae_config["latent_channels"]}
+    with _vae_norm_groups(vae_config["norm_num_groups"]):
+        vae = comfy.sd.VAE(sd=state, config={"params": params})
     if not attention:
         for side in (vae.first_stage_model.encoder, vae.first_stage_model.decoder):
             side.mid.attn_1 = nn.Identity()
-    for network, groups in (
-        (model.diffusion_model, unet_config["norm_num_groups"]),
-        (vae.first_stage_model, vae_config["norm_num_groups"]),
-    ):
-        _set_norm_groups(network, groups)
+    _set_norm_groups(model.diffusion_model, unet_config["norm_num_groups"])
+    _set_norm_groups(vae.first_stage_model, vae_config["norm_num_groups"])
     vae.latent_channels = vae_config["latent_channels"]
     vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(channels) - 1)
     # the host's estimates are for SD's VAE; activations scale with the channels at full resolution
@@ -265,6 +265,21 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
     vae.memory_used_encode = lambda shape, dtype: encode_bytes(shape, dtype) * share
     vae.memory_used_decode = lambda shape, dtype: decode_bytes(shape, dtype) * share * pixels_of_latent
     return patcher, vae
+
+
+@contextmanager
+def _vae_norm_groups(groups: int) -> Iterator[None]:
+    """Within the block the host's VAE classes build GroupNorm with so many groups.
+
+    Their 32, a default value and no parameter of the classes, are more than hidra-tiny's thinnest level has channels.
+    """
+    normalize = comfy.ldm.modules.diffusionmodules.model.Normalize
+    before = normalize.__defaults__
+    normalize.__defaults__ = (groups,)
+    try:
+        yield
+    finally:
+        normalize.__defaults__ = before
 
 
 def _set_norm_groups(network: nn.Module, groups: int) -> None:
