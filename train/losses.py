@@ -21,6 +21,7 @@ VGG_FILE = "vgg16-397923af.pth"
 def structural_dissimilarity(output: Tensor, target: Tensor, window: int = 7) -> Tensor:
     """``1 − SSIM`` of ``[B, 1, H, W]`` in [-1, 1], mean over a uniform window, K = (0.01, 0.03)."""
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+    output, target = output + 1, target + 1  # the comparison of means is one of levels above black
     mean_o, mean_t, oo, tt, ot = F.avg_pool2d(
         torch.cat([output, target, output * output, target * target, output * target], dim=1), window, stride=1
     ).chunk(5, dim=1)

@@ -199,7 +199,7 @@ class Training:
     def _run_phase(self, name: str) -> None:
         phase, model = self.config[name], self.model
         if self.step == 0 and name == "autoencoder":
-            calibration = DegradedFrames(self.images, {"field": 1.0}, self.config["data"]["frame"], 128, 0, 32)
+            calibration = DegradedFrames(self.images, {"field": 1.0}, phase["crop"], phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
         parts = {"autoencoder": [model.vae], "joint": [model]}.get(name, [model.estimator, model.probe])
         frozen = set(model.estimator.backbone.parameters()) if name == "joint" else set()

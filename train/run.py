@@ -105,6 +105,7 @@ class Trainer:
         self.accelerator = accelerator
         self.output = config.run.output
         self.device = accelerator.device
+        set_seed(config.run.seed)  # before anything with random weights is built
         loss = config.loss
         self.objective: Objective = build_objective(
             mse=loss.mse,
@@ -115,7 +116,6 @@ class Trainer:
             dino=loss.dino,
         )
         self.train_images, self.val_images = clean_images(config)
-        set_seed(config.run.seed)
         self.enhancer: Enhancer = build_enhancer(config, self.device)
         for module in (self.objective.perceptual, self.objective.discriminator):
             if module is not None:
