@@ -46,7 +46,6 @@ class Published(run.Trainer):
             self.objective = whole
             return [torch.stack(group).sum(0) for group in zip(*gradients, strict=True)]
 
-        outputs: list[Tensor] = []
         if "val_degraded" in batches[0]:
             psi = total(lambda: self._upper_terms(batches, {}), [*self.theta, *self.omega])
             phi_theta = total(lambda: self._lower_terms(batches, [], {}), self.theta)

@@ -255,7 +255,6 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
         for side in (vae.first_stage_model.encoder, vae.first_stage_model.decoder):
             side.mid.attn_1 = nn.Identity()
     _set_norm_groups(model.diffusion_model, unet_config["norm_num_groups"])
-    _set_norm_groups(vae.first_stage_model, vae_config["norm_num_groups"])
     vae.latent_channels = vae_config["latent_channels"]
     vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(channels) - 1)
     # the host's estimates are for SD's VAE; activations scale with the channels at full resolution
@@ -282,9 +281,9 @@ def _vae_norm_groups(groups: int) -> Iterator[None]:
         normalize.__defaults__ = before
 
 
-def _set_norm_groups(network: nn.Module, groups: int) -> None:
-    """The host builds every GroupNorm with 32 groups; their number is no parameter, so it can be set afterwards."""
-    for module in network.modules():
+def _set_norm_groups(unet: nn.Module, groups: int) -> None:
+    """The host builds a UNet's GroupNorm with 32 groups; their number is no parameter, so it can be set afterwards."""
+    for module in unet.modules():
         if isinstance(module, nn.GroupNorm):
             module.num_groups = groups
 

@@ -1,8 +1,12 @@
 """Fixtures of the core's tests: devices, the reference backbone and weights, the built-in model."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 import reference
 import torch
+from PIL import Image
 
 from hidra_core import DiffusersBackbone, Weights, load_backbone, load_weights
 
@@ -30,3 +34,16 @@ def weights() -> Weights:
 def tiny() -> tuple[DiffusersBackbone, Weights]:
     """The built-in model in fp32."""
     return load_backbone("hidra-tiny", device="cpu", dtype="fp32"), load_weights("hidra-tiny")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of noise pictures, with one unreadable and one small file among them."""
+    images = tmp_path / "images" / "nested"
+    images.mkdir(parents=True)
+    for i in range(3):
+        values = np.random.default_rng(i).integers(0, 256, (72 + i, 96), dtype=np.uint8)
+        Image.fromarray(values).save(images / f"{i}.png")
+    (images / "broken.png").write_bytes(b"no picture")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(images / "small.png")
+    return tmp_path / "images"

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from PIL import Image
 
 import hidra_core
 from train import pretrain
@@ -17,18 +15,6 @@ from train.losses import structural_dissimilarity
 from train.norm import speed_up_group_norm
 
 CONFIG = Path(__file__).parents[1] / "train" / "configs" / "hidra-tiny-prior.yaml"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    images = tmp_path / "images" / "nested"
-    images.mkdir(parents=True)
-    for i in range(3):
-        values = np.random.default_rng(i).integers(0, 256, (72 + i, 96), dtype=np.uint8)
-        Image.fromarray(values).save(images / f"{i}.png")
-    (images / "broken.png").write_bytes(b"no picture")
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(images / "small.png")
-    return tmp_path / "images"
 
 
 def test_structural_dissimilarity() -> None:

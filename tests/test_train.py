@@ -29,18 +29,6 @@ PROJECT = Path(__file__).parents[1]
 PRESETS = {"composite": 0.5, "field": 0.5}
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    images = tmp_path / "images" / "nested"
-    images.mkdir(parents=True)
-    for i in range(3):
-        values = np.random.default_rng(i).integers(0, 256, (72 + i, 96), dtype=np.uint8)
-        Image.fromarray(values).save(images / f"{i}.png")
-    (images / "broken.png").write_bytes(b"no picture")
-    Image.fromarray(np.zeros((8, 8), np.uint8)).save(images / "small.png")
-    return tmp_path / "images"
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The reference backbone and weights as files, and a config of three iterations on them."""

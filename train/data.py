@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,13 @@ def factors(record: Degradation, degraded: Tensor, clean: Tensor) -> Tensor:
     return torch.tensor([float(value) for value in values])
 
 
+def draw_pipeline(presets: Mapping[str, float], generator: torch.Generator) -> Degradation:
+    """A degradation of one of the presets, chosen by their odds."""
+    names = list(presets)
+    odds = torch.tensor([float(presets[name]) for name in names])
+    return degradations.sample(names[int(torch.multinomial(odds, 1, generator=generator))], generator)
+
+
 class DegradedFrames(Dataset):
     """An endless set of degraded frames, with a crop of each: sample ``i`` is a function of ``(seed, i)`` alone.
 
@@ -190,8 +197,7 @@ class DegradedFrames(Dataset):
         odds: Sequence[float] | None = None,
     ) -> None:
         self.images = images
-        self.presets = list(presets)
-        self.odds = torch.tensor([float(presets[name]) for name in self.presets])
+        self.presets = presets
         self.frame = frame
         self.crop = crop
         self.seed = seed
@@ -223,7 +229,7 @@ class DegradedFrames(Dataset):
             clean = clean[_window(clean, self.frame, integer)]
         if integer(0, 1):
             clean = clean.flip(-1)
-        record = self._pipeline(generator)
+        record = draw_pipeline(self.presets, generator)
         degraded = degradations.apply(clean, record)
         window = _window(clean, self.crop, integer)
         item = {"clean": clean[window][0] * 2 - 1, "factors": factors(record, degraded, clean)}
@@ -232,14 +238,12 @@ class DegradedFrames(Dataset):
         if self.pipelines and self.upper(batch):
             # pipelines of the batch, random fields of the image
             shared = torch.Generator().manual_seed(-1 - self.seed * 1_000_003 - batch)
-            records = [replace(self._pipeline(shared), seed=integer(0, 2**31 - 1)) for _ in range(self.pipelines)]
+            records = [
+                replace(draw_pipeline(self.presets, shared), seed=integer(0, 2**31 - 1)) for _ in range(self.pipelines)
+            ]
             seen = [self._seen(degradations.apply(clean, record), window) for record in records]
             item["val_degraded"], item["val_frame"] = (torch.stack(part) for part in zip(*seen, strict=True))
         return item
-
-    def _pipeline(self, generator: torch.Generator) -> Degradation:
-        preset = self.presets[int(torch.multinomial(self.odds, 1, generator=generator))]
-        return degradations.sample(preset, generator)
 
     def _seen(self, degraded: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         """The crop, and what the DEM reads of the frame, in [-1, 1]."""

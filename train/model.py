@@ -165,9 +165,7 @@ def _trained_parts(
         dino = build_dinov2(_dinov2_config(Path(model.dinov2)))
         load_dinov2(dino, model.dinov2)
     adapter = Adapter.for_networks(backbone.unet, backbone.vae, unet_rank=model.unet_rank, vae_rank=model.vae_rank)
-    for layers in adapter.layers.values():
-        layers.float()
-    adapter.conv_in.float()
+    adapter.float()  # of a backbone in bf16
     if model.sigma == "identity":
         for head in adapter.heads.values():
             # the image moves Σ away from it as soon as there is a gradient; 1e-5 would take thousands of steps

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hidra_core import degradations
 
+from .data import draw_pipeline
 from .losses import structural_dissimilarity
 from .model import Enhancer
 
@@ -56,10 +57,7 @@ def _pair(index: int, image: np.ndarray, presets: Mapping[str, float]) -> tuple[
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     clean = torch.from_numpy(image[top : top + height, left : left + width].copy())[None, None].float() / 255
     generator = torch.Generator().manual_seed(index)
-    names = list(presets)
-    odds = torch.tensor([float(presets[name]) for name in names])
-    record = degradations.sample(names[int(torch.multinomial(odds, 1, generator=generator))], generator)
-    return degradations.apply(clean, record) * 2 - 1, clean * 2 - 1
+    return degradations.apply(clean, draw_pipeline(presets, generator)) * 2 - 1, clean * 2 - 1
 
 
 def _quality(image: Tensor, clean: Tensor) -> tuple[float, float]:
