@@ -6,29 +6,38 @@
 The published program updates on the reconstruction and on the adversarial part of a loss one after the other, and
 builds a graph anew for each of ∂Ψ, ∂Φ/∂θ and ∂Φ/∂ω: 20 image-forwards of the enhancer in a bi-level iteration at batch
 2 and M = 2, 4 in an ordinary one. Here one graph of Ψ and one of Φ serve all: 8 and 2. Both orders run in turn on the
-same batches; times are medians, memory is the peak over one iteration (on a CPU: of the process, both orders' networks
-included).
+same batches; times are medians. Memory is the peak of one iteration in a process that has run nothing else: allocated
+by PyTorch on a GPU, of the whole process on a CPU.
+
+With the inputs that ``benchmarks/sd_turbo.py make FOLDER`` writes, on any machine and with every loss of the paper:
+
+    TORCH_HOME=FOLDER/torch python benchmarks/bilevel.py --config sd-turbo model.backbone=FOLDER/sd-turbo \\
+        model.init=FOLDER/hidra-sd-turbo.safetensors model.dinov2=null loss.dino=FOLDER/dino-vitb16 \\
+        data.train=scenes data.crop=128 run.device=cpu
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
 from common import PeakMemory, machine
 from torch import Tensor
 
-from train import run
-from train.config import read_config
+from train.config import Config, read_config
+from train.run import pick_accelerator
 from train.solver import gradient, inner
+from train.trainer import Trainer
 
 
-class Published(run.Trainer):
+class Published(Trainer):
     """The order of operations of the published program, on the formula of the paper."""
 
     def step(self, batches: list[dict[str, Tensor]]) -> dict[str, float]:
@@ -63,6 +72,33 @@ class Published(run.Trainer):
         return {}
 
 
+ORDERS = {"published order": Published, "this project": Trainer}
+KINDS = ("ordinary", "bi-level")
+
+
+def start(config: Config, orders: list[str]) -> tuple[dict[str, Trainer], dict[str, dict[str, Tensor]]]:
+    """The trainers, and a batch for each kind of iteration."""
+    accelerator = pick_accelerator(config)
+    trainers = {name: ORDERS[name](config, accelerator) for name in orders}
+    loader = iter(trainers[orders[-1]].batches())
+    return trainers, {kind: {k: v.to(accelerator.device) for k, v in next(loader).items()} for kind in KINDS}
+
+
+def peaks(config: Config, order: str) -> dict[str, float]:
+    """Peak memory in GB of each kind of iteration, the optimisers' state included."""
+    trainers, batches = start(config, [order])
+    found = {}
+    trainers[order].step([batches["bi-level"]])  # from here on the optimisers have their state
+    for kind, batch in batches.items():
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        memory = PeakMemory()
+        with memory.watch():
+            trainers[order].step([batch])
+        found[kind] = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else memory.peak
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="toy")
@@ -71,39 +107,34 @@ def main() -> None:
     options = parser.parse_intermixed_args()
     fixed = ["solver.strategy=bilevel", "solver.warmup_iterations=0", "solver.period=2", "run.output=/nowhere"]
     config = read_config(options.config, [*fixed, *options.overrides])
-    accelerator = run.pick_accelerator(config)
-    trainers = {"published order": Published(config, accelerator), "this project": run.Trainer(config, accelerator)}
-    dataset = iter(trainers["this project"].batches())
-    ordinary, bilevel = ({k: v.to(accelerator.device) for k, v in next(dataset).items()} for _ in range(2))
-    cuda = accelerator.device.type == "cuda"
+    memory = {}
+    for order in ORDERS:
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+            memory[order] = alone.submit(peaks, config, order).result()
+    trainers, batches = start(config, list(ORDERS))
     seconds: dict[tuple[str, str], list[float]] = {}
-    peaks: dict[tuple[str, str], float] = {}
     forwards: dict[tuple[str, str], int] = {}
     for _ in range(options.repeats + 1):  # the first round warms up
-        for name, trainer in trainers.items():
-            for kind, batch in (("ordinary", ordinary), ("bi-level", bilevel)):
+        for order, trainer in trainers.items():
+            for kind, batch in batches.items():
                 before = trainer.enhancer.images_enhanced
-                if cuda:
-                    torch.cuda.reset_peak_memory_stats()
-                memory = PeakMemory()
-                with memory.watch():
-                    started = time.perf_counter()
-                    trainer.step([batch])
-                    if cuda:
-                        torch.cuda.synchronize()
-                    seconds.setdefault((name, kind), []).append(time.perf_counter() - started)
-                peaks[name, kind] = torch.cuda.max_memory_allocated() / 1e9 if cuda else memory.peak
-                forwards[name, kind] = trainer.enhancer.images_enhanced - before
+                started = time.perf_counter()
+                trainer.step([batch])
+                if torch.cuda.is_available():
+                    torch.cuda.synchronize()
+                seconds.setdefault((order, kind), []).append(time.perf_counter() - started)
+                forwards[order, kind] = trainer.enhancer.images_enhanced - before
     what = f"{Path(config.model.backbone).name}, {config.data.crop}² crops, batch {config.run.batch}, M = "
-    print(f"{what}{config.solver.pipelines}, {config.run.dtype}; {machine()}\n")
+    terms = f"{config.loss.perceptual} and {config.loss.adversarial} losses"
+    print(f"{what}{config.solver.pipelines}, {terms}, {config.run.dtype}; {machine()}\n")
     print("| iteration | order | image-forwards | s | images/s | ratio | peak GB |\n|---|---|---|---|---|---|---|")
-    for kind in ("bi-level", "ordinary"):
+    for kind in reversed(KINDS):
         base = statistics.median(seconds["published order", kind][1:])
-        for name in trainers:
-            time_taken = statistics.median(seconds[name, kind][1:])
+        for order in ORDERS:
+            taken = statistics.median(seconds[order, kind][1:])
             print(
-                f"| {kind} | {name} | {forwards[name, kind]} | {time_taken:.2f} | {config.run.batch / time_taken:.2f} "
-                f"| {base / time_taken:.2f} | {peaks[name, kind]:.2f} |"
+                f"| {kind} | {order} | {forwards[order, kind]} | {taken:.2f} | {config.run.batch / taken:.2f} "
+                f"| {base / taken:.2f} | {memory[order][kind]:.2f} |"
             )
 
 

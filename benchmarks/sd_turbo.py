@@ -1,11 +1,12 @@
 """SD-Turbo at its real size with random weights: what the adapter costs beside the plain backbone.
 
-    python benchmarks/sd_turbo.py make FOLDER          # a diffusers folder, a single original-layout file, weights
+    python benchmarks/sd_turbo.py make FOLDER          # a diffusers folder, a single original-layout file, weights …
     python benchmarks/sd_turbo.py cost FOLDER --image picture.png --dtype bf16
 
 ``cost`` runs the plain backbone, the hooked adapter and the folded one in turn, in one process, on one image, and
-prints the median time of each, its ratio to the plain backbone's and the peak memory. Random weights cost what trained
-ones do; their pictures mean nothing.
+prints the median time of each, the median over the rounds of its ratio to the plain backbone's, and the peak memory.
+Random weights cost what trained ones do; their pictures mean nothing. ``make`` also writes what training's losses load,
+the ViT of the discriminator and the VGG16 of LPIPS; ``benchmarks/bilevel.py`` says how to use them.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from hidra_core.enhance import Degradation, Runner
 from hidra_core.images import read_image
 from hidra_core.layouts import original_unet_name, original_vae_state
 from hidra_core.weights import DINOV2_BASE, Weights, save_weights
+from train.losses import VGG_FILE
 
 FOLDER, FILE, WEIGHTS = "sd-turbo", "sd_turbo.safetensors", "hidra-sd-turbo.safetensors"
+DINO, TORCH_HOME = "dino-vitb16", "torch"
 
 
 def original_layout(backbone: DiffusersBackbone) -> dict[str, Tensor]:
@@ -46,7 +49,7 @@ def original_layout(backbone: DiffusersBackbone) -> dict[str, Tensor]:
 
 
 def make(folder: Path) -> None:
-    """Write the three inputs with random weights, fp16 (4.6 GB in all)."""
+    """Write everything with random weights (5.5 GB in all)."""
     torch.manual_seed(0)
     unet, vae = build_diffusers(SD_TURBO_UNET, SD_TURBO_VAE)
     adapter = Adapter.for_networks(unet, vae)
@@ -60,6 +63,18 @@ def make(folder: Path) -> None:
     estimator = DegradationEstimator(build_dinov2(DINOV2_BASE))
     weights = Weights(estimator, adapter, torch.randn(1, 77, 1024), "sd_turbo", {"note": "random"})
     save_weights(weights, folder / WEIGHTS, dtype=torch.float16)
+    make_losses(folder)
+
+
+def make_losses(folder: Path) -> None:
+    """Write the networks that the losses of training load."""
+    from torchvision.models import vgg16  # not needed by the rest
+    from transformers import ViTConfig, ViTModel
+
+    ViTModel(ViTConfig(), add_pooling_layer=False).save_pretrained(folder / DINO)  # the default is ViT-B/16
+    checkpoints = folder / TORCH_HOME / "hub" / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    torch.save(vgg16(weights=None).state_dict(), checkpoints / VGG_FILE)
 
 
 def cost(folder: Path, image: Path, dtype: str, source: str, repeats: int) -> None:
@@ -94,11 +109,10 @@ def cost(folder: Path, image: Path, dtype: str, source: str, repeats: int) -> No
                     run()
                     times[name].append(time.perf_counter() - started)
                 peaks[name] = max(peaks.get(name, 0.0), memory.peak)
-    plain = statistics.median(times["plain"])
     print("| | seconds | beside plain | peak memory GB |\n|---|---|---|---|")
     for name, values in times.items():
-        median = statistics.median(values)
-        print(f"| {name} | {median:.2f} | {100 * (median / plain - 1):+.1f} % | {peaks[name]:.1f} |")
+        ratio = statistics.median(time / plain for time, plain in zip(values, times["plain"], strict=True))
+        print(f"| {name} | {statistics.median(values):.2f} | {100 * (ratio - 1):+.1f} % | {peaks[name]:.1f} |")
 
 
 def main() -> None:

@@ -69,10 +69,11 @@ def test_the_copy_returns_its_image(folder: Path) -> None:
 
 def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frame=64"]
-    options += ["data.workers=0", "glance.pool=4", "glance.side=28", "run.checkpoint_every=1"]
+    options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frame=[64,80]"]
+    options += ["data.workers=0", "data.pool=4", "glance.size=[28,42]", "run.checkpoint_every=1"]
     for phase in ("glance", "estimator", "autoencoder", "joint"):
-        options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0", f"{phase}.crop=64"]
+        options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0"]
+    options += ["autoencoder.crop=64", "joint.crop=64", "run.dtype=float32"]
     assert pretrain.main(options) == 0
     assert pretrain.main([*options, "joint.steps=3"]) == 0
     rows = [row.split(",")[:2] for row in (output / "log.csv").read_text().splitlines()]

@@ -21,9 +21,10 @@ from PIL import Image
 import hidra_core
 from hidra_core import save_weights
 from hidra_core.backbone import save_backbone
-from train import checkpoints, losses, run
+from train import checkpoints, losses, run, trainer
 from train.config import Config, read_config
 from train.data import DegradedFrames, list_images, load_images, source_odds
+from train.validation import measure
 
 PROJECT = Path(__file__).parents[1]
 PRESETS = {"composite": 0.5, "field": 0.5}
@@ -49,7 +50,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(autouse=True)
 def few_scenes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "rendered_scenes", lambda count, height, width: _scenes())
+    monkeypatch.setattr(trainer, "rendered_scenes", lambda count, height, width: _scenes())
 
 
 def _scenes() -> list[np.ndarray]:
@@ -57,10 +58,10 @@ def _scenes() -> list[np.ndarray]:
     return [np.uint8((ramp[:, None] * (i + 1) / 4 + ramp) / 2) for i in range(4)]
 
 
-def trainer(small: dict[str, Path], *overrides: str) -> run.Trainer:
+def build(small: dict[str, Path], *overrides: str) -> trainer.Trainer:
     config = read_config(small["config"], list(overrides))
     config.run.output.mkdir(parents=True, exist_ok=True)
-    return run.Trainer(config, run.pick_accelerator(config))
+    return trainer.Trainer(config, run.pick_accelerator(config))
 
 
 # ------------------------------------------------------------------------------------------------------- data
@@ -108,13 +109,13 @@ def test_16_bit_images_are_stretched(tmp_path: Path) -> None:
     assert image.min() == 0 and image.max() == 255
 
 
-@pytest.mark.parametrize("frame", [None, 72])
-def test_samples_depend_on_seed_and_index_alone(folder: Path, frame: int | None) -> None:
+@pytest.mark.parametrize("frame", [None, (72, 80)])
+def test_samples_depend_on_seed_and_index_alone(folder: Path, frame: tuple[int, int] | None) -> None:
     images = list(load_images(list_images(folder), 72).values())
     first, second = (DegradedFrames(images, PRESETS, frame, 64, 1, 10) for _ in range(2))
     item = first[7]
     assert item["degraded"].shape == item["clean"].shape == (1, 64, 64)
-    assert item["frame"].shape == (1, frame or 64, frame or 64)
+    assert item["frame"].shape == (1, *(frame or (64, 64)))
     for key, value in second[7].items():
         assert torch.equal(item[key], value)
         assert -1 <= value.min() <= value.max() <= 1 or key == "factors"
@@ -211,7 +212,7 @@ def test_missing_vgg_names_file_folder_and_remedy(monkeypatch: pytest.MonkeyPatc
 
 def test_image_forwards_of_an_iteration(small: dict[str, Path], tmp_path: Path) -> None:
     """Batch 2, M = 2: 8 where both levels move, 2 in an ordinary one; counted on the UNet itself."""
-    training = trainer(small, f"run.output={tmp_path}", "run.batch=2")
+    training = build(small, f"run.output={tmp_path}", "run.batch=2")
     counted = []
     training.enhancer.unet.register_forward_pre_hook(lambda _, args: counted.append(args[0].shape[0]))
     totals = []
@@ -242,6 +243,72 @@ def test_strategies(small: dict[str, Path], tmp_path: Path, strategy: str, mia: 
     assert torch.equal(*outputs) == (strategy == "lora")
 
 
+LINEAR = ("optimiser.eps=1", "optimiser.lr=0.1", "optimiser.weight_decay=0")
+"""Adam's steps in proportion to the gradient; at its usual eps the first are its sign, and rounding decides some."""
+
+
+def test_accumulation_equals_a_larger_batch(small: dict[str, Path], tmp_path: Path) -> None:
+    # only without an upper level: D_val's pipelines are those of a micro-batch
+    options = ["loss.adversarial=none", "solver.strategy=joint", "solver.iterations=1", *LINEAR]
+    found = []
+    for name, batch, accumulation in (("large", 4, 1), ("accumulated", 2, 2)):
+        sizes = [f"run.batch={batch}", f"run.accumulation={accumulation}", f"run.output={tmp_path / name}"]
+        assert run.main(["--config", str(small["config"]), *options, *sizes]) == 0
+        found.append(checkpoints.load_checkpoint(tmp_path / name, {})["trained"])
+    assert_moved_alike(small, *found)
+
+
+def test_two_processes_equal_two_micro_batches(small: dict[str, Path], tmp_path: Path) -> None:
+    """Bi-level, launched as users launch it on many GPUs; here ``run.device`` is cpu, and they talk through gloo."""
+    # the patch discriminator's spectral norm counts its calls, of which a process here has half as many
+    options = ["--config", str(small["config"]), "loss.adversarial=none", "run.batch=1", *LINEAR]
+    options += ["solver.warmup_iterations=0", "solver.period=1", "solver.iterations=1"]
+    two = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
+    runs = {
+        "processes": ([], (*two, "--mixed_precision", "no", "--dynamo_backend", "no")),
+        "accumulated": (["run.accumulation=2"], ()),
+    }
+    found = []
+    for name, (more, launcher) in runs.items():
+        arguments = [*options, *more, f"run.output={tmp_path / name}"]
+        assert launch(tmp_path / "program.py", arguments, launcher).wait(300) == 0
+        found.append(checkpoints.load_checkpoint(tmp_path / name, {})["trained"])
+        assert hidra_core.load_weights(tmp_path / name / "weights.safetensors").training["batch"] == 2
+    assert_moved_alike(small, *found)
+
+
+def assert_moved_alike(small: dict[str, Path], one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
+    """Two runs from the same start went the same way."""
+    start = {name: p.detach() for name, p in build(small).enhancer.trained().items()}
+    moved = [torch.cat([(run[name] - start[name]).flatten() for name in start]) for run in (one, two)]
+    assert moved[0].norm() > 0
+    # one step of noise prediction at t = 999 multiplies rounding by 14.6: gradients agree to some 1e-3
+    assert (moved[0] - moved[1]).norm() < 1e-2 * moved[0].norm()
+
+
+def test_the_average_of_the_weights(small: dict[str, Path], tmp_path: Path) -> None:
+    training = build(small, f"run.output={tmp_path}", "run.ema=0.75", "run.batch=1")
+    name, parameter = next(iter(training.enhancer.trained().items()))
+    expected = parameter.detach().clone()
+    for batch, _ in zip(training.batches(), range(3), strict=False):
+        training.step([batch])
+        expected = 0.75 * expected + 0.25 * parameter.detach()
+    last = parameter.detach().clone()
+    assert not torch.allclose(expected, last, rtol=0, atol=1e-5)
+    with training.averaged():
+        torch.testing.assert_close(parameter.detach(), expected)
+    assert torch.equal(parameter.detach(), last)
+
+
+def test_lpips_is_measured_where_it_can_be(small: dict[str, Path], tmp_path: Path) -> None:
+    training = build(small, f"run.output={tmp_path}")
+    assert training.lpips is None or losses.missing_vgg() is None
+    training.lpips = lambda output, target: (output - target).abs().mean()  # in place of the network
+    scores, _ = measure(training.enhancer, _scenes()[:2], PRESETS, torch.device("cpu"), training.lpips)
+    assert 0 < scores["lpips"] != scores["lpips_degraded"] > 0
+    assert "lpips" not in measure(training.enhancer, _scenes()[:1], PRESETS, torch.device("cpu"))[0]
+
+
 # -------------------------------------------------------------------------------------- checkpoints and resuming
 
 
@@ -257,31 +324,32 @@ from pathlib import Path
 sys.path[:0] = [{project!r}, {tests!r}]
 import torch
 torch.set_num_threads(1)
-from train import run
+from train import run, trainer
 from test_train import _scenes
-run.rendered_scenes = lambda *_: _scenes()
+trainer.rendered_scenes = lambda *_: _scenes()
 sys.exit(run.main(sys.argv[1:]))
 """
 
 
-def launch(arguments: list[str]) -> subprocess.Popen:
-    program = PROGRAM.format(project=str(PROJECT), tests=str(PROJECT / "tests"))
-    return subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL)
+def launch(program: Path, arguments: list[str], launcher: tuple[str, ...] = ()) -> subprocess.Popen:
+    program.write_text(PROGRAM.format(project=str(PROJECT), tests=str(PROJECT / "tests")))
+    return subprocess.Popen([sys.executable, *launcher, str(program), *arguments], stderr=subprocess.DEVNULL)
 
 
 def test_killed_and_resumed_equals_uninterrupted(small: dict[str, Path], tmp_path: Path) -> None:
     common = ["--config", str(small["config"]), "run.batch=1", "run.checkpoint_every=2", "run.log_every=1"]
     common += ["solver.iterations=8", "run.ema=0.5", "run.validate_every=100"]
-    assert launch([*common, f"run.output={tmp_path / 'whole'}"]).wait(300) == 0
+    program = tmp_path / "program.py"
+    assert launch(program, [*common, f"run.output={tmp_path / 'whole'}"]).wait(300) == 0
     parts = tmp_path / "parts"
-    process = launch([*common, f"run.output={parts}"])
+    process = launch(program, [*common, f"run.output={parts}"])
     while not checkpoints.checkpoints(parts) and process.poll() is None:
         time.sleep(0.01)
     time.sleep(np.random.default_rng().uniform(0, 0.5))  # somewhere in the following iterations
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (parts / "weights.safetensors").exists()
-    assert launch([*common, f"run.output={parts}"]).wait(300) == 0
+    assert launch(program, [*common, f"run.output={parts}"]).wait(300) == 0
     whole, resumed = final_weights(tmp_path / "whole"), final_weights(parts)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
     states = [checkpoints.load_checkpoint(folder, {}) for folder in (tmp_path / "whole", parts)]
@@ -290,7 +358,8 @@ def test_killed_and_resumed_equals_uninterrupted(small: dict[str, Path], tmp_pat
 
 
 def test_interrupt_saves_and_exits(small: dict[str, Path], tmp_path: Path) -> None:
-    process = launch(["--config", str(small["config"]), f"run.output={tmp_path}", "solver.iterations=10000"])
+    options = ["--config", str(small["config"]), f"run.output={tmp_path}", "solver.iterations=10000"]
+    process = launch(tmp_path / "program.py", options)
     while not (tmp_path / "tensorboard").exists() and process.poll() is None:
         time.sleep(0.05)
     time.sleep(1)
@@ -325,7 +394,7 @@ def test_old_checkpoints_go(tmp_path: Path) -> None:
 def test_another_configs_checkpoint_is_refused(small: dict[str, Path], tmp_path: Path) -> None:
     options = ["--config", str(small["config"]), f"run.output={tmp_path}", "run.batch=1", "solver.iterations=1"]
     assert run.main(options) == 0
-    training = trainer(small, f"run.output={tmp_path}", "run.batch=1", "solver.iterations=1", "solver.period=3")
+    training = build(small, f"run.output={tmp_path}", "run.batch=1", "solver.iterations=1", "solver.period=3")
     with pytest.raises(ValueError, match=r"solver.period = 2, this run has 3.*run.output"):
         training.resume()
 

@@ -48,8 +48,9 @@ class Data(Section):
     val_list: Path | None = None
     presets: dict[str, Weight] = Field(description="degradation presets and their odds")
     crop: Annotated[int, Field(ge=64, multiple_of=64)] = 512
-    frame: Positive | None = Field(
-        None, description="side of square frames to degrade and to estimate on; None: the whole image, the crop"
+    frame: tuple[Positive, Positive] | None = Field(
+        None,
+        description="height and width of the frames to degrade and to estimate on; None: the whole image, the crop",
     )
     workers: Annotated[int, Field(ge=0)] = 4
 
@@ -59,8 +60,8 @@ class Data(Section):
         if unknown or not any(self.presets.values()):
             what = f"unknown degradation preset '{unknown[0]}'" if unknown else "no degradation preset has odds above 0"
             raise ValueError(f"{what}; known presets: {', '.join(PRESETS)}")
-        if self.frame is not None and self.frame < self.crop:
-            raise ValueError(f"frame {self.frame} is smaller than crop {self.crop}")
+        if self.frame is not None and min(self.frame) < self.crop:
+            raise ValueError(f"frame {self.frame[0]}×{self.frame[1]} is smaller than crop {self.crop}")
         return self
 
 

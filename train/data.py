@@ -165,10 +165,11 @@ class DegradedFrames(Dataset):
     A frame is degraded as one picture, so that shading and grey levels are those of a camera's frame, and cropped then.
 
     Args:
-        images: grey uint8 ``[H, W]``, no side below ``crop`` and ``frame``.
+        images: grey uint8 ``[H, W]``, no side below ``crop``.
         presets: names of degradation presets and their odds.
-        frame: side of the square frames in pixels, which the DEM reads whole; larger images are shrunk by a random
-            factor first. ``None``: the frame is the whole image, and the DEM reads the crop.
+        frame: height and width of the frames in pixels, which the DEM reads whole. Half of the images are scaled so
+            that as much of them as possible is in the frame, as what they show tells how bright it was; the others
+            by a random factor between that and 1. ``None``: the frame is the whole image, and the DEM reads the crop.
         crop: side of the square crops in pixels.
         seed: of the whole set.
         length: samples in the set.
@@ -186,7 +187,7 @@ class DegradedFrames(Dataset):
         self,
         images: list[np.ndarray],
         presets: dict[str, float],
-        frame: int | None,
+        frame: tuple[int, int] | None,
         crop: int,
         seed: int,
         length: int,
@@ -222,16 +223,13 @@ class DegradedFrames(Dataset):
             image = self.images[int(torch.multinomial(self.image_odds, 1, generator=generator))]
         clean = torch.from_numpy(image.copy())[None, None].float() / 255
         if self.frame is not None:
-            height, width = (integer(self.frame, side) for side in image.shape)
-            scale = max(height / image.shape[0], width / image.shape[1])
-            if scale < 0.9:
-                clean = F.interpolate(clean, scale_factor=scale, mode="bilinear", antialias=True).clamp(0, 1)
+            clean = _scaled(clean, self.frame, generator)
             clean = clean[_window(clean, self.frame, integer)]
         if integer(0, 1):
             clean = clean.flip(-1)
         record = draw_pipeline(self.presets, generator)
         degraded = degradations.apply(clean, record)
-        window = _window(clean, self.crop, integer)
+        window = _window(clean, (self.crop, self.crop), integer)
         item = {"clean": clean[window][0] * 2 - 1, "factors": factors(record, degraded, clean)}
         item["degraded"], item["frame"] = self._seen(degraded, window)
         batch = index // self.batch
@@ -254,7 +252,19 @@ class DegradedFrames(Dataset):
 Window = tuple[Any, slice, slice]
 
 
-def _window(images: Tensor, side: int, integer: Callable[[int, int], int]) -> Window:
-    height, width = images.shape[-2:]
-    top, left = integer(0, height - side), integer(0, width - side)
-    return (..., slice(top, top + side), slice(left, left + side))
+def _scaled(images: Tensor, frame: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Resized so that the frame fits in: tightly half of the time, else by a random factor nearer to 1."""
+    sides = images.shape[-2:]
+    scale = max(wanted / side for wanted, side in zip(frame, sides, strict=True))
+    whole, share = torch.rand(2, generator=generator).tolist()
+    if scale < 1 and whole < 0.5:
+        scale += (1 - scale) * share
+    if abs(scale - 1) < 0.05 and all(wanted <= side for wanted, side in zip(frame, sides, strict=True)):
+        return images
+    size = [max(wanted, round(side * scale)) for wanted, side in zip(frame, sides, strict=True)]
+    return F.interpolate(images, size=size, mode="bilinear", antialias=True).clamp(0, 1)
+
+
+def _window(images: Tensor, size: tuple[int, int], integer: Callable[[int, int], int]) -> Window:
+    top, left = (integer(0, side - wanted) for side, wanted in zip(images.shape[-2:], size, strict=True))
+    return (..., slice(top, top + size[0]), slice(left, left + size[1]))

@@ -6,7 +6,7 @@
     python train/pretrain.py --config … --export                                    # only write the files
 
 Four phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
-and how bright it was, at a glance (frames shrunk, a tenth of the cost) and then on whole frames; the autoencoder learns
+and how bright it was, at a glance (frames shrunk, a tenth of the cost) and then at full size; the autoencoder learns
 to reproduce clean images; then everything but the DEM's backbone, as in the method, learns to restore. Writes to
 ``run.output``: ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and at the end ``backbone.safetensors`` and
 ``weights.safetensors``. Ctrl-C saves a checkpoint and exits.
@@ -18,6 +18,7 @@ import argparse
 import csv
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -136,12 +137,13 @@ class Training:
         self.model = Enhancer(config).to(self.device, memory_format=torch.channels_last).train()
         if self.device.type == "cpu":
             speed_up_group_norm(self.model)
-        images = load_images(list_images(Path(config["data"]["train"])), config["data"]["frame"])
+        images = load_images(list_images(Path(config["data"]["train"])), min(config["data"]["frame"]))
         self.images, self.odds = list(images.values()), source_odds(list(images))
         log.info("%d images, %.1f M parameters", len(self.images), sum(p.numel() for p in self._parameters()) / 1e6)
         self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
         self.optimiser_state: dict[str, Any] | None = None
         self.phase, self.step = 0, 0
+        self.pool: tuple[Tensor, Tensor] | None = None
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
@@ -164,6 +166,8 @@ class Training:
             if PHASES[self.phase] == PHASES[-1]:
                 return
             self.phase, self.step, self.optimiser_state = self.phase + 1, 0, None
+            if PHASES[self.phase] == "autoencoder":
+                self.pool = None
             self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
             self.save()
 
@@ -171,35 +175,39 @@ class Training:
         """What is left of the phase's batches: sample i depends on i alone, so that resuming repeats nothing."""
         phase = self.config[name]
         seed = self.run["seed"] * len(PHASES) + PHASES.index(name)
-        if name == "glance":
-            return self._glances(phase, seed)
-        remaining = range(self.step * phase["batch"], phase["steps"] * phase["batch"])
-        return self._loader(phase, seed, phase["steps"] * phase["batch"], remaining)
+        if name in ("glance", "estimator"):
+            return self._drawn_from_pool(phase, seed)
+        count = phase["steps"] * phase["batch"]
+        remaining = range(self.step * phase["batch"], count)
+        dataset = self._frames(phase["crop"], seed, count)
+        workers = self.config["data"]["workers"]
+        return DataLoader(dataset, phase["batch"], sampler=remaining, num_workers=workers, drop_last=True)
 
-    def _loader(self, phase: dict[str, Any], seed: int, count: int, sampler: Iterable[int]) -> DataLoader:
+    def _frames(self, crop: int, seed: int, count: int) -> DegradedFrames:
         data = self.config["data"]
-        dataset = DegradedFrames(
-            self.images, data["presets"], data["frame"], phase["crop"], seed, count, odds=self.odds
-        )
-        return DataLoader(dataset, phase["batch"], sampler=sampler, num_workers=data["workers"], drop_last=True)
+        return DegradedFrames(self.images, data["presets"], tuple(data["frame"]), crop, seed, count, odds=self.odds)
 
-    def _glances(self, phase: dict[str, Any], seed: int) -> Iterator[dict[str, Tensor]]:
-        """Shrunk frames, drawn again and again from a pool made once: making one costs as much as learning from it."""
-        side = (phase["side"], phase["side"])
-        pool = [
-            {"frame": F.interpolate(batch["frame"], size=side, mode="area"), "factors": batch["factors"]}
-            for batch in self._loader(phase, seed, phase["pool"], range(phase["pool"]))
-        ]
-        frames, wanted = (torch.cat([batch[key] for batch in pool]) for key in ("frame", "factors"))
+    def _drawn_from_pool(self, phase: dict[str, Any], seed: int) -> Iterator[dict[str, Tensor]]:
+        """Frames drawn again and again from a pool made once: making one costs as much as learning from it."""
+        if self.pool is None:
+            samples = self._frames(16, self.run["seed"] * len(PHASES), self.config["data"]["pool"])
+            loader = DataLoader(samples, 50, num_workers=os.cpu_count() or 1)
+            made = [(b["frame"], b["factors"]) for b in tqdm(loader, "pool", dynamic_ncols=True, mininterval=5)]
+            frames = torch.cat([torch.round((frame + 1) * 127.5).to(torch.uint8) for frame, _ in made])
+            self.pool = frames, torch.cat([wanted for _, wanted in made])
+        frames, wanted = self.pool
         for step in range(self.step, phase["steps"]):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             chosen = torch.randint(len(frames), (phase["batch"],), generator=generator)
-            yield {"frame": frames[chosen], "factors": wanted[chosen]}
+            seen = frames[chosen] / 127.5 - 1
+            if "size" in phase:
+                seen = F.interpolate(seen, size=tuple(phase["size"]), mode="area")
+            yield {"frame": seen, "factors": wanted[chosen]}
 
     def _run_phase(self, name: str) -> None:
         phase, model = self.config[name], self.model
         if self.step == 0 and name == "autoencoder":
-            calibration = DegradedFrames(self.images, {"field": 1.0}, phase["crop"], phase["crop"], 0, 32)
+            calibration = self._frames(phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
         parts = {"autoencoder": [model.vae], "joint": [model]}.get(name, [model.estimator, model.probe])
         frozen = set(model.estimator.backbone.parameters()) if name == "joint" else set()

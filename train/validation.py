@@ -1,4 +1,4 @@
-"""Validation during a run: the same degradations every time, PSNR, SSIM and a sheet to look at."""
+"""Validation during a run: the same degradations every time, PSNR, SSIM, LPIPS and a sheet to look at."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hidra_core import degradations
 
@@ -22,7 +22,11 @@ SHEET_ROWS = 4
 
 @torch.no_grad()
 def measure(
-    enhancer: Enhancer, images: Sequence[np.ndarray], presets: Mapping[str, float], device: torch.device
+    enhancer: Enhancer,
+    images: Sequence[np.ndarray],
+    presets: Mapping[str, float],
+    device: torch.device,
+    lpips: nn.Module | None = None,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Enhance seeded degradations of clean images.
 
@@ -31,23 +35,25 @@ def measure(
         images: clean, grey uint8 ``[H, W]``, at least 64 pixels a side.
         presets: names of degradation presets and their odds.
         device: of the networks.
+        lpips: the metric, ``(output, target) -> mean``, if it is to be measured.
 
     Returns:
-        Means of ``psnr`` in dB, ``ssim``, ``psnr_degraded`` and ``ssim_degraded``; and a uint8 picture ``[h, w]`` with
-        a row each of the first images: degraded, enhanced, clean.
+        Means of ``psnr`` in dB, ``ssim`` and, if given, ``lpips``, each also with ``_degraded`` behind its name; and a
+        uint8 picture ``[h, w]`` with a row each of the first images: degraded, enhanced, clean.
     """
-    rows, scores = [], []
+    rows: list[Tensor] = []
+    scores: list[dict[str, float]] = []
     for index, image in enumerate(images):
         degraded, clean = (part.to(device) for part in _pair(index, image, presets))
         with enhancer.enhanced(degraded, degraded) as output:
             output = output.clamp(-1, 1)
-        scores.append((*_quality(output, clean), *_quality(degraded, clean)))
+        before = {f"{name}_degraded": value for name, value in _quality(degraded, clean, lpips).items()}
+        scores.append(_quality(output, clean, lpips) | before)
         if len(rows) < SHEET_ROWS:
             rows.append(torch.cat([degraded, output, clean], dim=-1)[0, 0])
     width = max(row.shape[1] for row in rows)
     sheet = torch.cat([F.pad(row, (0, width - row.shape[1])) for row in rows])
-    names = ("psnr", "ssim", "psnr_degraded", "ssim_degraded")
-    means = dict(zip(names, np.mean(scores, axis=0).tolist(), strict=True))
+    means = {name: float(np.mean([score[name] for score in scores])) for name in scores[0]}
     return means, ((sheet + 1) * 127.5).round().clamp(0, 255).byte().cpu().numpy()
 
 
@@ -60,7 +66,8 @@ def _pair(index: int, image: np.ndarray, presets: Mapping[str, float]) -> tuple[
     return degradations.apply(clean, draw_pipeline(presets, generator)) * 2 - 1, clean * 2 - 1
 
 
-def _quality(image: Tensor, clean: Tensor) -> tuple[float, float]:
-    """PSNR in dB (at most 60) and SSIM of ``[1, 1, H, W]`` in [-1, 1]."""
+def _quality(image: Tensor, clean: Tensor, lpips: nn.Module | None) -> dict[str, float]:
+    """PSNR in dB (at most 60), SSIM and LPIPS of ``[1, 1, H, W]`` in [-1, 1]."""
     error = max((image - clean).square().mean().item() / 4, 1e-6)
-    return -10 * math.log10(error), 1 - structural_dissimilarity(image, clean).item()
+    scores = {"psnr": -10 * math.log10(error), "ssim": 1 - structural_dissimilarity(image, clean).item()}
+    return scores if lpips is None else scores | {"lpips": lpips(image, clean).item()}
