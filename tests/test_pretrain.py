@@ -37,6 +37,17 @@ def test_fast_group_norm_has_torchs_gradients(memory_format: torch.memory_format
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)  # torch keeps the statistics in fp32
 
 
+def test_shuffling_moves_blocks_and_keeps_them() -> None:
+    images = torch.arange(2 * 6 * 9, dtype=torch.float32).view(2, 1, 6, 9)
+    mixed = pretrain.shuffled(images, 3, torch.Generator().manual_seed(0))
+    assert mixed.shape == images.shape and not torch.equal(mixed, images)
+    blocks = [
+        {tuple(image[0, top : top + 3, left : left + 3].flatten().tolist()) for top in (0, 3) for left in (0, 3, 6)}
+        for image in (images[0], mixed[0])
+    ]
+    assert blocks[0] == blocks[1]
+
+
 def test_learning_rate_warms_up_then_falls() -> None:
     schedule = {"lr": 1.0, "warmup": 10, "steps": 110}
     rates = [pretrain.learning_rate(step, schedule) for step in range(111)]
@@ -69,7 +80,7 @@ def test_the_copy_returns_its_image(folder: Path) -> None:
 
 def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
-    options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frame=[64,80]"]
+    options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frames=[[64,80],[72,96]]"]
     options += ["data.workers=0", "data.pool=4", "glance.size=[28,42]", "run.checkpoint_every=1"]
     for phase in ("glance", "estimator", "autoencoder", "joint"):
         options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0"]

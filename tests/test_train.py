@@ -109,18 +109,18 @@ def test_16_bit_images_are_stretched(tmp_path: Path) -> None:
     assert image.min() == 0 and image.max() == 255
 
 
-@pytest.mark.parametrize("frame", [None, (72, 80)])
-def test_samples_depend_on_seed_and_index_alone(folder: Path, frame: tuple[int, int] | None) -> None:
+@pytest.mark.parametrize("frames", [None, [(72, 80)]])
+def test_samples_depend_on_seed_and_index_alone(folder: Path, frames: list[tuple[int, int]] | None) -> None:
     images = list(load_images(list_images(folder), 72).values())
-    first, second = (DegradedFrames(images, PRESETS, frame, 64, 1, 10) for _ in range(2))
+    first, second = (DegradedFrames(images, PRESETS, frames, 64, 1, 10, tone=0.3) for _ in range(2))
     item = first[7]
     assert item["degraded"].shape == item["clean"].shape == (1, 64, 64)
-    assert item["frame"].shape == (1, *(frame or (64, 64)))
+    assert item["frame"].shape == (1, *(frames[0] if frames else (64, 64)))
     for key, value in second[7].items():
         assert torch.equal(item[key], value)
         assert -1 <= value.min() <= value.max() <= 1 or key == "factors"
     assert not torch.equal(item["clean"], first[8]["clean"])
-    assert not torch.equal(item["clean"], DegradedFrames(images, PRESETS, frame, 64, 2, 10)[7]["clean"])
+    assert not torch.equal(item["clean"], DegradedFrames(images, PRESETS, frames, 64, 2, 10)[7]["clean"])
 
 
 def test_the_upper_levels_pipelines_are_the_batchs() -> None:

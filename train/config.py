@@ -48,10 +48,12 @@ class Data(Section):
     val_list: Path | None = None
     presets: dict[str, Weight] = Field(description="degradation presets and their odds")
     crop: Annotated[int, Field(ge=64, multiple_of=64)] = 512
-    frame: tuple[Positive, Positive] | None = Field(
+    frames: list[tuple[Positive, Positive]] | None = Field(
         None,
-        description="height and width of the frames to degrade and to estimate on; None: the whole image, the crop",
+        min_length=1,
+        description="heights and widths of frames to degrade and to estimate on; None: the whole image, the crop",
     )
+    tone: Weight = Field(0.0, description="deviation of log gamma on clean images, so that few teach more")
     workers: Annotated[int, Field(ge=0)] = 4
 
     @model_validator(mode="after")
@@ -60,8 +62,9 @@ class Data(Section):
         if unknown or not any(self.presets.values()):
             what = f"unknown degradation preset '{unknown[0]}'" if unknown else "no degradation preset has odds above 0"
             raise ValueError(f"{what}; known presets: {', '.join(PRESETS)}")
-        if self.frame is not None and min(self.frame) < self.crop:
-            raise ValueError(f"frame {self.frame[0]}×{self.frame[1]} is smaller than crop {self.crop}")
+        small = next((size for size in self.frames or () if min(size) < self.crop), None)
+        if small is not None:
+            raise ValueError(f"frame {small[0]}×{small[1]} is smaller than crop {self.crop}")
         return self
 
 

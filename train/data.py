@@ -18,11 +18,9 @@ from torch.utils.data import Dataset
 
 from hidra_core import degradations, scenes
 from hidra_core.degradations import Degradation
-from hidra_core.images import read_image
+from hidra_core.images import EXTENSIONS, read_image, to_grey
 
 log = logging.getLogger(__name__)
-
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def list_images(folder: Path, listing: Path | None = None) -> list[Path]:
@@ -39,12 +37,10 @@ def list_images(folder: Path, listing: Path | None = None) -> list[Path]:
         if missing is not None:
             raise FileNotFoundError(f"{listing} names {missing}, which is not there")
     else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES) if folder.is_dir() else []
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS) if folder.is_dir() else []
     if not files:
         where = f"in {listing}" if listing is not None else f"below {folder}"
-        raise FileNotFoundError(
-            f"no images ({', '.join(sorted(SUFFIXES))}) {where}: set data.train to a folder of them"
-        )
+        raise FileNotFoundError(f"no images ({', '.join(EXTENSIONS)}) {where}: set data.train to a folder of them")
     return files
 
 
@@ -65,8 +61,7 @@ def load_images(files: Sequence[Path], min_size: int) -> dict[Path, np.ndarray]:
         except (OSError, ValueError, ImportError):
             unreadable.append(path)
             continue
-        colours = picture.pixels[..., : 1 if picture.pixels.shape[-1] < 3 else 3]
-        grey = colours.mean(axis=-1)
+        grey = to_grey(torch.as_tensor(picture.pixels)[None])[0, 0].numpy()
         if picture.bit_depth == 16:
             low, high = np.percentile(grey, (0.1, 99.9))
             grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1)
@@ -167,15 +162,18 @@ class DegradedFrames(Dataset):
     Args:
         images: grey uint8 ``[H, W]``, no side below ``crop``.
         presets: names of degradation presets and their odds.
-        frame: height and width of the frames in pixels, which the DEM reads whole. Half of the images are scaled so
-            that as much of them as possible is in the frame, as what they show tells how bright it was; the others
-            by a random factor between that and 1. ``None``: the frame is the whole image, and the DEM reads the crop.
+        frames: heights and widths of frames in pixels, of which a batch draws one; the DEM reads them whole. Most
+            images are scaled so that as much of them as possible is in the frame, as what they show tells how bright it
+            was; the others by a random factor between that and 1. ``None``: the frame is the whole image, and the DEM
+            reads the crop.
         crop: side of the square crops in pixels.
         seed: of the whole set.
         length: samples in the set.
-        batch: images that share the pipelines of D_val.
+        batch: images that share the size of the frame and the pipelines of D_val.
         pipelines: ``M``, pipelines a batch in D_val.
         odds: of the images; even without.
+        tone: standard deviation of the logarithm of a gamma that clean images get: black and white stay, what is
+            between moves. Without it a DEM remembers how bright each training picture is; with it, it has to look.
         upper: whether batch number ``b`` needs D_val; the others are spared the work.
 
     Items: ``degraded`` and ``clean`` ``[1, crop, crop]``, ``frame`` (what the DEM reads), float32 in [-1, 1],
@@ -187,7 +185,7 @@ class DegradedFrames(Dataset):
         self,
         images: list[np.ndarray],
         presets: dict[str, float],
-        frame: tuple[int, int] | None,
+        frames: Sequence[tuple[int, int]] | None,
         crop: int,
         seed: int,
         length: int,
@@ -196,16 +194,18 @@ class DegradedFrames(Dataset):
         pipelines: int = 0,
         upper: Callable[[int], bool] = lambda _: False,
         odds: Sequence[float] | None = None,
+        tone: float = 0.0,
     ) -> None:
         self.images = images
         self.presets = presets
-        self.frame = frame
+        self.frames = frames
         self.crop = crop
         self.seed = seed
         self.length = length
         self.batch = batch
         self.pipelines = pipelines
         self.upper = upper
+        self.tone = tone
         self.image_odds = None if odds is None else torch.tensor(odds, dtype=torch.float64)
 
     def __len__(self) -> int:
@@ -222,11 +222,15 @@ class DegradedFrames(Dataset):
         else:
             image = self.images[int(torch.multinomial(self.image_odds, 1, generator=generator))]
         clean = torch.from_numpy(image.copy())[None, None].float() / 255
-        if self.frame is not None:
-            clean = _scaled(clean, self.frame, generator)
-            clean = clean[_window(clean, self.frame, integer)]
+        if self.frames is not None:
+            draw = torch.Generator().manual_seed(-1 - self.seed * 1_000_003 - index // self.batch)
+            frame = self.frames[int(torch.randint(len(self.frames), (1,), generator=draw))]
+            clean = _scaled(clean, frame, generator)
+            clean = clean[_window(clean, frame, integer)]
         if integer(0, 1):
             clean = clean.flip(-1)
+        if self.tone:
+            clean = clean ** math.exp(self.tone * torch.randn(1, generator=generator).item())
         record = draw_pipeline(self.presets, generator)
         degraded = degradations.apply(clean, record)
         window = _window(clean, (self.crop, self.crop), integer)
@@ -246,18 +250,18 @@ class DegradedFrames(Dataset):
     def _seen(self, degraded: Tensor, window: Window) -> tuple[Tensor, Tensor]:
         """The crop, and what the DEM reads of the frame, in [-1, 1]."""
         crop = degraded[window][0] * 2 - 1
-        return crop, crop if self.frame is None else degraded[0] * 2 - 1
+        return crop, crop if self.frames is None else degraded[0] * 2 - 1
 
 
 Window = tuple[Any, slice, slice]
 
 
 def _scaled(images: Tensor, frame: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Resized so that the frame fits in: tightly half of the time, else by a random factor nearer to 1."""
+    """Resized so that the frame fits in: tightly three times in four, else by a random factor nearer to 1."""
     sides = images.shape[-2:]
     scale = max(wanted / side for wanted, side in zip(frame, sides, strict=True))
     whole, share = torch.rand(2, generator=generator).tolist()
-    if scale < 1 and whole < 0.5:
+    if scale < 1 and whole < 0.25:
         scale += (1 - scale) * share
     if abs(scale - 1) < 0.05 and all(wanted <= side for wanted, side in zip(frame, sides, strict=True)):
         return images

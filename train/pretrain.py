@@ -103,6 +103,18 @@ def factor_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
     return (error[:GREY_FACTORS].sum() * 2 + error[GREY_FACTORS:].sum()) / len(FACTORS)
 
 
+def shuffled(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """The square blocks of images ``[B, 1, H, W]`` in another order, the same for all; a remainder is cut off.
+
+    Grey levels, noise and blur stay, the scene goes: a DEM that has seen few scenes must not know them by heart.
+    """
+    rows, columns = (length // side for length in images.shape[-2:])
+    blocks = images[..., : rows * side, : columns * side].unfold(2, side, side).unfold(3, side, side).flatten(2, 3)
+    blocks = blocks[:, :, torch.randperm(rows * columns, generator=generator)]
+    blocks = blocks.unflatten(2, (rows, columns))  # [B, 1, rows, columns, side, side]
+    return blocks.transpose(3, 4).reshape(len(images), 1, rows * side, columns * side)
+
+
 def learning_rate(step: int, phase: dict[str, Any]) -> float:
     """Linear warm-up, then half a cosine from ``lr`` to a fiftieth of it."""
     if step < phase["warmup"]:
@@ -137,13 +149,15 @@ class Training:
         self.model = Enhancer(config).to(self.device, memory_format=torch.channels_last).train()
         if self.device.type == "cpu":
             speed_up_group_norm(self.model)
-        images = load_images(list_images(Path(config["data"]["train"])), min(config["data"]["frame"]))
+        images = load_images(
+            list_images(Path(config["data"]["train"])), min(min(size) for size in config["data"]["frames"])
+        )
         self.images, self.odds = list(images.values()), source_odds(list(images))
         log.info("%d images, %.1f M parameters", len(self.images), sum(p.numel() for p in self._parameters()) / 1e6)
         self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
         self.optimiser_state: dict[str, Any] | None = None
         self.phase, self.step = 0, 0
-        self.pool: tuple[Tensor, Tensor] | None = None
+        self.pool: list[tuple[Tensor, Tensor]] | None = None
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
@@ -179,35 +193,55 @@ class Training:
             return self._drawn_from_pool(phase, seed)
         count = phase["steps"] * phase["batch"]
         remaining = range(self.step * phase["batch"], count)
-        dataset = self._frames(phase["crop"], seed, count)
+        dataset = self._frames(self.config["data"]["frames"], phase["crop"], seed, count, phase["batch"])
         workers = self.config["data"]["workers"]
         return DataLoader(dataset, phase["batch"], sampler=remaining, num_workers=workers, drop_last=True)
 
-    def _frames(self, crop: int, seed: int, count: int) -> DegradedFrames:
+    def _frames(self, sizes: list[list[int]], crop: int, seed: int, count: int, batch: int = 1) -> DegradedFrames:
         data = self.config["data"]
-        return DegradedFrames(self.images, data["presets"], tuple(data["frame"]), crop, seed, count, odds=self.odds)
+        sizes = [(height, width) for height, width in sizes]
+        return DegradedFrames(
+            self.images, data["presets"], sizes, crop, seed, count, batch=batch, odds=self.odds, tone=data["tone"]
+        )
 
     def _drawn_from_pool(self, phase: dict[str, Any], seed: int) -> Iterator[dict[str, Tensor]]:
         """Frames drawn again and again from a pool made once: making one costs as much as learning from it."""
-        if self.pool is None:
-            samples = self._frames(16, self.run["seed"] * len(PHASES), self.config["data"]["pool"])
-            loader = DataLoader(samples, 50, num_workers=os.cpu_count() or 1)
-            made = [(b["frame"], b["factors"]) for b in tqdm(loader, "pool", dynamic_ncols=True, mininterval=5)]
-            frames = torch.cat([torch.round((frame + 1) * 127.5).to(torch.uint8) for frame, _ in made])
-            self.pool = frames, torch.cat([wanted for _, wanted in made])
-        frames, wanted = self.pool
+        sizes = self.config["data"]["frames"]
+        self.pool = self.pool or self._make_pool(sizes)
         for step in range(self.step, phase["steps"]):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-            chosen = torch.randint(len(frames), (phase["batch"],), generator=generator)
+            frames, wanted = self.pool[int(torch.randint(len(sizes), (1,), generator=generator))]
+            # as many pixels a step, whatever the size of the frames
+            batch = (
+                max(2, phase["batch"] * math.prod(sizes[0]) // frames[0].numel())
+                if "size" not in phase
+                else phase["batch"]
+            )
+            chosen = torch.randint(len(frames), (batch,), generator=generator)
             seen = frames[chosen] / 127.5 - 1
             if "size" in phase:
                 seen = F.interpolate(seen, size=tuple(phase["size"]), mode="area")
+            if torch.rand(1, generator=generator).item() < phase["shuffle"]:
+                seen = shuffled(seen, self.config["backbone"]["dem"]["patch_size"], generator)
             yield {"frame": seen, "factors": wanted[chosen]}
+
+    def _make_pool(self, sizes: list[list[int]]) -> list[tuple[Tensor, Tensor]]:
+        """For each size of frames, some as uint8 and their factors."""
+        pool = []
+        for number, size in enumerate(sizes):
+            samples = self._frames(
+                [size], 16, self.run["seed"] + 1000 + number, self.config["data"]["pool"] // len(sizes)
+            )
+            loader = DataLoader(samples, 50, num_workers=os.cpu_count() or 1)
+            made = [(b["frame"], b["factors"]) for b in tqdm(loader, "pool", dynamic_ncols=True, mininterval=5)]
+            frames = torch.cat([torch.round((frame + 1) * 127.5).to(torch.uint8) for frame, _ in made])
+            pool.append((frames, torch.cat([wanted for _, wanted in made])))
+        return pool
 
     def _run_phase(self, name: str) -> None:
         phase, model = self.config[name], self.model
         if self.step == 0 and name == "autoencoder":
-            calibration = self._frames(phase["crop"], 0, 32)
+            calibration = self._frames([[phase["crop"]] * 2], phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
         parts = {"autoencoder": [model.vae], "joint": [model]}.get(name, [model.estimator, model.probe])
         frozen = set(model.estimator.backbone.parameters()) if name == "joint" else set()
@@ -307,7 +341,8 @@ def read_config(path: Path, overrides: list[str]) -> dict[str, Any]:
             place = place.get(section) if isinstance(place, dict) else None
         if not equals or not isinstance(place, dict) or key not in place:
             raise ValueError(f"cannot override '{override}': give section.key=value with a key of {path}")
-        place[key] = yaml.safe_load(value)
+        read = yaml.safe_load(value)
+        place[key] = float(read) if isinstance(place[key], float) else read  # YAML takes 1e-3 for a text
     return config
 
 

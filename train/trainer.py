@@ -63,7 +63,7 @@ def clean_images(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
         FileNotFoundError: no usable images for either.
     """
     data = config.data
-    least = max(data.crop, min(data.frame or (0,)))
+    least = max(data.crop, min((min(size) for size in data.frames or ()), default=0))
     if data.train == "scenes":
         side = max(256, least)
         images = rendered_scenes(60, side, side)
@@ -256,13 +256,14 @@ class Trainer:
         dataset = DegradedFrames(
             self.train_images,
             data.presets,
-            data.frame,
+            data.frames,
             data.crop,
             run.seed,
             solver.iterations * together * run.batch,
             batch=run.batch,
             pipelines=solver.pipelines,
             upper=upper,
+            tone=data.tone,
         )
         first, last = self.iteration * together, solver.iterations * together
         mine = [batch * run.batch + image for batch in range(first + rank, last, world) for image in range(run.batch)]
