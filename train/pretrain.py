@@ -19,6 +19,7 @@ import csv
 import logging
 import math
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -211,12 +212,9 @@ class Training:
         for step in range(self.step, phase["steps"]):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             frames, wanted = self.pool[int(torch.randint(len(sizes), (1,), generator=generator))]
-            # as many pixels a step, whatever the size of the frames
-            batch = (
-                max(2, phase["batch"] * math.prod(sizes[0]) // frames[0].numel())
-                if "size" not in phase
-                else phase["batch"]
-            )
+            batch = phase["batch"]
+            if "size" not in phase:  # as many pixels a step, whatever the size of the frames
+                batch = max(2, batch * math.prod(sizes[0]) // frames[0].numel())
             chosen = torch.randint(len(frames), (batch,), generator=generator)
             seen = frames[chosen] / 127.5 - 1
             if "size" in phase:
@@ -374,4 +372,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts background jobs with Ctrl-C ignored
+        signal.signal(number, signal.default_int_handler)
     sys.exit(main())

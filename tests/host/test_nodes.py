@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -91,9 +93,9 @@ def failure(client: HostClient, prompt: dict[str, Any]) -> str:
     return result.error["exception_message"]
 
 
-def library(image: torch.Tensor, **options: Any) -> np.ndarray:
+def library(image: torch.Tensor, weights_file: str | Path = "hidra-tiny", **options: Any) -> np.ndarray:
     """What the library makes of a grey image ``[H, W]``, in grey levels."""
-    weights = hidra_core.load_weights("hidra-tiny")
+    weights = hidra_core.load_weights(weights_file)
     backbone = hidra_core.load_backbone("hidra-tiny", device="cpu", dtype="fp32")
     images = image[None, :, :, None]
     enhanced = hidra_core.enhance(images, backbone, hidra_core.estimate(images, weights), **options)
@@ -279,6 +281,17 @@ def test_bad_weights_files_say_what_is_wrong(client: HostClient, host: HostServe
     (folder / "copy.safetensors").unlink()
     with pytest.raises(PromptRejected, match=r"copy\.safetensors"):
         client.queue(graph(scene(), weights="copy.safetensors"))
+
+
+def test_what_training_writes_loads(client: HostClient, host: HostServer, degraded: torch.Tensor) -> None:
+    options = ["--config", "toy", "solver.iterations=2", "solver.warmup_iterations=1", "run.batch=1", "solver.period=2"]
+    output = host.folder("training")
+    program = [sys.executable, str(ROOT / "train" / "run.py"), *options, f"run.output={output}"]
+    subprocess.run([*program, "run.validation_images=1"], check=True, timeout=300, stderr=subprocess.DEVNULL)
+    trained = host.folder("models", "hidra") / "trained.safetensors"
+    trained.write_bytes((output / "weights.safetensors").read_bytes())
+    (image,) = pictures(client, client.run(graph(scene(), weights="trained.safetensors")))
+    assert np.abs(image[..., 0] - library(degraded, trained)).mean() < 1
 
 
 def test_foreign_checkpoints_say_what_is_wrong(client: HostClient, host: HostServer) -> None:
