@@ -5,8 +5,12 @@
 
 ``cost`` runs the plain backbone, the hooked adapter and the folded one in turn, in one process, on one image, and
 prints the median time of each, the median over the rounds of its ratio to the plain backbone's, and the peak memory.
-Random weights cost what trained ones do; their pictures mean nothing. ``make`` also writes what training's losses load,
-the ViT of the discriminator and the VGG16 of LPIPS; ``benchmarks/bilevel.py`` says how to use them.
+Random weights cost what trained ones do; their pictures mean nothing. On Linux the folded copy of the weights can take
+the large memory pages from everything else, which slows each operation that writes a large tensor (a sixth in one bf16
+run): GLIBC_TUNABLES=glibc.malloc.hugetlb=1 asks for more of them, and leaves the cost of the arithmetic.
+
+``make`` also writes what training's losses load, the ViT of the discriminator and the VGG16 of LPIPS;
+``benchmarks/bilevel.py`` says how to use them.
 """
 
 from __future__ import annotations
