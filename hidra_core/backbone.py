@@ -298,8 +298,10 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
                 "Choose sd_turbo.safetensors"
             )
     from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers.utils import logging
 
     networks = []
+    verbosity = logging.get_verbosity()
     with tempfile.TemporaryDirectory() as folder:
         # given a local configuration, diffusers' converter asks no server for one
         for kind, name, config in (
@@ -309,6 +311,7 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
             place = Path(folder, name)
             place.mkdir()
             (place / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8")
+            logging.set_verbosity_error()  # diffusers warns of a cast that it makes itself
             try:
                 networks.append(
                     kind.from_single_file(
@@ -317,6 +320,8 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
                 )
             except (OSError, RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f"cannot load the {name} of {path}: {error}. Download the file again") from error
+            finally:
+                logging.set_verbosity(verbosity)
     return DiffusersBackbone(*networks, name=path.stem)
 
 
