@@ -766,7 +766,11 @@ def _check_paths(*sources: str | None) -> None:
 
 def _check_folder(folder: Path) -> None:
     """Raise UsageError unless files can be written in this folder, or it can be made."""
+    from .images import EXTENSIONS
+
     place = Path(os.path.abspath(folder))
+    if folder.suffix.lower() in EXTENSIONS and not place.is_dir():
+        raise UsageError(f"--output {folder} is named like a picture: name a folder, results keep their names in it")
     while not place.exists():
         place = place.parent
     if not place.is_dir():

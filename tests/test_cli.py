@@ -239,6 +239,10 @@ def test_enhance_checks_everything_first(hidra_unloaded, tmp_path, options):
 
 def test_enhance_needs_a_folder_to_write_to(hidra_unloaded, monkeypatch, tmp_path):
     a = save_picture(tmp_path / "a.png")
+    code, _, err_text = hidra_unloaded("enhance", a, "--output", tmp_path / "clear.PNG")
+    assert code == 2
+    assert "clear.PNG is named like a picture: name a folder" in err_text
+    assert not (tmp_path / "clear.PNG").exists()
     code, _, err_text = hidra_unloaded("enhance", a, "--output", a / "out")
     assert code == 2
     assert "is a file" in err_text
