@@ -82,18 +82,19 @@ def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: 
     output = tmp_path / "run"
     options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frames=[[64,80],[72,96]]"]
     options += ["data.workers=0", "data.pool=4", "glance.size=[28,42]", "run.checkpoint_every=1"]
-    for phase in ("glance", "estimator", "autoencoder", "joint"):
+    for phase in ("glance", "estimator", "autoencoder", "joint", "finish"):
         options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0"]
-    options += ["autoencoder.crop=64", "joint.crop=64", "run.dtype=float32"]
+    options += ["autoencoder.crop=64", "joint.crop=64", "finish.crop=64", "run.dtype=float32"]
     assert pretrain.main(options) == 0
-    assert pretrain.main([*options, "joint.steps=3"]) == 0
+    assert pretrain.main([*options, "finish.steps=3"]) == 0
     rows = [row.split(",")[:2] for row in (output / "log.csv").read_text().splitlines()]
-    steps = [("glance", 1), ("estimator", 1), ("autoencoder", 1), ("joint", 1), ("joint", 2), ("joint", 3)]
+    steps = [("glance", 1), ("estimator", 1), ("autoencoder", 1), ("joint", 1)]
+    steps += [("finish", 1), ("finish", 2), ("finish", 3)]
     assert rows[1:] == [[name, str(step)] for name, step in steps]
-    assert yaml.safe_load((output / "config.yaml").read_text())["joint"]["steps"] == 3
+    assert yaml.safe_load((output / "config.yaml").read_text())["finish"]["steps"] == 3
     weights = hidra_core.load_weights(output / "weights.safetensors")
     backbone = hidra_core.load_backbone(output / "backbone.safetensors", device="cpu", dtype="fp32")
-    assert weights.training["steps"]["joint"] == 3
+    assert weights.training["steps"] == {"glance": 1, "estimator": 1, "autoencoder": 1, "joint": 1, "finish": 3}
     image = torch.rand(1, 70, 64, 1)
     enhanced = hidra_core.enhance(image, backbone, hidra_core.estimate(image, weights))
     assert enhanced.shape == image.shape

@@ -81,13 +81,13 @@ def load_images(files: Sequence[Path], min_size: int) -> dict[Path, np.ndarray]:
 
 
 def source_odds(files: Sequence[Path]) -> list[float]:
-    """Odds that temper a large source beside small ones: each source's images together get the root of their number.
+    """Odds that temper a large source beside small ones: its images together get the fourth root of their number.
 
     A source is a file's name up to the first underscore, or else its folder.
     """
     sources = [path.name.partition("_")[0] if "_" in path.name else str(path.parent) for path in files]
     counts = Counter(sources)
-    return [counts[source] ** -0.5 for source in sources]
+    return [counts[source] ** -0.75 for source in sources]
 
 
 def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.ndarray]:
@@ -101,6 +101,8 @@ def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.
 FACTORS = (
     "clean mean",
     "clean deviation",
+    "clean black",
+    "clean white",
     "gain",
     "blur",
     "shrinking",
@@ -112,7 +114,7 @@ FACTORS = (
 )
 """What :func:`factors` measures, in order."""
 
-GREY_FACTORS = 3
+GREY_FACTORS = 5
 """The first so many are about grey levels."""
 
 
@@ -128,6 +130,7 @@ def factors(record: Degradation, degraded: Tensor, clean: Tensor) -> Tensor:
     """
     coarse, target = F.avg_pool2d(degraded, 8), F.avg_pool2d(clean, 8)  # below noise and stripes
     spread, wanted = coarse.std() + 1e-2, target.std() + 1e-2
+    black, white = torch.quantile(target.flatten(), torch.tensor([0.01, 0.99]))
     stripes = dict.fromkeys(degradations.AXES, 0.0)
     for lines in record.stripes:
         # the deviation of lines in grey levels, at the middle of the range
@@ -136,6 +139,8 @@ def factors(record: Degradation, degraded: Tensor, clean: Tensor) -> Tensor:
     values = (
         4 * target.mean() - 2,
         wanted.log() + 2,
+        4 * black - 0.5,
+        4 * white - 3,
         (wanted / spread).log(),
         (record.blur.sigma_x + record.blur.sigma_y) / 3 if record.blur else 0.0,
         math.log2(record.downscale.factor) if record.downscale else 0.0,

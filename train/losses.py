@@ -31,13 +31,20 @@ def structural_dissimilarity(output: Tensor, target: Tensor, window: int = 7) ->
     return 1 - ssim.mean()
 
 
-def reconstruction_loss(output: Tensor, target: Tensor, mse_weight: float, ssim_weight: float) -> Tensor:
-    """Mean absolute error, weighted mean squared error and structural dissimilarity of ``[B, 1, H, W]`` in [-1, 1]."""
-    return (
-        F.l1_loss(output, target)
-        + mse_weight * F.mse_loss(output, target)
-        + ssim_weight * structural_dissimilarity(output, target)
-    )
+def log_error(output: Tensor, target: Tensor) -> Tensor:
+    """The logarithm of each image's mean squared error, averaged: PSNR as a loss, of ``[B, 1, H, W]`` in [-1, 1].
+
+    A dB is worth the same in an image that is nearly right and in one whose brightness can only be guessed. The floor,
+    46 dB, keeps untouched images from outweighing the rest.
+    """
+    floor = 4 * 10**-4.6
+    return ((output - target).square().mean(dim=(1, 2, 3)) + floor).log().mean()
+
+
+def reconstruction_loss(output: Tensor, target: Tensor, log_weight: float, ssim_weight: float) -> Tensor:
+    """Mean absolute error, weighted log error and structural dissimilarity of ``[B, 1, H, W]`` in [-1, 1]."""
+    loss = F.l1_loss(output, target) + ssim_weight * structural_dissimilarity(output, target)
+    return loss + log_weight * log_error(output, target) if log_weight else loss
 
 
 class MultiScaleStructure(nn.Module):

@@ -5,9 +5,11 @@
     python train/pretrain.py --config …                                             # again: resumes its checkpoint
     python train/pretrain.py --config … --export                                    # only write the files
 
-Four phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
+Five phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
 and how bright it was, at a glance (frames shrunk, a tenth of the cost) and then at full size; the autoencoder learns
-to reproduce clean images; then everything but the DEM's backbone, as in the method, learns to restore. Writes to
+to reproduce clean images; then everything but the DEM's backbone, as in the method, learns to restore, on small crops
+(joint) and at the end on large ones (finish). A phase of 0 steps is left out; ``run.init`` starts from the folder of an
+earlier export instead of from nothing. Writes to
 ``run.output``: ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and at the end ``backbone.safetensors`` and
 ``weights.safetensors``. Ctrl-C saves a checkpoint and exits.
 """
@@ -36,10 +38,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core.adapter import Adapter
-from hidra_core.backbone import DiffusersBackbone, build_diffusers, save_backbone
+from hidra_core.backbone import DiffusersBackbone, build_diffusers, load_backbone, save_backbone
 from hidra_core.dem import DEGRADATION_WIDTH, DegradationEstimator, build_dinov2
 from hidra_core.files import atomic_path
-from hidra_core.weights import TEXT_TOKENS, Weights, save_weights
+from hidra_core.weights import TEXT_TOKENS, Weights, load_weights, save_weights
 from train.data import FACTORS, GREY_FACTORS, DegradedFrames, list_images, load_images, source_odds
 from train.losses import reconstruction_loss
 from train.norm import speed_up_group_norm
@@ -47,7 +49,8 @@ from train.start import start_as_copy
 
 log = logging.getLogger("train")
 
-PHASES = ("glance", "estimator", "autoencoder", "joint")
+PHASES = ("glance", "estimator", "autoencoder", "joint", "finish")
+RESTORING = ("joint", "finish")
 
 
 class Enhancer(nn.Module):
@@ -73,6 +76,26 @@ class Enhancer(nn.Module):
         self.probe = nn.Linear(DEGRADATION_WIDTH, len(FACTORS))
         width = backbone["unet"]["cross_attention_dim"]
         self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
+
+    def start_from(self, folder: Path) -> None:
+        """Take over the two files of an earlier export; the probe, which they lack, stays as it is.
+
+        Raises:
+            FileNotFoundError, ValueError: no such files, or of another architecture.
+        """
+        backbone = load_backbone(folder / "backbone.safetensors", device="cpu", dtype="fp32")
+        weights = load_weights(folder / "weights.safetensors")
+        for name, part in (
+            ("unet", backbone.unet),
+            ("vae", backbone.vae),
+            ("estimator", weights.estimator),
+            ("adapter", weights.adapter),
+        ):
+            try:
+                self.get_submodule(name).load_state_dict(part.state_dict())
+            except RuntimeError as error:
+                raise ValueError(f"run.init: the {name} in {folder} is not the config's: {error}") from error
+        self.text_embedding.copy_(weights.text_embedding)
 
     def start_as_copy(self, images: Tensor) -> None:
         """See :mod:`train.start`; the adapter's ``conv_in`` starts as the backbone's."""
@@ -147,7 +170,11 @@ class Training:
         self.checkpoint = output / "checkpoint.pt"
         torch.manual_seed(self.run["seed"])
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.model = Enhancer(config).to(self.device, memory_format=torch.channels_last).train()
+        self.model = Enhancer(config)
+        self.fresh = self.run["init"] is None
+        if not self.fresh:
+            self.model.start_from(Path(self.run["init"]))
+        self.model.to(self.device, memory_format=torch.channels_last).train()
         if self.device.type == "cpu":
             speed_up_group_norm(self.model)
         images = load_images(
@@ -177,7 +204,8 @@ class Training:
     def all_phases(self) -> None:
         """From where the checkpoint stands to the end; KeyboardInterrupt passes through, after a checkpoint."""
         while True:
-            self._run_phase(PHASES[self.phase])
+            if self.config[PHASES[self.phase]]["steps"]:
+                self._run_phase(PHASES[self.phase])
             if PHASES[self.phase] == PHASES[-1]:
                 return
             self.phase, self.step, self.optimiser_state = self.phase + 1, 0, None
@@ -238,11 +266,13 @@ class Training:
 
     def _run_phase(self, name: str) -> None:
         phase, model = self.config[name], self.model
-        if self.step == 0 and name == "autoencoder":
+        if self.step == 0 and name == "autoencoder" and self.fresh:
             calibration = self._frames([[phase["crop"]] * 2], phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
-        parts = {"autoencoder": [model.vae], "joint": [model]}.get(name, [model.estimator, model.probe])
-        frozen = set(model.estimator.backbone.parameters()) if name == "joint" else set()
+        parts = [model.vae] if name == "autoencoder" else [model.estimator, model.probe]
+        frozen = set()
+        if name in RESTORING:
+            parts, frozen = [model], set(model.estimator.backbone.parameters())
         parameters = [p for part in parts for p in part.parameters() if p not in frozen]
         for parameter in model.parameters():
             parameter.requires_grad_(parameter not in frozen)
@@ -297,9 +327,13 @@ class Training:
                     return extra, extra.detach()
                 strength = draw_strength(self.run, torch.Generator().manual_seed(self.run["seed"] + self.step))
                 output = model(batch["degraded"], vectors, strength)
-                target = torch.lerp(batch["degraded"], batch["clean"], strength)
+                target = batch["clean"]
+                if strength != 1:
+                    target = torch.lerp(batch["degraded"], target, strength)
         output = output.float()
-        loss = reconstruction_loss(output, target, weights["mse"], weights["ssim"]) + weights["factors"] * extra
+        # an error of 0 is possible where the target is the input, and no use
+        log_weight = weights["log"] if target is batch["clean"] else 0.0
+        loss = reconstruction_loss(output, target, log_weight, weights["ssim"]) + weights["factors"] * extra
         return loss, F.mse_loss(output, target).detach()
 
 
@@ -313,6 +347,7 @@ def export(config: dict[str, Any], output: Path) -> None:
     finished = PHASES[: state["phase"]]
     training = {
         "strategy": "pretraining",
+        "start": "an earlier export" if config["run"]["init"] else "nothing",
         "steps": {name: config[name]["steps"] for name in finished} | {PHASES[state["phase"]]: state["step"]},
         "batch": config["joint"]["batch"],
         "seed": config["run"]["seed"],
