@@ -302,7 +302,7 @@ def test_verbose_shows_where_an_error_came_from(hidra, replace_enhance, tmp_path
 
 
 def test_commands_say_what_is_not_installed(hidra, monkeypatch, tmp_path):
-    monkeypatch.setattr("hidra_core.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("hidra_core.cli.inputs.find_spec", lambda name: None)
     code, _, err_text = hidra("enhance", save_picture(tmp_path / "a.png"), "--output", tmp_path / "out")
     assert code == 1
     assert "hidra-thermal[cli]" in err_text

@@ -1,0 +1,67 @@
+"""The command ``hidra``: enhance thermal images, estimate their degradation, convert and inspect weights.
+
+Exit codes: 0 all done, 1 some or all failed, 2 the command line is wrong (nothing was loaded or written),
+130 stopped with Ctrl-C. Results go to the standard output, messages and the progress bar to the standard error.
+
+A module a command, each with ``add``, which adds its options to the parser, and ``run``, which returns the exit code.
+"""
+
+# diffusers, transformers and OpenCV take seconds to import: in this package functions import what they need, so that
+# help and errors in the command line come before that.
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from . import convert, enhance, estimate, info
+from .console import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, log, messages, report
+
+COMMANDS = (enhance, estimate, convert, info)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; those of the process by default.
+
+    Returns:
+        The exit code, see the module.
+
+    Raises:
+        SystemExit: argparse ends the program itself for wrong options, ``--help`` and ``--version``.
+    """
+    arguments = build_parser().parse_args(argv)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers draws one for every file it loads
+    with messages(arguments):
+        try:
+            return arguments.run(arguments)
+        except UsageError as error:
+            report(error, arguments)
+            return WRONG_USAGE
+        except KeyboardInterrupt:
+            log.error("stopped")
+            return INTERRUPTED
+        except BrokenPipeError:  # the reader of a pipe, such as head, has gone; nor may the exit's flush complain
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return FAILED
+        except Exception as error:  # the last place to turn any failure into a line and an exit code
+            report(error, arguments)
+            return FAILED
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and options; ``run`` of the parsed arguments is the function to call with them."""
+    parser = argparse.ArgumentParser(
+        prog="hidra",
+        description="Clear thermal-infrared images: stripes, noise, blur and low contrast removed in one step.",
+        epilog="hidra COMMAND --help explains a command. The built-in model hidra-tiny needs no download.",
+    )
+    parser.add_argument("--version", action="version", version=f"hidra {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser

@@ -1,0 +1,211 @@
+"""``hidra enhance``: pictures in, enhanced pictures of the same names out."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
+from .inputs import check_folder, check_model_paths, find_pictures, for_networks, require
+from .model import computing, load_pair
+from .options import DTYPES, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights, tile_size
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..backbone import Backbone
+    from ..weights import Weights
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    parser = add_command(
+        commands,
+        "enhance",
+        run,
+        "enhance images",
+        "Enhance images. Names, sub-folders, bit depth, grey or colour, alpha and EXIF stay as they are. A 16-bit "
+        "picture is stretched to its own range for the networks and brought back onto its counts afterwards. Pictures "
+        "that are in the output folder already are skipped; inputs are never overwritten.",
+        "  hidra enhance frame.png --output clear\n"
+        "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
+        "  hidra enhance frame.png -o clear --weights hidra.safetensors --backbone sd_turbo.safetensors",
+    )
+    add_inputs(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results; made if it is missing"
+    )
+    model = parser.add_argument_group("model")
+    model.add_argument(
+        "--backbone",
+        metavar="MODEL",
+        help="one-step backbone: hidra-tiny, a diffusers folder of SD-Turbo, or a single .safetensors file "
+        "(default: hidra-tiny)",
+    )
+    add_weights(model)
+    model.add_argument(
+        "--dtype",
+        choices=("auto", *DTYPES),
+        default="auto",
+        help="number type to compute in; auto: fp16 on a GPU, bf16 on processors that have it, else fp32 "
+        "(default: auto)",
+    )
+    add_device(model)
+    result = parser.add_argument_group("result")
+    result.add_argument(
+        "--strength",
+        metavar="0..2",
+        type=float,
+        default=1.0,
+        help="strength of the adaptation: 0 is the backbone as it is, 1 as trained, above 1 exaggerates (default: 1)",
+    )
+    result.add_argument(
+        "--upscale",
+        metavar="1..4",
+        type=int,
+        choices=(1, 2, 3, 4),
+        default=1,
+        help="enlarge by this whole factor: 1, 2, 3 or 4 (default: 1)",
+    )
+    result.add_argument(
+        "--tile",
+        metavar="auto|none|N",
+        type=tile_size,
+        default="auto",
+        help="work in overlapping tiles of N pixels, a multiple of 64 from 256 up; auto: only images above one "
+        "megapixel; none: never. When memory runs out, smaller tiles are tried (default: auto)",
+    )
+    result.add_argument(
+        "--format",
+        choices=("png", "tiff"),
+        help="file format of the results (default: that of each input)",
+    )
+    result.add_argument(
+        "--compare",
+        action="store_true",
+        help="also write NAME-compare.png, before and after side by side (16-bit pictures as stretched for display)",
+    )
+    add_overwrite(result, "replace results that exist (default: skip those pictures)")
+    add_quiet(parser)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to enhance: where it is, where it goes, and where its comparison goes, if one is wanted."""
+
+    source: Path
+    output: Path
+    compare: Path | None
+
+    @property
+    def targets(self) -> list[Path]:
+        return [path for path in (self.output, self.compare) if path is not None]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
+    check_folder(arguments.output)
+    jobs = _plan(arguments)
+    device, dtype = computing(arguments)
+    require("diffusers", "tqdm")
+
+    waiting = []
+    for job in jobs:
+        if arguments.overwrite or not job.output.exists():
+            waiting.append(job)
+        else:
+            log.info("%s is skipped: %s exists", job.source, job.output)
+    skipped = len(jobs) - len(waiting)
+    if skipped:
+        log.warning("%d of %d results exist and are skipped; --overwrite replaces them", skipped, len(jobs))
+    enhanced = failed = 0
+    code = OK
+    if waiting:
+        weights, backbone = load_pair(arguments, device, dtype)
+    with progress_bar(len(waiting), arguments) as bar:
+        try:
+            for index, job in enumerate(waiting):
+                bar.set_description_str(f"{index + 1}/{len(waiting)} {job.source.name}")
+                try:
+                    _enhance_one(job, backbone, weights, arguments, lambda share, _, i=index: advance(bar, i + share))
+                    enhanced += 1
+                except Exception as error:  # whatever is wrong with one picture, the others are to be done
+                    failed += 1
+                    report(error, arguments, job.source)
+                    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                        log.error("stopped: no room is left on the disk of %s", arguments.output)
+                        break
+                advance(bar, index + 1)
+        except KeyboardInterrupt:
+            log.error("stopped; what is in %s is complete, and the same command goes on from there", arguments.output)
+            code = INTERRUPTED
+    others = {"skipped": skipped, "not done": len(waiting) - enhanced - failed}
+    rest = "".join(f", {count} {what}" for what, count in others.items() if count)
+    say(f"{enhanced} enhanced, {failed} failed{rest}", arguments)
+    return code or (FAILED if failed else OK)
+
+
+def _plan(arguments: argparse.Namespace) -> list[Job]:
+    """What to enhance into which files; raises UsageError unless every target is one of its own and no input."""
+    folder = arguments.output
+    found = find_pictures(arguments.inputs, leave_out=folder)
+    inputs = {}
+    for source, _ in found:
+        status = source.stat()
+        inputs[status.st_dev, status.st_ino] = source
+    jobs, sources = [], {}
+    for source, name in found:
+        output = folder / (name.with_suffix(f".{arguments.format}") if arguments.format else name)
+        job = Job(source, output, output.with_name(f"{output.stem}-compare.png") if arguments.compare else None)
+        for target in job.targets:
+            with_same = sources.setdefault(target, source)
+            if with_same is not source:
+                raise UsageError(f"{with_same} and {source} would both be written to {target}; enhance them separately")
+            if target.exists():
+                status = target.stat()  # also equal through links and where upper and lower case are the same
+                if (status.st_dev, status.st_ino) in inputs:
+                    raise UsageError(
+                        f"{target} would overwrite the input {inputs[status.st_dev, status.st_ino]}; "
+                        "choose another --output"
+                    )
+        jobs.append(job)
+    return jobs
+
+
+def _enhance_one(
+    job: Job,
+    backbone: Backbone,
+    weights: Weights,
+    arguments: argparse.Namespace,
+    progress: Callable[[float, torch.Tensor | None], None],
+) -> None:
+    from ..enhance import enhance, estimate
+    from ..images import check_writable, read_image, unstretch, write_image
+
+    picture = read_image(job.source)
+    check_writable(job.output, picture)
+    before, limits = for_networks(picture)
+    [after] = enhance(
+        [before],
+        backbone,
+        estimate([before], weights),
+        strength=arguments.strength,
+        upscale=arguments.upscale,
+        tile=arguments.tile,
+        progress=progress,
+    )
+    if job.compare is not None:  # before the result, whose presence says that this picture is done
+        _write_comparison(job.compare, before, after)
+    write_image(job.output, unstretch(after, limits), picture)
+
+
+def _write_comparison(path: Path, before: torch.Tensor, after: torch.Tensor) -> None:
+    from ..files import atomic_path
+    from ..images import comparison
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        comparison(before, after).save(temporary)

@@ -1,0 +1,84 @@
+"""Options that several commands have, and how a command is added to the parser."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+BUILT_IN = "hidra-tiny"  # hidra_core.HIDRA_TINY, which only PyTorch's import gives
+DTYPES = ("fp32", "bf16", "fp16")
+
+
+def add_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=_HelpFormatter,
+    )
+    parser.set_defaults(run=run, quiet=False)
+    parser.add_argument("--verbose", action="store_true", help="show where errors come from, and every file skipped")
+    return parser
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Wraps descriptions as usual and leaves the examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="picture (PNG, JPEG, TIFF, BMP, WebP, PGM), folder (searched with its sub-folders) or quoted pattern such "
+        "as 'flight/**/*.png'",
+    )
+
+
+def add_weights(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        default=BUILT_IN,
+        help="HiDRA weights: hidra-tiny or a .safetensors file (default: hidra-tiny)",
+    )
+    group.add_argument(
+        "--dem-backbone",
+        metavar="FOLDER",
+        help="facebook/dinov2-with-registers-base in the Hugging Face layout, for weights that were written without it",
+    )
+
+
+def add_device(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda or cuda:N; auto: the GPU if there is one (default: auto)"
+    )
+
+
+def add_overwrite(group: argparse._ActionsContainer, text: str) -> None:
+    group.add_argument("--overwrite", action="store_true", help=text)
+
+
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors: no progress bar, no summary")
+
+
+def tile_size(text: str) -> int | str | None:
+    """``auto``, ``none`` (as None) or a number; its range is for the library to check."""
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected auto, none or a number of pixels, got '{text}'") from None
