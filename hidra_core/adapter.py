@@ -199,17 +199,8 @@ class ModulatedAdapter:
         """
         if len(self) != 1:
             raise ValueError(f"folding needs one degradation vector, not {len(self)}: weights are shared by all images")
-        originals = []
-        try:
-            if self.strength != 0:
-                for name, parameters in self.folded_parameters(network, lookup):
-                    module = lookup(name)
-                    originals.append((module, {key: module._parameters[key] for key in parameters}))
-                    module._parameters.update(parameters)
+        with substituted(() if self.strength == 0 else self.folded_parameters(network, lookup), lookup):
             yield
-        finally:
-            for module, parameters in originals:
-                module._parameters.update(parameters)
 
     @torch.no_grad()
     def folded_parameters(self, network: Network, lookup: Lookup) -> Iterator[tuple[str, dict[str, nn.Parameter]]]:
@@ -238,6 +229,24 @@ class ModulatedAdapter:
                 hooks["conv_in"] = _ConvInHook(self.adapter.conv_in, self.strength)
             self._hooks[network] = hooks
         return self._hooks[network]
+
+
+@contextmanager
+def substituted(parameters: Iterable[tuple[str, dict[str, nn.Parameter]]], lookup: Lookup) -> Iterator[None]:
+    """Layers have these parameters within the block, as :meth:`ModulatedAdapter.folded_parameters` gives them.
+
+    The original parameters are set aside and put back, the same objects, untouched.
+    """
+    originals = []
+    try:
+        for name, replacements in parameters:
+            module = lookup(name)
+            originals.append((module, {key: module._parameters[key] for key in replacements}))
+            module._parameters.update(replacements)
+        yield
+    finally:
+        for module, before in originals:
+            module._parameters.update(before)
 
 
 class _LowRankHook:
