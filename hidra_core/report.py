@@ -1,7 +1,8 @@
-"""What can be measured in a thermal image without a reference, in words.
+"""The degradation of thermal images in words: what is measured in the pixels, and what the DEM saw.
 
-The degradation vector says what the adapter reacts to, but no human can read it. These numbers are measured on the
-pixels, not read from the vector.
+No human can read the degradation vector, which is what the adapter reacts to. Where the weights file has probes
+(:mod:`hidra_core.probes`) the report says what they read off it; noise, stripes and grey levels are measured on the
+pixels in any case, and owe nothing to the vector.
 """
 
 from __future__ import annotations
@@ -14,6 +15,11 @@ from torch import Tensor
 
 from .enhance import Degradation, Images
 from .images import check_images, to_grey
+from .probes import LEVELS, Reading
+from .weights import Weights
+
+BAR = 10
+"""Cells of a bar at full scale."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def _stripes(levels: Tensor) -> float:
 
 
 def degradation_report(images: Images, degradation: Degradation, weights_name: str, limit: int = 8) -> str:
-    """A few lines for a human: the weights, then for each of the first images what was measured.
+    """A text for a human: the weights, then what :func:`image_lines` says of each of the first images.
 
     Args:
         images: see :data:`~hidra_core.enhance.Images`; those that the vectors were estimated from.
@@ -91,10 +97,51 @@ def degradation_report(images: Images, degradation: Degradation, weights_name: s
         if index == limit:
             lines.append(f"… and {len(pictures) - limit} more images")
             break
-        height, width = picture.shape[:2]
-        found = measure(to_grey(picture[None])[0, 0])
-        lines.append(
-            f"image {index + 1}: {width}×{height}, noise {found.noise:.1f}, stripes {found.columns:.1f} (columns) "
-            f"{found.rows:.1f} (rows), greys {found.low:.0f}-{found.high:.0f} of 255, |P| {vector.norm():.2f}"
-        )
+        first, *rest = image_lines(picture, vector, degradation.weights)
+        lines += [f"image {index + 1}: {first}", *rest]
     return "\n".join(lines)
+
+
+def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
+    """One image in words: a line of what was measured and, if the weights have probes, :func:`reading_lines`.
+
+    Args:
+        picture: ``[H, W, C]`` in [0, 1].
+        vector: its degradation vector, ``[256]``.
+        weights: whose DEM made the vector.
+    """
+    height, width = picture.shape[:2]
+    found = measure(to_grey(picture[None])[0, 0])
+    lines = [
+        f"{width}×{height}, noise {found.noise:.1f}, stripes {found.columns:.1f} (columns) "
+        f"{found.rows:.1f} (rows), greys {found.low:.0f}-{found.high:.0f} of 255, |P| {vector.norm():.2f}"
+    ]
+    if weights.probes is not None:
+        lines += reading_lines(weights.probes.read(vector[None])[0])
+    return lines
+
+
+def reading_lines(reading: Reading) -> list[str]:
+    """What the probes say of one image: a line with the level, and one a kind with a bar of its severity.
+
+    The bar comes first, so that the lines stand in columns in any font.
+    """
+    if reading.level is None:
+        lines = ["no degradation found"]
+    else:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(LEVELS, reading.levels, strict=True))
+        lines = [f"{reading.level} ({shares})"]
+    for found in reading.kinds:
+        kind = found.kind
+        if found.present:
+            text = f"{kind.name}: {found.amount:.{0 if kind.full >= 50 else 1}f} {kind.unit} ({found.probability:.0%})"
+        else:
+            text = f"{kind.name}: none ({found.probability:.0%})"
+        lines.append(f"{bar(found.severity if found.present else 0.0)} {text}")
+    return lines
+
+
+def bar(share: float) -> str:
+    """A share in [0, 1] as a row of blocks; more than nothing is at least one."""
+    filled = min(BAR, max(round(share * BAR), 1 if share > 0 else 0))
+    return "█" * filled + "░" * (BAR - filled)

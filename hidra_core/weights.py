@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network, lora_targets
 from .backbone import HIDRA_TINY, MODELS
-from .dem import LAYERS, DegradationEstimator, build_dinov2, hub_name
+from .dem import DEGRADATION_WIDTH, LAYERS, DegradationEstimator, build_dinov2, hub_name
 from .files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
+from .probes import MAPS, Probes
 
 FORMAT = "hidra"
 VERSION = 1
@@ -45,6 +46,7 @@ class Weights:
         backbone: name of the one-step backbone the adapter was trained on.
         training: how it was trained (steps, data count, seed, strategy, licence note), as the header tells.
         source: the file, for messages.
+        probes: linear read-outs of the degradation vector, if the file has them.
     """
 
     estimator: DegradationEstimator
@@ -53,6 +55,7 @@ class Weights:
     backbone: str
     training: dict[str, Any] = field(default_factory=dict)
     source: str = "memory"
+    probes: Probes | None = None
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -108,6 +111,8 @@ def save_weights(
     if include_dem_backbone:
         backbone = _prefixed("dem.backbone", estimator.backbone)
         tensors |= {hub_name(key): t.detach().to("cpu", torch.float16).contiguous() for key, t in backbone.items()}
+    if weights.probes is not None:
+        tensors |= _probe_tensors(weights.probes)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: not written, '{key}' has values that are not finite in {tensor.dtype}")
@@ -120,7 +125,40 @@ def save_weights(
         "dem_backbone": json.dumps({key: getattr(config, key) for key in DINOV2_BASE}),
         "training": json.dumps(weights.training),
     }
+    if weights.probes is not None:
+        metadata["probes"] = json.dumps(weights.probes.header())
     write_safetensors(tensors, path, metadata)
+
+
+def add_probes(source: str | PathLike, probes: Probes, path: str | PathLike) -> None:
+    """Write a copy of a weights file with these probes in place of any that it has; all else stays bit for bit.
+
+    Args:
+        source: a ``.safetensors`` file, or ``"hidra-tiny"`` for the built-in one.
+        probes: fitted to the DEM of this very file.
+        path: the copy; may be the source, which is replaced as a whole.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a weights file.
+        OSError: the copy cannot be written; an existing file is as it was.
+    """
+    tensors, metadata = read_safetensors(weights_path(source))
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{source} is not a HiDRA weights file: probes belong into one")
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith("probe.")}
+    write_safetensors(tensors | _probe_tensors(probes), Path(path), metadata | {"probes": json.dumps(probes.header())})
+
+
+def _probe_tensors(probes: Probes) -> dict[str, Tensor]:
+    """In fp32 whatever the type of the rest: they are small, and amounts are read off them."""
+    parts = {"weight": probes.weight, "bias": probes.bias}
+    return {f"probe.{name}.{part}": maps[name].contiguous() for part, maps in parts.items() for name in MAPS}
+
+
+def weights_path(source: str | PathLike) -> Path:
+    """The file that a name stands for: ``"hidra-tiny"`` is the built-in one."""
+    return MODELS / HIDRA_TINY / "weights.safetensors" if str(source) == HIDRA_TINY else Path(source)
 
 
 def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None = None) -> Weights:
@@ -138,7 +176,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
         FileNotFoundError: no such file.
         ValueError: not a weights file of this format and version, or its content is not as expected.
     """
-    path = MODELS / HIDRA_TINY / "weights.safetensors" if str(source) == HIDRA_TINY else Path(source)
+    path = weights_path(source)
     tensors, metadata = read_safetensors(path)
     reader = _Reader(path, tensors)
     reader.expect(
@@ -156,6 +194,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
     conv_in = ConvIn(weight, reader.take("conv_in.bias", (weight.shape[0],)))
     text_embedding = reader.take("text_embedding", (1, TEXT_TOKENS, None))
     estimator = reader.estimator(reader.header(metadata, "dem_backbone"), dem_backbone)
+    probes = reader.probes(metadata)
     reader.finish()
     adapter = Adapter(layers, heads, conv_in)
     for network, head in heads.items():
@@ -172,6 +211,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
         metadata.get("backbone", "unknown"),
         reader.header(metadata, "training"),
         str(source),
+        probes,
     )
     stated = reader.header(metadata, "architecture")
     for key, value in weights.architecture.items():
@@ -267,6 +307,19 @@ class _Reader:
             )
             load_dinov2(backbone, folder)
         return estimator
+
+    def probes(self, metadata: dict[str, str]) -> Probes | None:
+        if "probes" not in metadata and not any(key.startswith("probe.") for key in self.tensors):
+            return None
+        header = self.header(metadata, "probes")
+        weight = {
+            name: self.take(f"probe.{name}.weight", (outputs, DEGRADATION_WIDTH)) for name, outputs in MAPS.items()
+        }
+        bias = {name: self.take(f"probe.{name}.bias", (outputs,)) for name, outputs in MAPS.items()}
+        try:
+            return Probes.from_header(header, weight, bias)
+        except ValueError as error:
+            raise ValueError(f"{self.path} has probes that cannot be used: {error}. Fit them again") from error
 
     def _load(self, module: nn.Module, prefix: str) -> None:
         state = {

@@ -1,14 +1,16 @@
-"""``hidra estimate``: the degradation vectors of pictures, as JSON."""
+"""``hidra estimate``: the degradation of pictures, as JSON, as text or as a map."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import FAILED, OK, UsageError, advance, progress_bar, reason, report, say
+from .console import FAILED, OK, UsageError, advance, log, progress_bar, reason, report, say
 from .inputs import check_file, check_model_paths, find_pictures, for_networks, require
 from .options import add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..images import Picture
+    from ..weights import Weights
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -23,30 +26,58 @@ def add(commands: argparse._SubParsersAction) -> None:
         commands,
         "estimate",
         run,
-        "estimate the degradation of images, as JSON",
+        "estimate the degradation of images, as JSON, text or a t-SNE map",
         "Estimate the degradation vector of images with the DEM and write them as JSON: the weights used and, for each "
-        "image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm. A 16-bit picture is "
-        "stretched to its own range first, as enhance does.",
-        "  hidra estimate frame.png\n  hidra estimate flight/ --output vectors.json",
+        "image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm; where the weights "
+        "have probes also what degrades the image and how much. A 16-bit picture is stretched to its own range first, "
+        "as enhance does.",
+        "  hidra estimate frame.png --text\n"
+        "  hidra estimate flight/ --output vectors.json\n"
+        "  hidra estimate monday/ tuesday/ --tsne map.png --output vectors.json",
     )
     add_inputs(parser)
     add_weights(parser)
     add_device(parser)
-    parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="JSON file (default: the standard output)")
-    add_overwrite(parser, "replace the JSON file if it exists (default: refuse)")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="file for the JSON or the text (default: the standard output)"
+    )
+    parser.add_argument(
+        "--text", action="store_true", help="a report to read, with bars where the weights have probes, and no JSON"
+    )
+    parser.add_argument(
+        "--tsne",
+        metavar="PICTURE",
+        type=Path,
+        help="also draw a map of the vectors (t-SNE), coloured by folder, as .png, .pdf or .svg; places and silhouette "
+        "join the JSON. Needs pip install 'hidra-thermal[embedding]'",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        type=Path,
+        help="colour the map by labels: a CSV file, 'picture,label' a line; pictures that it lacks are grey",
+    )
+    add_overwrite(parser, "replace files that exist (default: refuse)")
     add_quiet(parser)
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """One picture's result."""
+
+    picture: Picture
+    vector: torch.Tensor
+    report: list[str]
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_model_paths(arguments.weights, arguments.dem_backbone)
-    found = find_pictures(arguments.inputs)
+    found = [source for source, _ in find_pictures(arguments.inputs)]
+    labels = _check_map(arguments, found)
     if arguments.output is not None:
-        check_file(arguments.output, arguments.overwrite, [source for source, _ in found])
+        check_file(arguments.output, arguments.overwrite, found)
     require("tqdm")
     from ..backbone import pick_device
-    from ..enhance import estimate
-    from ..files import atomic_path
-    from ..images import read_image
     from ..weights import load_weights
 
     try:
@@ -55,44 +86,147 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(reason(error)) from error
     weights = load_weights(arguments.weights, dem_backbone=arguments.dem_backbone)
     weights.estimator.to(device)
-    entries = []
+    results = []
     with progress_bar(len(found), arguments) as bar:
-        for index, (source, _) in enumerate(found):
+        for index, source in enumerate(found):
             bar.set_description_str(f"{index + 1}/{len(found)} {source.name}")
             try:
-                picture = read_image(source)
-                vector = estimate([for_networks(picture)[0]], weights).vectors[0]
-                entries.append(_entry(picture, vector))
+                results.append(_estimate(source, weights, arguments.text))
             except Exception as error:  # as for enhance: one bad picture does not stop the others
                 report(error, arguments, source)
             advance(bar, index + 1)
 
-    about = {"source": weights.source, "backbone": weights.backbone, "training": weights.training}
-    images = ",\n".join(json.dumps(entry) for entry in entries)
-    text = f'{{\n"weights": {json.dumps(about)},\n"images": [\n{images}\n]\n}}\n'
-    failed = len(found) - len(entries)
+    places = _draw_map(arguments, results, [labels[result.picture.path] for result in results]) if labels else None
+    text = _as_text(results, weights) if arguments.text else _as_json(results, weights, places)
+    failed = len(found) - len(results)
     if arguments.output is None:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
+        from ..files import atomic_path
+
         with atomic_path(arguments.output) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        say(f"{len(entries)} estimated, {failed} failed", arguments)
+        say(f"{len(results)} estimated, {failed} failed", arguments)
     return FAILED if failed else OK
 
 
-def _entry(picture: Picture, vector: torch.Tensor) -> dict[str, Any]:
+def _estimate(source: Path, weights: Weights, with_report: bool) -> Estimated:
+    from ..enhance import estimate
+    from ..images import read_image
+    from ..report import image_lines
+
+    picture = read_image(source)
+    pixels = for_networks(picture)[0]
+    vector = estimate([pixels], weights).vectors[0]
+    return Estimated(picture, vector, image_lines(pixels, vector, weights) if with_report else [])
+
+
+def _as_text(results: list[Estimated], weights: Weights) -> str:
+    blocks = [[f"weights: {weights.source} (for {weights.backbone})"]]
+    for result in results:
+        first, *rest = result.report
+        blocks.append([f"{result.picture.path}: {first}", *rest])
+    return "\n\n".join("\n".join(block) for block in blocks) + "\n"
+
+
+def _as_json(results: list[Estimated], weights: Weights, places: Map | None) -> str:
+    about = {"source": weights.source, "backbone": weights.backbone, "training": weights.training}
+    entries = [_entry(result, weights) for result in results]
+    silhouette = ""
+    if places is not None:
+        for entry, label, point in zip(entries, places.labels, places.points, strict=True):
+            entry["label"], entry["tsne"] = label, point
+        silhouette = f'"silhouette": {json.dumps(places.silhouette)},\n'
+    images = ",\n".join(json.dumps(entry) for entry in entries)
+    return f'{{\n"weights": {json.dumps(about)},\n{silhouette}"images": [\n{images}\n]\n}}\n'
+
+
+def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
+    picture, vector = result.picture, result.vector
     height, width = picture.pixels.shape[:2]
-    return {
+    entry = {
         "file": str(picture.path),
         "width": width,
         "height": height,
         "bit_depth": picture.bit_depth,
         "norm": _float32(vector.norm().item()),
-        "vector": [_float32(value) for value in vector.tolist()],
     }
+    if weights.probes is not None:
+        entry["degradation"] = weights.probes.read(vector[None])[0].to_dict()
+    return entry | {"vector": [_float32(value) for value in vector.tolist()]}
 
 
 def _float32(value: float) -> float:
     """The same float32 in the fewest digits that tell it from all others, nine at most."""
     return float(f"{value:.9g}")
+
+
+# ---------------------------------------------------------------- the map
+
+
+@dataclass(frozen=True)
+class Map:
+    """Where the pictures lie on the map, in their order."""
+
+    points: list[list[float]]
+    labels: list[str]
+    silhouette: float | None
+
+
+def _check_map(arguments: argparse.Namespace, found: list[Path]) -> dict[Path, str]:
+    """The label of every picture, none if no map is wanted; raises UsageError before any work."""
+    path = arguments.tsne
+    if path is None:
+        if arguments.labels is not None:
+            raise UsageError("--labels colours the map: give --tsne too")
+        return {}
+    from ..embedding import FEWEST, SUFFIXES, check_packages
+
+    check_packages()
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--tsne {path}: a map is written as {', '.join(SUFFIXES)}; give it one of these suffixes")
+    check_file(path, arguments.overwrite, found, "--tsne")
+    if len(found) < FEWEST:
+        raise UsageError(f"--tsne needs at least {FEWEST} pictures, found {len(found)}")
+    if arguments.labels is None:
+        return {source: str(source.parent) for source in found}
+    return _read_labels(arguments.labels, found)
+
+
+def _read_labels(listing: Path, found: list[Path]) -> dict[Path, str]:
+    """Labels by picture, empty where the list does not name it; names may be paths or file names."""
+    try:
+        with open(listing, newline="", encoding="utf-8-sig") as file:
+            rows = [row for row in csv.reader(file) if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--labels {listing} cannot be read: {reason(error)}") from error
+    by_name = {}
+    for number, row in enumerate(rows, 1):
+        if len(row) != 2:
+            raise UsageError(f"--labels {listing}, entry {number}: expected 'picture,label', found '{','.join(row)}'")
+        by_name[row[0].strip()] = row[1].strip()
+    labels = {source: by_name.get(str(source), by_name.get(source.name, "")) for source in found}
+    if not any(labels.values()):
+        raise UsageError(f"--labels {listing} names none of the {len(found)} pictures, the first {found[0]}")
+    return labels
+
+
+def _draw_map(arguments: argparse.Namespace, results: list[Estimated], labels: list[str]) -> Map | None:
+    import numpy as np
+
+    from ..embedding import FEWEST, draw, silhouette, tsne
+
+    if len(results) < FEWEST:  # some failed; the vectors of the others are still worth writing
+        log.error("no map %s: it needs at least %d pictures, %d are left", arguments.tsne, FEWEST, len(results))
+        return None
+    vectors = np.stack([result.vector.numpy() for result in results])
+    points = tsne(vectors)
+    named = np.array([bool(label) for label in labels])
+    score = silhouette(vectors[named], [label for label in labels if label])
+    title = f"degradation vectors of {len(results)} images ({arguments.weights})"
+    colouring = "label" if arguments.labels is not None else "folder"
+    if score is not None:
+        colouring += f", silhouette {score:.2f}"
+    draw(points, {colouring: labels}, arguments.tsne, title)
+    return Map([[round(float(value), 3) for value in point] for point in points], labels, score)

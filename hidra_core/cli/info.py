@@ -19,8 +19,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "info",
         run,
         "say what a weights or backbone file holds",
-        "Say what a file holds, from its header: HiDRA weights (backbone, ranks, layers, DEM, training record), a "
-        "HiDRA backbone, SD-Turbo as one file or as a diffusers folder.",
+        "Say what a file holds, from its header: HiDRA weights (backbone, ranks, layers, DEM, training record, "
+        "probes), a HiDRA backbone, SD-Turbo as one file or as a diffusers folder.",
         "  hidra info hidra-tiny\n  hidra info hidra.safetensors --json",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors file, a diffusers folder, or hidra-tiny")
@@ -84,6 +84,7 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
 
     if metadata.get("format") == WEIGHTS_FORMAT:
         included = any(key.startswith("dem.backbone.") for key in shapes)
+        probes = {"probes": _describe_probes(json.loads(metadata["probes"]))} if "probes" in metadata else {}
         return {
             "kind": "HiDRA weights",
             "format": metadata["format"],
@@ -92,6 +93,7 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
             "architecture": json.loads(metadata["architecture"]),
             "dem_backbone": {"included": included, **json.loads(metadata["dem_backbone"])},
             "training": json.loads(metadata["training"]),
+            **probes,
         }
     if metadata.get("format") == FORMAT:
         return {
@@ -105,6 +107,20 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
     if all(shapes.get(key) == shape for key, shape in _SD_TURBO_SHAPES.items()):
         return {"kind": "SD-Turbo or another Stable Diffusion 2.1, one file in the original layout"}
     return None
+
+
+def _describe_probes(header: dict[str, Any]) -> dict[str, Any]:
+    """What the probes read off the degradation vector, and how well on images held out."""
+    kinds = {
+        kind["name"]: {
+            "unit": kind["unit"],
+            "present_from": kind["threshold"],
+            "full_scale": kind["full"],
+            **kind["figures"],
+        }
+        for kind in header["kinds"]
+    }
+    return {**kinds, "level": {"levels": header["levels"], **header["figures"]}, "fitted": header["fitted"]}
 
 
 def _describe_folder(path: Path) -> dict[str, Any]:

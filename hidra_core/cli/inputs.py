@@ -64,33 +64,33 @@ def check_paths(*sources: str | None) -> None:
             raise UsageError(f"{source}: no such file or folder; check the spelling")
 
 
-def check_folder(folder: Path) -> None:
+def check_folder(folder: Path, option: str = "--output") -> None:
     """Raise UsageError unless files can be written in this folder, or it can be made."""
     from ..images import EXTENSIONS
 
     place = Path(os.path.abspath(folder))
     if folder.suffix.lower() in EXTENSIONS and not place.is_dir():
-        raise UsageError(f"--output {folder} is named like a picture: name a folder, results keep their names in it")
+        raise UsageError(f"{option} {folder} is named like a picture: name a folder, results keep their names in it")
     while not place.exists():
         place = place.parent
     if not place.is_dir():
-        raise UsageError(f"--output {folder}: {place} is a file, a folder is needed")
+        raise UsageError(f"{option} {folder}: {place} is a file, a folder is needed")
     if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {folder}: {place} is not writable; choose another folder")
+        raise UsageError(f"{option} {folder}: {place} is not writable; choose another folder")
 
 
-def check_file(path: Path, overwrite: bool, inputs: list[Path]) -> None:
+def check_file(path: Path, overwrite: bool, inputs: list[Path], option: str = "--output") -> None:
     """Raise UsageError unless this file can be written, is no input, and does not exist or may be replaced."""
     if path.is_dir():
-        raise UsageError(f"--output {path} is a folder, a file name is needed")
+        raise UsageError(f"{option} {path} is a folder, a file name is needed")
     if not path.absolute().parent.is_dir():
-        raise UsageError(f"--output {path}: no folder {path.parent}; make it first")
-    check_folder(path.absolute().parent)
+        raise UsageError(f"{option} {path}: no folder {path.parent}; make it first")
+    check_folder(path.absolute().parent, option)
     if path.exists():
         if any(path.samefile(source) for source in inputs):
-            raise UsageError(f"--output {path} is one of the inputs; choose another name")
+            raise UsageError(f"{option} {path} is one of the inputs; choose another name")
         if not overwrite:
-            raise UsageError(f"--output {path} exists; --overwrite replaces it")
+            raise UsageError(f"{option} {path} exists; --overwrite replaces it")
 
 
 def require(*modules: str) -> None:
