@@ -54,6 +54,9 @@ _FORMATS = {
 EXTENSIONS = tuple(_FORMATS)
 """File name endings (lower case) that ``read_image`` and ``write_image`` know."""
 
+DECODER_ERRORS = (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged files."""
+
 _READABLE = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
 _KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
 
@@ -125,13 +128,12 @@ def read_image(path: str | Path) -> Picture:
         ) from None
     except Image.DecompressionBombError as error:
         raise ValueError(f"{path} is too large: {error}; cut it into smaller pictures") from error
-    except (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, struct.error, zlib.error) as error:
-        # What Pillow's decoders raise on damaged files.
+    except DECODER_ERRORS as error:
         raise ValueError(f"{path} is damaged or incomplete ({error}); copy or export it again") from error
     if frames > 1:
         raise ValueError(f"{path} holds {frames} frames, one is expected; save them as single pictures")
 
-    exif, orientation, xmp = _metadata(image, path)
+    exif, orientation, xmp = read_metadata(image, path)
     if bits == 16 and image.mode in ("LA", "RGB", "RGBA"):
         grey_alpha = image.format == "PNG" and data[25] == 4  # PNG colour type; Pillow widens it to RGBA
         pixels, bit_depth = _decode_deep_colour(data, "LA" if grey_alpha else image.mode, path), 16
@@ -140,7 +142,7 @@ def read_image(path: str | Path) -> Picture:
         pixels, bit_depth = _decode(image, bits, path)
     return Picture(
         path=path,
-        pixels=np.ascontiguousarray(_turn_upright(pixels, orientation), dtype=np.float32),
+        pixels=np.ascontiguousarray(turn_upright(pixels, orientation), dtype=np.float32),
         bit_depth=bit_depth,
         exif=exif,
         icc_profile=None if image.mode == "CMYK" else image.info.get("icc_profile"),
@@ -171,7 +173,7 @@ def _frame_count(image: Image.Image) -> int:
     return getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
 
 
-def _metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | None]:
+def read_metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | None]:
     """EXIF without the tags that describe the old file, orientation (1 to 8), XMP."""
     try:
         source, kept = image.getexif(), Image.Exif()
@@ -243,8 +245,8 @@ def _decode_deep_colour(data: bytes, mode: str, path: Path) -> np.ndarray:
     return pixels[..., blue_first].astype(np.float32) / 65535.0
 
 
-def _turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply the EXIF orientation: 5 to 8 swap the axes first, then each is a choice of flips."""
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply the EXIF orientation to ``[H, W, …]``: 5 to 8 swap the axes first, then each is a choice of flips."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
@@ -567,10 +569,10 @@ def _shape(tensor: torch.Tensor) -> str:
 # --- finding ---------------------------------------------------------------------------------------------------------
 
 
-def find_images(inputs: Iterable[str | Path]) -> list[tuple[Path, Path]]:
+def find_images(inputs: Iterable[str | Path], extensions: Sequence[str] = EXTENSIONS) -> list[tuple[Path, Path]]:
     """List the pictures that files, folders and patterns stand for.
 
-    Folders are searched with their sub-folders for ``EXTENSIONS``, hidden names are skipped, and "2.png" comes before
+    Folders are searched with their sub-folders for ``extensions``, hidden names are skipped, and "2.png" comes before
     "10.png". Patterns may use ``*``, ``?``, ``[…]`` and ``**``. A file met twice is listed once. A file named
     explicitly is listed whatever its extension.
 
@@ -584,7 +586,7 @@ def find_images(inputs: Iterable[str | Path]) -> list[tuple[Path, Path]]:
     found: dict[Path, Path] = {}  # absolute file: the folder that its relative name starts from
     shown: dict[Path, Path] = {}  # absolute file: as the caller spelt it
     for given in inputs:
-        root, files = _expand(given)
+        root, files = _expand(given, extensions)
         for file in sorted(files, key=_natural):
             absolute = Path(os.path.abspath(file))
             if absolute not in found:
@@ -592,7 +594,7 @@ def find_images(inputs: Iterable[str | Path]) -> list[tuple[Path, Path]]:
     return [(shown[file], name) for file, name in _relative_names(found).items()]
 
 
-def _expand(given: str | Path) -> tuple[Path, list[Path]]:
+def _expand(given: str | Path, extensions: Sequence[str]) -> tuple[Path, list[Path]]:
     """(folder that relative names start from, files) of one input."""
     path = Path(given).expanduser()
     if path.is_file():
@@ -601,15 +603,15 @@ def _expand(given: str | Path) -> tuple[Path, list[Path]]:
         files = []
         for folder, subfolders, names in os.walk(path):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            files += [Path(folder, name) for name in names if _is_picture_name(name)]
+            files += [Path(folder, name) for name in names if _is_picture_name(name, extensions)]
         if not files:
             raise FileNotFoundError(
-                errno.ENOENT, f"no pictures in this folder (looked for {', '.join(EXTENSIONS)})", str(path)
+                errno.ENOENT, f"no pictures in this folder (looked for {', '.join(extensions)})", str(path)
             )
         return path, files
     if glob.has_magic(str(path)):
         files = [Path(name) for name in glob.glob(str(path), recursive=True)]
-        files = [file for file in files if file.is_file() and _is_picture_name(file.name)]
+        files = [file for file in files if file.is_file() and _is_picture_name(file.name, extensions)]
         if not files:
             raise FileNotFoundError(
                 errno.ENOENT, "no picture matches this pattern; check it, and quote it on the command line", str(path)
@@ -623,8 +625,8 @@ def _expand(given: str | Path) -> tuple[Path, list[Path]]:
     raise FileNotFoundError(errno.ENOENT, "no such file or folder; check the spelling and the folder", str(path))
 
 
-def _is_picture_name(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+def _is_picture_name(name: str, extensions: Sequence[str]) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
 
 
 def _natural(path: Path) -> tuple:
