@@ -10,7 +10,6 @@ import io
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from os import PathLike, fspath
@@ -81,6 +80,7 @@ class ClipReader:
 
     Args:
         source: a file, or an open binary file.
+        quiet: say nothing about what is skipped, for a first look at a clip that is read again.
 
     Attributes:
         width, height: of the frames as they are shown, in pixels.
@@ -95,8 +95,9 @@ class ClipReader:
         ImportError: PyAV is not installed.
     """
 
-    def __init__(self, source: str | PathLike | io.BufferedIOBase) -> None:
+    def __init__(self, source: str | PathLike | io.BufferedIOBase, *, quiet: bool = False) -> None:
         self._av = import_av()
+        self._level = logging.DEBUG if quiet else logging.WARNING
         self.name = fspath(source) if isinstance(source, str | PathLike) else "the clip"
         if isinstance(source, str | PathLike) and not Path(source).is_file():
             raise FileNotFoundError(f"no clip {self.name}; check the spelling and the folder")
@@ -124,7 +125,9 @@ class ClipReader:
     def __enter__(self) -> ClipReader:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.container.close()
 
     def _count(self) -> int | None:
@@ -173,7 +176,9 @@ class ClipReader:
         if number == broken:
             raise BrokenFrame(f"{self.name} has no frame that can be decoded; export it again")
         if self._counted and self.stream.frames > number:  # an edit list may hide some: no reason to stop
-            log.warning("%s says it has %d frames, %d were found: was it cut off?", self.name, self.stream.frames, number)
+            log.warning(
+                "%s says it has %d frames, %d were found: was it cut off?", self.name, self.stream.frames, number
+            )
 
     def _packets(self, streams: list[Any]) -> Iterator[tuple[Any, Exception | None]]:
         packets = self.container.demux(streams)
@@ -195,7 +200,7 @@ class ClipReader:
     def _broken(self, what: str, on_broken: OnBroken) -> None:
         if on_broken == "stop":
             raise BrokenFrame(f"{what}. Export the clip again, or have broken frames skipped")
-        log.warning("%s; skipped", what)
+        log.log(self._level, "%s; skipped", what)
 
 
 class ClipWriter:
@@ -205,28 +210,30 @@ class ClipWriter:
         path: its suffix chooses the container, see :data:`EXTENSIONS`.
         like: the clip it is made from: times, pixel shape, depth and sound are its.
         lossless: FFV1 instead of H.264 (VP9 in WebM); frames of 16 bits always are, and both need ``.mkv``.
+        sound: whether there is room for the sound, see :meth:`copy`.
     """
 
-    def __init__(self, path: str | PathLike, like: ClipReader, *, lossless: bool = False) -> None:
+    def __init__(self, path: str | PathLike, like: ClipReader, *, lossless: bool = False, sound: bool = True) -> None:
         self._av = import_av()
         self.path = Path(path)
         self.like = like
         lossless = lossless or like.bit_depth == 16
         if lossless and self.path.suffix.lower() != LOSSLESS_EXTENSION:
             raise ValueError(f"{path}: a lossless clip needs the suffix {LOSSLESS_EXTENSION}")
-        self._codec, self._options = (
-            _LOSSLESS if lossless else _ENCODERS.get(self.path.suffix.lower(), _H264)
-        )
+        self._codec, self._options = _LOSSLESS if lossless else _ENCODERS.get(self.path.suffix.lower(), _H264)
         self._lossless = lossless
         self._container: Any = None
         self._sound: dict[int, Any] = {}
+        self._sources = like.container.streams.audio if sound else ()
         self._waiting: list[av.Packet] = []
         self._video: Any = None
 
     def __enter__(self) -> ClipWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._container is None:
             return
         if kind is None:
@@ -234,7 +241,7 @@ class ClipWriter:
         self._container.close()
 
     def write(self, pixels: Tensor, pts: int) -> None:
-        """Add a frame, ``[H, W, C]`` in [0, 1], shown from ``pts`` on (in the time base of the clip it is made from)."""
+        """Add a frame, ``[H, W, C]`` in [0, 1], shown from ``pts`` on, in the time base of the clip it is made from."""
         grey = to_grey(pixels[None])[0, 0].clamp(0, 1)
         if self._container is None:
             self._open(*grey.shape)
@@ -273,7 +280,7 @@ class ClipWriter:
         self._video.time_base = self._video.codec_context.time_base = time_base
         if like.sample_aspect_ratio:
             self._video.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
-        for stream in like.container.streams.audio:
+        for stream in self._sources:
             try:
                 self._sound[stream.index] = self._container.add_stream_from_template(stream)
             except (av.error.FFmpegError, ValueError) as error:
@@ -290,8 +297,8 @@ def rewrite(
     *,
     limits: tuple[float, float] = (0.0, 1.0),
     on_broken: OnBroken = "stop",
-    look: Callable[[Tensor, Tensor], None] | None = None,
-) -> int:
+    look: Callable[[Tensor, Tensor, int], None] | None = None,
+) -> None:
     """Read a clip, pass its frames through a function and write them with the times and the sound they had.
 
     Args:
@@ -300,10 +307,7 @@ def rewrite(
         limits: what ``enhance`` sees as black and white, from :func:`clip_range` for clips of 16 bits; its results are
             brought back onto the counts.
         on_broken: see :meth:`ClipReader.frames`.
-        look: called with each frame before and after, as ``enhance`` takes and gives them.
-
-    Returns:
-        How many frames were written.
+        look: called with each frame before and after, as ``enhance`` takes and gives them, and its time.
     """
     pending: deque[tuple[int, Tensor | None]] = deque()
 
@@ -313,13 +317,11 @@ def rewrite(
             pending.append((frame.pts, pixels if look is not None else None))
             yield pixels
 
-    count = 0
-    for count, enhanced in enumerate(enhance(frames()), 1):
+    for enhanced in enhance(frames()):
         pts, before = pending.popleft()
         if look is not None:
-            look(before, enhanced)
+            look(before, enhanced, pts)
         writer.write(unstretch(enhanced, limits), pts)
-    return count
 
 
 def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> list[Tensor]:

@@ -57,7 +57,9 @@ def enhance_frames(
     """
     check_options(strength, upscale, tile)
     if degradation is not None and len(degradation) != 1:
-        raise ValueError(f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none")
+        raise ValueError(
+            f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none"
+        )
     for network in NETWORKS:
         weights.adapter.check_fits(network, backbone.lookup(network))
     like = next(weights.adapter.heads.parameters())

@@ -1,4 +1,4 @@
-"""``hidra enhance``: pictures in, enhanced pictures of the same names out."""
+"""``hidra enhance``: pictures and clips in, enhanced ones of the same names out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import clip
 from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
 from .inputs import check_folder, check_model_paths, find_pictures, for_networks, require
 from .model import computing, load_pair
@@ -28,13 +29,15 @@ def add(commands: argparse._SubParsersAction) -> None:
         run,
         "enhance images",
         "Enhance images. Names, sub-folders, bit depth, grey or colour, alpha and EXIF stay as they are. A 16-bit "
-        "picture is stretched to its own range for the networks and brought back onto its counts afterwards. Pictures "
-        "that are in the output folder already are skipped; inputs are never overwritten.",
+        "picture is stretched to its own range for the networks and brought back onto its counts afterwards. Clips "
+        "keep their size, frame times and sound, and come out grey. What is in the output folder already is skipped; "
+        "inputs are never overwritten.",
         "  hidra enhance frame.png --output clear\n"
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
+        "  hidra enhance flight.mp4 --output clear --degradation-per clip\n"
         "  hidra enhance frame.png -o clear --weights hidra.safetensors --backbone sd_turbo.safetensors",
     )
-    add_inputs(parser)
+    add_inputs(parser, clips=True)
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results; made if it is missing"
     )
@@ -89,12 +92,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="also write NAME-compare.png, before and after side by side (16-bit pictures as stretched for display)",
     )
     add_overwrite(result, "replace results that exist (default: skip those pictures)")
+    clip.add_options(parser)
     add_quiet(parser)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to enhance: where it is, where it goes, and where its comparison goes, if one is wanted."""
+    """One picture or clip to enhance: where it is, where it goes, and where its comparison goes, if one is wanted."""
 
     source: Path
     output: Path
@@ -108,6 +112,7 @@ class Job:
 def run(arguments: argparse.Namespace) -> int:
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_folder(arguments.output)
+    clip.check_options(arguments)
     jobs = _plan(arguments)
     device, dtype = computing(arguments)
     require("diffusers", "tqdm")
@@ -151,15 +156,23 @@ def run(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> list[Job]:
     """What to enhance into which files; raises UsageError unless every target is one of its own and no input."""
     folder = arguments.output
-    found = find_pictures(arguments.inputs, leave_out=folder)
+    from ..clips import import_av, is_clip
+
+    found = find_pictures(arguments.inputs, leave_out=folder, clips=True)
+    if any(is_clip(source) for source, _ in found):
+        import_av()
     inputs = {}
     for source, _ in found:
         status = source.stat()
         inputs[status.st_dev, status.st_ino] = source
     jobs, sources = [], {}
     for source, name in found:
-        output = folder / (name.with_suffix(f".{arguments.format}") if arguments.format else name)
-        job = Job(source, output, output.with_name(f"{output.stem}-compare.png") if arguments.compare else None)
+        if is_clip(source):
+            output = folder / clip.result_name(source, name, arguments)
+        else:
+            output = folder / (name.with_suffix(f".{arguments.format}") if arguments.format else name)
+        beside = output.with_name(f"{output.stem}-compare{output.suffix if is_clip(source) else '.png'}")
+        job = Job(source, output, beside if arguments.compare else None)
         for target in job.targets:
             with_same = sources.setdefault(target, source)
             if with_same is not source:
@@ -182,9 +195,13 @@ def _enhance_one(
     arguments: argparse.Namespace,
     progress: Callable[[float, torch.Tensor | None], None],
 ) -> None:
+    from ..clips import is_clip
     from ..enhance import enhance, estimate
     from ..images import check_writable, read_image, unstretch, write_image
 
+    if is_clip(job.source):
+        clip.enhance_clip(job.source, job.output, job.compare, backbone, weights, arguments, progress)
+        return
     picture = read_image(job.source)
     check_writable(job.output, picture)
     before, limits = for_networks(picture)

@@ -16,16 +16,17 @@ if TYPE_CHECKING:
     from ..images import Picture
 
 
-def find_pictures(inputs: list[str], leave_out: Path | None = None) -> list[tuple[Path, Path]]:
-    """The pictures and their relative names, see ``find_images``; raises UsageError if there are none.
+def find_pictures(inputs: list[str], leave_out: Path | None = None, *, clips: bool = False) -> list[tuple[Path, Path]]:
+    """The pictures (and clips) and their relative names, see ``find_images``; raises UsageError if there are none.
 
     Results of an earlier run are not taken for inputs: what a search finds in the folder ``leave_out`` does not count,
     unless the search was for that folder or one inside it, or the file is named itself.
     """
-    from ..images import find_images
+    from .. import clips as clip_files
+    from ..images import EXTENSIONS, find_images
 
     try:
-        found = find_images(inputs)
+        found = find_images(inputs, (*EXTENSIONS, *clip_files.EXTENSIONS) if clips else EXTENSIONS)
     except FileNotFoundError as error:
         raise UsageError(reason(error)) from error
     if leave_out is None:

@@ -36,13 +36,13 @@ class _HelpFormatter(argparse.HelpFormatter):
         return text if text.startswith("examples:") else super()._fill_text(text, width, indent)
 
 
-def add_inputs(parser: argparse.ArgumentParser) -> None:
+def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
     parser.add_argument(
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="picture (PNG, JPEG, TIFF, BMP, WebP, PGM), folder (searched with its sub-folders) or quoted pattern such "
-        "as 'flight/**/*.png'",
+        help=f"picture (PNG, JPEG, TIFF, BMP, WebP, PGM){', clip (MP4, MOV, MKV, AVI, WebM)' if clips else ''}, folder "
+        "(searched with its sub-folders) or quoted pattern such as 'flight/**/*.png'",
     )
 
 
