@@ -50,10 +50,11 @@ class BrokenFrame(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: ``pixels`` ``[H, W, 1]`` float32 in [0, 1] and its time ``pts`` in the clip's time base."""
+    """One frame: ``pixels`` ``[H, W, 1]`` float32 in [0, 1], when it is shown and for how long, in the time base."""
 
     pixels: Tensor
     pts: int
+    duration: int
 
 
 def import_av() -> Any:
@@ -172,7 +173,7 @@ class ClipReader:
                     self._broken(f"{place} (parts of it are missing)", on_broken)
                     broken += 1
                     continue
-                yield Frame(_pixels(frame, self.bit_depth), pts)
+                yield Frame(_pixels(frame, self.bit_depth), pts, getattr(frame, "duration", 0) or step)
         if number == broken:
             raise BrokenFrame(f"{self.name} has no frame that can be decoded; export it again")
         if self._counted and self.stream.frames > number:  # an edit list may hide some: no reason to stop
@@ -222,10 +223,12 @@ class ClipWriter:
             raise ValueError(f"{path}: a lossless clip needs the suffix {LOSSLESS_EXTENSION}")
         self._codec, self._options = _LOSSLESS if lossless else _ENCODERS.get(self.path.suffix.lower(), _H264)
         self._lossless = lossless
+        self._timed = self.path.suffix.lower() != ".avi"  # which has no times, only a rate
         self._container: Any = None
         self._sound: dict[int, Any] = {}
         self._sources = like.container.streams.audio if sound else ()
         self._waiting: list[av.Packet] = []
+        self._durations: dict[int, int] = {}
         self._video: Any = None
 
     def __enter__(self) -> ClipWriter:
@@ -237,10 +240,10 @@ class ClipWriter:
         if self._container is None:
             return
         if kind is None:
-            self._container.mux(self._video.encode(None))
+            self._encode(None)
         self._container.close()
 
-    def write(self, pixels: Tensor, pts: int) -> None:
+    def write(self, pixels: Tensor, pts: int, duration: int) -> None:
         """Add a frame, ``[H, W, C]`` in [0, 1], shown from ``pts`` on, in the time base of the clip it is made from."""
         grey = to_grey(pixels[None])[0, 0].clamp(0, 1)
         if self._container is None:
@@ -251,7 +254,15 @@ class ClipWriter:
             counts, layout = (grey * 255).round().to(torch.uint8).numpy(), "gray"
         frame = self._av.VideoFrame.from_ndarray(counts, format=layout)
         frame.pts, frame.time_base = pts, self.like.time_base
-        self._container.mux(self._video.encode(frame))
+        if self._timed:
+            self._durations[pts] = duration
+        self._encode(frame)
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        for packet in self._video.encode(frame):
+            if packet.pts in self._durations:  # or nobody would know how long the last one lasts
+                packet.duration = self._durations.pop(packet.pts)
+            self._container.mux(packet)
 
     def copy(self, packet: av.Packet) -> None:
         """Add a packet of the sound as it is."""
@@ -275,8 +286,7 @@ class ClipWriter:
             self._video.pix_fmt = "gray16le" if like.bit_depth == 16 else "gray"
         else:  # players want yuv420p, which has even sides only
             self._video.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
-        # AVI has no times, only a rate
-        time_base = 1 / like.rate if self.path.suffix.lower() == ".avi" else like.time_base
+        time_base = like.time_base if self._timed else 1 / like.rate
         self._video.time_base = self._video.codec_context.time_base = time_base
         if like.sample_aspect_ratio:
             self._video.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
@@ -297,7 +307,7 @@ def rewrite(
     *,
     limits: tuple[float, float] = (0.0, 1.0),
     on_broken: OnBroken = "stop",
-    look: Callable[[Tensor, Tensor, int], None] | None = None,
+    look: Callable[[Tensor, Tensor, Frame], None] | None = None,
 ) -> None:
     """Read a clip, pass its frames through a function and write them with the times and the sound they had.
 
@@ -307,21 +317,20 @@ def rewrite(
         limits: what ``enhance`` sees as black and white, from :func:`clip_range` for clips of 16 bits; its results are
             brought back onto the counts.
         on_broken: see :meth:`ClipReader.frames`.
-        look: called with each frame before and after, as ``enhance`` takes and gives them, and its time.
+        look: called with each frame before and after, as ``enhance`` takes and gives them, and as it was read.
     """
-    pending: deque[tuple[int, Tensor | None]] = deque()
+    pending: deque[Frame] = deque()
 
     def frames() -> Iterator[Tensor]:
         for frame in reader.frames(on_broken=on_broken, on_sound=writer.copy):
-            pixels = stretch(frame.pixels, limits)
-            pending.append((frame.pts, pixels if look is not None else None))
-            yield pixels
+            pending.append(frame)
+            yield stretch(frame.pixels, limits)
 
     for enhanced in enhance(frames()):
-        pts, before = pending.popleft()
+        frame = pending.popleft()
         if look is not None:
-            look(before, enhanced, pts)
-        writer.write(unstretch(enhanced, limits), pts)
+            look(stretch(frame.pixels, limits), enhanced, frame)
+        writer.write(unstretch(enhanced, limits), frame.pts, frame.duration)
 
 
 def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> list[Tensor]:

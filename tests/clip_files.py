@@ -15,7 +15,7 @@ NTSC = Fraction(30000, 1001)
 
 
 def static_scene(frames: int, height: int = 96, width: int = 128, seed: int = 0) -> list[torch.Tensor]:
-    """A scene that does not change, seen by a camera whose stripes stay and whose noise does not: ``[H, W, 1]`` each."""
+    """A still scene, ``[H, W, 1]`` a frame, seen by a camera whose stripes stay and whose noise does not."""
     clean = torch.from_numpy(scenes.render("street", height, width, seed))[None, None]
     striped = degradations.apply(
         clean,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..backbone import Backbone
+    from ..clips import Frame
     from ..weights import Weights
 
 CLIP_SAMPLES = 16
@@ -129,9 +130,9 @@ def enhance_clip(
         if beside is not None:
             pair = stack.enter_context(ClipWriter(beside, reader, lossless=arguments.lossless, sound=False))
 
-            def look(before: torch.Tensor, after: torch.Tensor, pts: int) -> None:
+            def look(before: torch.Tensor, after: torch.Tensor, frame: Frame) -> None:
                 height, width = after.shape[:2]
                 enlarged = torch.nn.functional.interpolate(before.movedim(-1, 0)[None], (height, width))
-                pair.write(torch.cat([enlarged[0].movedim(0, -1), after], dim=1), pts)
+                pair.write(torch.cat([enlarged[0].movedim(0, -1), after], dim=1), frame.pts, frame.duration)
 
         rewrite(reader, writer, enhanced, limits=limits, on_broken=on_broken, look=look)
