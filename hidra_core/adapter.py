@@ -203,17 +203,34 @@ class ModulatedAdapter:
             yield
 
     @torch.no_grad()
-    def folded_parameters(self, network: Network, lookup: Lookup) -> Iterator[tuple[str, dict[str, nn.Parameter]]]:
-        """Layer name and new parameters of every adapted layer, ``W + s·U Σ V``, in the network's dtype and device."""
+    def folded_parameters(
+        self, network: Network, lookup: Lookup, dtype: torch.dtype | None = None
+    ) -> Iterator[tuple[str, dict[str, nn.Parameter]]]:
+        """Layer name and new parameters of every adapted layer, ``W + s·U Σ V`` of the first image.
+
+        On the network's device, in ``dtype``; in the network's own by default.
+        """
         for name, hook in self._network_hooks(network).items():
             module = lookup(name)
             yield (
                 name,
                 {
-                    key: nn.Parameter(value.to(module._parameters[key]), requires_grad=False)
+                    key: nn.Parameter(
+                        value.to(module._parameters[key].device, dtype or module._parameters[key].dtype), False
+                    )
                     for key, value in hook.fold(module).items()
                 },
             )
+
+    @torch.no_grad()
+    def low_rank(self, network: Network) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """Layer name, down and up projection of every branch of the first image: an ordinary LoRA of scale 1.
+
+        Down is V, ``[rank, in]`` or ``[rank, in, kh, kw]``; up is ``s·U Σ`` with the strength, ``[out, rank]``.
+        """
+        for name, hook in self._network_hooks(network).items():
+            if isinstance(hook, _LowRankHook):
+                yield name, hook.down, hook.up[0].T
 
     def _network_hooks(self, network: Network) -> dict[str, _LowRankHook | _ConvInHook]:
         if network not in self._hooks:

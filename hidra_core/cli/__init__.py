@@ -1,4 +1,4 @@
-"""The command ``hidra``: enhance thermal images, estimate their degradation, convert and inspect weights.
+"""The command ``hidra``: enhance thermal images, estimate their degradation, evaluate, convert and inspect weights.
 
 Exit codes: 0 all done, 1 some or all failed, 2 the command line is wrong (nothing was loaded or written),
 130 stopped with Ctrl-C. Results go to the standard output, messages and the progress bar to the standard error.
@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 
 from .. import __version__
-from . import convert, enhance, estimate, info
+from . import bake, convert, enhance, estimate, evaluate, info
 from .console import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, log, messages, report
 
-COMMANDS = (enhance, estimate, convert, info)
+COMMANDS = (enhance, estimate, evaluate, convert, info, bake)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: argparse ends the program itself for wrong options, ``--help`` and ``--version``.
     """
     arguments = build_parser().parse_args(argv)
+    arguments.command_line = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # transformers draws one for every file it loads
     with messages(arguments):
         try:
