@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import fidelity
 from .adapter import NETWORKS, ModulatedAdapter
 from .backbone import SIZE_MULTIPLE, Backbone
 from .dem import DEGRADATION_WIDTH
@@ -108,6 +109,9 @@ def enhance(
     upscale: int = 1,
     tile: int | Literal["auto"] | None = "auto",
     fold: bool = False,
+    blend: float = 1.0,
+    low_frequencies: float = 1.0,
+    cutoff: float = fidelity.CUTOFF,
     progress: Progress | None = None,
 ) -> Images:
     """Enhance thermal images in one step (HiDRA, "One-step backbone" and "Degradation-guided LoRA").
@@ -122,6 +126,8 @@ def enhance(
             In any case tiles are halved when memory runs out, down to 256 pixels.
         fold: add the update to copies of the weights instead of hooking it in: takes memory for a second copy of the
             adapted layers and is free of cost per image. One degradation vector only.
+        blend, low_frequencies, cutoff: how much of the change is taken, see :func:`~hidra_core.fidelity.blend`; with
+            ``blend`` 0 the input is returned to the bit and the networks do not run.
         progress: called after every tile and image, see :data:`Progress`; may raise to stop.
 
     Returns:
@@ -134,7 +140,10 @@ def enhance(
     """
     pictures = check_images(images)
     check_options(strength, upscale, tile)
+    fidelity.check_blend(blend, low_frequencies, cutoff)
     degradation.check_serves(len(pictures))
+    if blend == 0:
+        return _like(images, [fidelity.enlarged(picture.float().cpu(), upscale) for picture in pictures])
     adapter = degradation.weights.adapter
     for network in NETWORKS:
         adapter.check_fits(network, backbone.lookup(network))
@@ -148,6 +157,15 @@ def enhance(
         attach = None if fold else modulated
         runner = Runner(backbone, text_embedding, attach, upscale, tile, progress)
         results = runner.run(pictures)
+    if blend < 1 or low_frequencies < 1:
+        options = {"low_frequencies": low_frequencies, "cutoff": cutoff}
+        pairs = zip(pictures, results, strict=True)
+        results = [fidelity.blend(picture.cpu(), after, blend, **options).clamp(0, 1) for picture, after in pairs]
+    return _like(images, results)
+
+
+def _like(images: Images, results: list[Tensor]) -> Images:
+    """The results as the images came: a batch, one picture or a list."""
     if not isinstance(images, Tensor):
         return results
     return torch.stack(results) if images.ndim == 4 else results[0]
