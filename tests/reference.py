@@ -24,6 +24,7 @@ from hidra_core.adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Modulat
 from hidra_core.backbone import build_diffusers, denoise_step
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.modulation import ModulationHead
+from hidra_core.probes import KINDS, MAPS, Kind, Probes
 
 VECTORS = Path(__file__).parent / "vectors"
 RANKS = {"unet": 32, "vae": 16}
@@ -147,6 +148,15 @@ def make_weights(*, use_mia: bool = True) -> Weights:
     for module in (estimator, adapter):
         module.eval().requires_grad_(False)
     return Weights(estimator, adapter, load("enhance")["text_embedding"], "reference", {"steps": 3})
+
+
+def make_probes(seed: int = 0) -> Probes:
+    """Probes with random weights of a full scale of 8 grey levels, present from 2."""
+    generator = torch.Generator().manual_seed(seed)
+    kinds = [Kind(name, "grey levels", 2.0, 8.0, {"accuracy": 0.75}) for name in KINDS]
+    weight = {name: torch.randn(outputs, 256, generator=generator) for name, outputs in MAPS.items()}
+    bias = {name: torch.randn(outputs, generator=generator) for name, outputs in MAPS.items()}
+    return Probes(kinds, weight, bias, {"level_accuracy": 0.5}, {"images": 3})
 
 
 Attach = Callable[[ModulatedAdapter, Network, Callable], object]

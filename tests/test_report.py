@@ -1,10 +1,14 @@
 """Measured numbers: on pictures whose noise and stripes are known."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from reference import make_probes
 
 from hidra_core import estimate
-from hidra_core.report import degradation_report, measure
+from hidra_core.probes import KINDS, Kind, KindReading, Reading
+from hidra_core.report import bar, degradation_report, measure, reading_lines
 
 
 def smooth(height: int = 128, width: int = 160) -> torch.Tensor:
@@ -39,3 +43,46 @@ def test_report_names_each_image_up_to_a_limit(weights) -> None:
     assert text.splitlines()[0] == "weights: mine.safetensors (for reference)"
     assert "image 3: 40×32" in text
     assert text.splitlines()[-1] == "… and 1 more images"
+
+
+def test_bars_are_in_the_report_where_the_weights_have_probes(weights) -> None:
+    images = torch.rand(2, 32, 40, 1)
+    degradation = estimate(images, weights)
+    plain = degradation_report(images, degradation, "mine").splitlines()
+    assert len(plain) == 3
+    assert not any(set(line) & set("█░") for line in plain)
+
+    probed = replace(weights, probes=make_probes())
+    text = degradation_report(images, replace(degradation, weights=probed), "mine").splitlines()
+    assert [line for line in text if line in plain] == plain
+    expected = [reading_lines(reading) for reading in probed.probes.read(degradation.vectors)]
+    assert text[2:9] == expected[0]
+    assert text[10:17] == expected[1]
+
+
+def reading(present: float, amount: float, levels: tuple[float, ...] = (0.1, 0.2, 0.6, 0.1)) -> Reading:
+    """Stripes as given, nothing else."""
+    kinds = [Kind(name, "grey levels", 2.0, 10.0) for name in KINDS]
+    return Reading((KindReading(kinds[0], present, amount), *(KindReading(k, 0.01, 3.0) for k in kinds[1:])), levels)
+
+
+def test_lines_of_a_reading() -> None:
+    lines = reading_lines(reading(0.98, 5.2))
+    assert lines[:3] == [
+        "severe (mild 10%, moderate 20%, severe 60%, extreme 10%)",
+        "█████░░░░░ stripes: 5.2 grey levels (98%)",
+        "░░░░░░░░░░ noise: none (1%)",
+    ]
+    assert [line.split(" ", 1)[1].partition(":")[0] for line in lines[1:]] == list(KINDS)
+
+
+def test_an_image_with_nothing_wrong_has_no_level_and_empty_bars() -> None:
+    lines = reading_lines(reading(0.49, 9.0))
+    assert lines[0] == "no degradation found"
+    assert lines[1] == "░░░░░░░░░░ stripes: none (49%)"
+    assert not any("█" in line for line in lines)
+
+
+@pytest.mark.parametrize(("share", "cells"), [(0.0, 0), (0.001, 1), (0.14, 1), (0.5, 5), (0.96, 10), (1.0, 10)])
+def test_bars(share: float, cells: int) -> None:
+    assert bar(share) == "█" * cells + "░" * (10 - cells)

@@ -4,15 +4,17 @@ import errno
 import json
 import os
 import tempfile
+from dataclasses import replace
 
 import pytest
 import torch
-from reference import SMALL_DINOV2, assert_same, load, make_small_dem, make_weights
+from reference import SMALL_DINOV2, assert_same, load, make_probes, make_small_dem, make_weights
 from safetensors.torch import save_file
 
 from hidra_core import Weights, load_weights, save_weights
 from hidra_core.files import read_safetensors
-from hidra_core.weights import load_dinov2
+from hidra_core.probes import MAPS
+from hidra_core.weights import add_probes, load_dinov2
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +289,88 @@ def test_bad_file(saved, tmp_path, case):
     tensors, header = read_safetensors(saved)
     damage(tensors, header)
     path = tmp_path / "bad.safetensors"
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
+    with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
+        load_weights(path)
+
+
+def assert_same_probes(found, expected):
+    assert found.header() == expected.header()
+    for name in MAPS:
+        assert_same(found.weight[name], expected.weight[name])
+        assert_same(found.bias[name], expected.bias[name])
+
+
+def test_files_without_probes_have_none(saved):
+    assert load_weights(saved).probes is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_probes_come_back_exactly_whatever_the_type_of_the_rest(tmp_path, dtype):
+    original, path = make_weights(), tmp_path / "w.safetensors"
+    original.probes = make_probes()
+    save_weights(original, path, dtype=dtype)
+    found = load_weights(path)
+    assert_same_probes(found.probes, original.probes)
+    save_weights(found, path, dtype=dtype)
+    assert_same_probes(load_weights(path).probes, original.probes)
+
+
+def test_adding_probes_leaves_the_rest_of_a_file_bit_for_bit(tmp_path):
+    path, copy = tmp_path / "w.safetensors", tmp_path / "probed.safetensors"
+    save_weights(make_weights(), path, dtype=torch.float16)
+    add_probes(path, make_probes(1), copy)
+    add_probes(copy, make_probes(2), copy)  # in place of the first
+    (before, header), (after, new_header) = read_safetensors(path), read_safetensors(copy)
+    assert new_header.items() >= header.items()
+    for key, tensor in before.items():
+        assert_same(after[key], tensor)
+    assert after.keys() - before.keys() == {f"probe.{name}.{part}" for name in MAPS for part in ("weight", "bias")}
+    assert_same_probes(load_weights(copy).probes, make_probes(2))
+
+
+def test_probes_are_added_to_weights_files_only(tmp_path):
+    path = tmp_path / "foreign.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match=r"foreign\.safetensors is not a HiDRA weights file"):
+        add_probes(path, make_probes(), tmp_path / "copy.safetensors")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def stated_of_a_kind(**values):
+    def damage(tensors, header):
+        probes = json.loads(header["probes"])
+        probes["kinds"][2] |= values
+        header["probes"] = json.dumps(probes)
+
+    return damage
+
+
+BAD_PROBES = {
+    "no header": (unstated("probes"), "no readable 'probes'"),
+    "header not JSON": (stated("probes", "{"), "no readable 'probes'"),
+    "header of a file without": (all_of("probe.", removed), r"lacks the tensor 'probe\.presence\.weight'"),
+    "one map missing": (altered("probe.level.bias", removed), r"lacks the tensor 'probe\.level\.bias'"),
+    "other width": (altered("probe.amount.weight", lambda t: t[:, :-1]), r"'probe\.amount\.weight' of shape"),
+    "a kind more": (altered("probe.amount.bias", lambda t: torch.cat([t, t[:1]])), r"'probe\.amount\.bias' of shape"),
+    "NaN": (altered("probe.presence.weight", with_nan), r"'probe\.presence\.weight' that are not finite"),
+    "surprise": (added("probe.surprise", 3), r"do not belong, the first 'probe\.surprise'"),
+    "unknown kind": (stated_of_a_kind(name="rain"), "probes that cannot be used: .*rain.*; expected stripes"),
+    "kinds missing": (stated_within("probes", kinds=[]), "probes that cannot be used"),
+    "levels differ": (stated_within("probes", levels=["bad", "worse"]), "probes that cannot be used: levels"),
+    "full scale 0": (stated_of_a_kind(full=0.0), "probes that cannot be used: the probe of blur"),
+    "unknown entry": (stated_of_a_kind(wings=2), "probes that cannot be used: .*wings"),
+    "words for numbers": (stated_of_a_kind(threshold="two"), "probes that cannot be used"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_PROBES)
+def test_bad_probes(weights, tmp_path, case):
+    damage, message = BAD_PROBES[case]
+    path = tmp_path / "bad.safetensors"
+    save_weights(replace(weights, probes=make_probes()), path)
+    tensors, header = read_safetensors(path)
+    damage(tensors, header)
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
     with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
         load_weights(path)
