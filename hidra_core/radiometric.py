@@ -21,7 +21,9 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import median_filter, uniform_filter
 
+from .mapping import Mapping, rounded
 from .nonuniformity import dead_pixels, guided, noise, shading, stripes
+from .thermal import ThermalImage
 
 BLOCK = 32
 """Side of the blocks, in pixels, whose means stand for the low frequencies in the report."""
@@ -159,6 +161,56 @@ def anchor(
                 low_frequency_kelvin=_deviation(_block_means(in_kelvin[0] - in_kelvin[2]), BLOCK),
             )
     return result, report
+
+
+def bring_back(
+    values: torch.Tensor,
+    image: ThermalImage,
+    mapping: Mapping,
+    *,
+    radiometric: bool = False,
+    with_shading: bool = False,
+    after_page: Callable[[int, int], None] | None = None,
+) -> tuple[np.ndarray, list[AnchorReport]]:
+    """Enhanced values back onto the counts of the file they came from.
+
+    Args:
+        values: ``[N, h, w]`` in [0, 1], what the networks made of ``mapping.to_values(image.counts)``; a whole multiple
+            larger is allowed.
+        image: the input.
+        mapping: what brought it to the networks' range.
+        radiometric: anchor every page to the input's temperatures, see :func:`anchor`.
+        with_shading: see :func:`anchor`.
+        after_page: called with (pages done, pages in all); may raise to stop.
+
+    Returns:
+        (counts ``[N, h, w]`` of the input's type, reports, one a page, none without radiometric mode)
+
+    Raises:
+        ValueError: another number of pages, sizes that do not fit, values that are not finite.
+    """
+    if len(values) != len(image.counts):
+        raise ValueError(
+            f"{len(values)} enhanced images for the {len(image.counts)} pages of {image.path}: enhance the images that "
+            "were loaded from it, all of them and in their order"
+        )
+    factor = values.shape[1] // image.counts.shape[1]
+    if tuple(values.shape[1:]) != tuple(side * factor for side in image.counts.shape[1:]):
+        raise ValueError(
+            f"enhanced images of {values.shape[2]}x{values.shape[1]} do not belong to {image.path} with "
+            f"{image.counts.shape[2]}x{image.counts.shape[1]}: the same size or a whole multiple of it is expected"
+        )
+    pages, reports = [], []
+    for index, (page, counts) in enumerate(zip(values, image.counts, strict=True)):
+        restored = mapping.restore(page[None], counts[None])[0]
+        if radiometric:
+            kelvin = None if image.relation is None else image.relation.kelvin
+            restored, report = anchor(counts, restored, with_shading=with_shading, kelvin=kelvin)
+            reports.append(report)
+        pages.append(rounded(restored, counts.dtype))
+        if after_page is not None:
+            after_page(index + 1, len(values))
+    return np.stack(pages), reports
 
 
 _COUNTS_ONLY = ("noise", "columns", "rows", "shading", "dead_pixels", "residual", "low_frequency")

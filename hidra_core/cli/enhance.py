@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import clip
+from . import clip, thermal
 from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
 from .inputs import check_folder, check_model_paths, find_pictures, for_networks, require
 from .model import computing, load_pair
@@ -28,12 +28,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         "enhance",
         run,
         "enhance images",
-        "Enhance images. Names, sub-folders, bit depth, grey or colour, alpha and EXIF stay as they are. A 16-bit "
-        "picture is stretched to its own range for the networks and brought back onto its counts afterwards. Clips "
+        "Enhance images. Names, sub-folders, bit depth, grey or colour, alpha and EXIF stay as they are. 16-bit counts "
+        "are mapped to the networks' range and brought back afterwards; so are those in radiometric JPEG (FLIR, DJI), "
+        "FFF and raw Y16 files, whose results are 16-bit TIFF. Clips "
         "keep their size, frame times and sound, and come out grey. What is in the output folder already is skipped; "
         "inputs are never overwritten.",
         "  hidra enhance frame.png --output clear\n"
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
+        "  hidra enhance FLIR0042.jpg --output clear --radiometric\n"
         "  hidra enhance flight.mp4 --output clear --degradation-per clip\n"
         "  hidra enhance frame.png -o clear --weights hidra.safetensors --backbone sd_turbo.safetensors",
     )
@@ -92,26 +94,29 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="also write NAME-compare.png, before and after side by side (16-bit pictures as stretched for display)",
     )
     add_overwrite(result, "replace results that exist (default: skip those pictures)")
+    thermal.add_options(parser)
     clip.add_options(parser)
     add_quiet(parser)
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or clip to enhance: where it is, where it goes, and where its comparison goes, if one is wanted."""
+    """One picture or clip to enhance: where it is, and where it, its comparison and its report go, if wanted."""
 
     source: Path
     output: Path
     compare: Path | None
+    report: Path | None
 
     @property
     def targets(self) -> list[Path]:
-        return [path for path in (self.output, self.compare) if path is not None]
+        return [path for path in (self.output, self.compare, self.report) if path is not None]
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_folder(arguments.output)
+    thermal.check_options(arguments)
     clip.check_options(arguments)
     jobs = _plan(arguments)
     device, dtype = computing(arguments)
@@ -170,9 +175,15 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
         if is_clip(source):
             output = folder / clip.result_name(source, name, arguments)
         else:
-            output = folder / (name.with_suffix(f".{arguments.format}") if arguments.format else name)
+            output = folder / thermal.result_name(source, name, arguments)
         beside = output.with_name(f"{output.stem}-compare{output.suffix if is_clip(source) else '.png'}")
-        job = Job(source, output, beside if arguments.compare else None)
+        measured = arguments.radiometric and not is_clip(source)
+        job = Job(
+            source,
+            output,
+            beside if arguments.compare else None,
+            thermal.report_path(output) if measured else None,
+        )
         for target in job.targets:
             with_same = sources.setdefault(target, source)
             if with_same is not source:
@@ -197,25 +208,37 @@ def _enhance_one(
 ) -> None:
     from ..clips import is_clip
     from ..enhance import enhance, estimate
-    from ..images import check_writable, read_image, unstretch, write_image
+    from ..images import check_writable, unstretch, write_image
+    from ..thermal import ThermalImage
 
     if is_clip(job.source):
         clip.enhance_clip(job.source, job.output, job.compare, backbone, weights, arguments, progress)
         return
-    picture = read_image(job.source)
+
+    def enhanced(before: torch.Tensor, progress: Callable[[float, torch.Tensor | None], None]) -> torch.Tensor:
+        [after] = enhance(
+            [before],
+            backbone,
+            estimate([before], weights),
+            strength=arguments.strength,
+            upscale=arguments.upscale,
+            tile=arguments.tile,
+            progress=progress,
+        )
+        return after
+
+    def look(before: torch.Tensor, after: torch.Tensor) -> None:
+        if job.compare is not None:  # before the result, whose presence says that this picture is done
+            _write_comparison(job.compare, before, after)
+
+    picture = thermal.read(job.source, arguments)
+    if isinstance(picture, ThermalImage):
+        thermal.enhance_counts(picture, job.output, enhanced, arguments, progress, look)
+        return
     check_writable(job.output, picture)
     before, limits = for_networks(picture)
-    [after] = enhance(
-        [before],
-        backbone,
-        estimate([before], weights),
-        strength=arguments.strength,
-        upscale=arguments.upscale,
-        tile=arguments.tile,
-        progress=progress,
-    )
-    if job.compare is not None:  # before the result, whose presence says that this picture is done
-        _write_comparison(job.compare, before, after)
+    after = enhanced(before, progress)
+    look(before, after)
     write_image(job.output, unstretch(after, limits), picture)
 
 

@@ -113,10 +113,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _estimate(source: Path, weights: Weights, with_report: bool) -> Estimated:
     from ..enhance import estimate
-    from ..images import read_image
+    from ..readers import read_input
     from ..report import image_lines
+    from ..thermal import ThermalImage
 
-    picture = read_image(source)
+    found = read_input(source)
+    picture = found.picture if isinstance(found, ThermalImage) else found  # of several pages the first
     pixels = for_networks(picture)[0]
     vector = estimate([pixels], weights).vectors[0]
     return Estimated(picture, vector, image_lines(pixels, vector, weights) if with_report else [])

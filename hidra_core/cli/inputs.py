@@ -17,16 +17,19 @@ if TYPE_CHECKING:
 
 
 def find_pictures(inputs: list[str], leave_out: Path | None = None, *, clips: bool = False) -> list[tuple[Path, Path]]:
-    """The pictures (and clips) and their relative names, see ``find_images``; raises UsageError if there are none.
+    """The pictures, thermal files (and clips) and their relative names, see ``find_images``.
+
+    Raises UsageError if there are none.
 
     Results of an earlier run are not taken for inputs: what a search finds in the folder ``leave_out`` does not count,
     unless the search was for that folder or one inside it, or the file is named itself.
     """
     from .. import clips as clip_files
-    from ..images import EXTENSIONS, find_images
+    from ..images import find_images
+    from ..readers import THERMAL_EXTENSIONS
 
     try:
-        found = find_images(inputs, (*EXTENSIONS, *clip_files.EXTENSIONS) if clips else EXTENSIONS)
+        found = find_images(inputs, (*THERMAL_EXTENSIONS, *(clip_files.EXTENSIONS if clips else ())))
     except FileNotFoundError as error:
         raise UsageError(reason(error)) from error
     if leave_out is None:

@@ -41,8 +41,9 @@ def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help=f"picture (PNG, JPEG, TIFF, BMP, WebP, PGM){', clip (MP4, MOV, MKV, AVI, WebM)' if clips else ''}, folder "
-        "(searched with its sub-folders) or quoted pattern such as 'flight/**/*.png'",
+        help="picture (PNG, JPEG, TIFF, BMP, WebP, PGM), thermal file (radiometric JPEG, FFF, raw Y16)"
+        f"{', clip (MP4, MOV, MKV, AVI, WebM)' if clips else ''}, folder (searched with its sub-folders) or quoted "
+        "pattern such as 'flight/**/*.png'",
     )
 
 
