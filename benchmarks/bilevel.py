@@ -28,9 +28,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
-from common import PeakMemory, machine
+from common import PeakMemory
 from torch import Tensor
 
+from hidra_core.evaluation.provenance import machine
 from train.config import Config, read_config
 from train.run import pick_accelerator
 from train.solver import gradient, inner

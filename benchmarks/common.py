@@ -1,8 +1,7 @@
-"""What the benchmarks share: the machine's name, test images, peak memory."""
+"""What the benchmarks share: test images and peak memory."""
 
 from __future__ import annotations
 
-import platform
 import resource
 import sys
 import threading
@@ -12,23 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for train/, which is no installed package
 
 from hidra_core import scenes
-
-
-def machine() -> str:
-    """The processor (and GPU), cores and PyTorch, for the head of a table."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        lines = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        name = lines[0] if lines else name
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return f"{name}, {torch.get_num_threads()} threads{gpu}, torch {torch.__version__}"
 
 
 def clean_images(folder: Path | None) -> dict[str, np.ndarray]:

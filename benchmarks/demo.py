@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 from common import clean_images
 from PIL import Image
-from quality import degrade, sheet
 
 from hidra_core import cli, scenes
+from hidra_core.evaluation.sheets import sheet
+from hidra_core.evaluation.tasks import degrade
+from hidra_core.files import atomic_path
 
 
 def main() -> int:
@@ -27,13 +29,17 @@ def main() -> int:
     before.mkdir(parents=True, exist_ok=True)
     truth = {name: scenes.render(name, 512, 640, 3) for name in scenes.SCENES}
     for seed, (name, clean) in enumerate(truth.items()):
-        degraded = degrade(clean, "moderate", seed)
+        degraded, _ = degrade(clean, "moderate", seed)
         Image.fromarray((degraded * 255).round().astype(np.uint8)).save(before / f"{name}.png")
     code = cli.main(["enhance", str(before), "--output", str(after), "--overwrite"])
     if code:
         return code
-    rows = [(name, [clean_images(before)[name], clean_images(after)[name], clean]) for name, clean in truth.items()]
-    sheet(rows, ["before", "after", "truth"], folder / "before-after.png", width=480)
+    degraded, enhanced = clean_images(before), clean_images(after)
+    rows = [
+        (name, {"before": degraded[name], "after": enhanced[name], "truth": clean}) for name, clean in truth.items()
+    ]
+    with atomic_path(folder / "before-after.png") as temporary:
+        sheet(rows, width=480).save(temporary)
     print(f"look at {folder / 'before-after.png'}")
     return 0
 

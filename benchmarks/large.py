@@ -9,10 +9,11 @@ import argparse
 import time
 
 import torch
-from common import machine, process_peak
+from common import process_peak
 
 import hidra_core
 from hidra_core import scenes
+from hidra_core.evaluation.provenance import machine
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from common import PeakMemory, machine
+from common import PeakMemory
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -32,6 +32,7 @@ from hidra_core.adapter import NETWORKS, Adapter
 from hidra_core.backbone import SD_TURBO_UNET, SD_TURBO_VAE, DiffusersBackbone, build_diffusers
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.enhance import Degradation, Runner
+from hidra_core.evaluation.provenance import machine
 from hidra_core.images import read_image
 from hidra_core.layouts import original_unet_name, original_vae_state
 from hidra_core.weights import DINOV2_BASE, Weights, save_weights

@@ -1,0 +1,330 @@
+"""``hidra evaluate``: a model beside classical methods on the same pictures, as tables and a sheet of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .console import INTERRUPTED, OK, UsageError, advance, log, progress_bar, reason, say
+from .inputs import check_folder, check_model_paths, check_paths, find_pictures, require
+from .model import load_pair
+from .options import BUILT_IN, DTYPES, add_command, add_device, add_overwrite, add_quiet
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..evaluation.runner import FusedFolder, Method, Result
+    from ..evaluation.tasks import Task
+
+FUSION = "fusion"
+TABLE, DOCUMENT = "evaluation.md", "evaluation.json"
+
+
+def add(commands: argparse._SubParsersAction) -> None:
+    parser = add_command(
+        commands,
+        "evaluate",
+        run,
+        "measure a model beside classical methods",
+        "Measure HiDRA weights beside classical methods, all on the same pictures. Clean pictures are degraded by the "
+        "method's presets, seeded; pictures that are degraded already are measured with or without references; with "
+        "visible partners, the fusion of each pair is scored. Writes evaluation.md, evaluation.json and a sheet of "
+        "pictures a task. What a machine cannot measure is named with the reason. docs/evaluation.md explains the "
+        "metrics.",
+        "  hidra evaluate clean/ --output results\n"
+        "  hidra evaluate clean/ -o results --tasks fpn,severe --draws 4 --baselines clahe,midway,nlm\n"
+        "  hidra evaluate clean/ -o results --weights joint.safetensors --weights bilevel.safetensors --bare\n"
+        "  hidra evaluate striped/ -o results --tasks degraded\n"
+        "  hidra evaluate striped/ -o results --references clean/\n"
+        "  hidra evaluate pairs/ir -o results --visible pairs/visible --mi nats --vif same",
+    )
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        help="pictures, folders or quoted patterns (default: the project's own rendered scenes)",
+    )
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results; made if it is missing"
+    )
+    tasks = parser.add_argument_group("tasks")
+    tasks.add_argument(
+        "--tasks",
+        metavar="LIST",
+        help="comma-separated: presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, extreme, "
+        "field, hm-tir), untouched (clean pictures as they are), degraded (the inputs are), fusion (default: the first "
+        "eight; degraded with --references, fusion with --visible)",
+    )
+    tasks.add_argument("--references", metavar="DIR", help="clean pictures of the same names, for the task degraded")
+    tasks.add_argument("--visible", metavar="DIR", help="visible pictures of the same names, for the task fusion")
+    tasks.add_argument("--seed", metavar="N", type=int, default=0, help="of the first degradation (default: 0)")
+    tasks.add_argument("--draws", metavar="N", type=int, default=1, help="degradations of each picture (default: 1)")
+    model = parser.add_argument_group("model")
+    model.add_argument("--backbone", metavar="MODEL", help="as for enhance (default: hidra-tiny)")
+    model.add_argument(
+        "--weights",
+        metavar="WEIGHTS",
+        action="append",
+        help="HiDRA weights: hidra-tiny or a .safetensors file; may be given several times (default: hidra-tiny)",
+    )
+    model.add_argument("--dem-backbone", metavar="FOLDER", help="as for enhance")
+    model.add_argument("--bare", action="store_true", help="measure the backbone without adaptation too (strength 0)")
+    model.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
+    add_device(model)
+    compared = parser.add_argument_group("comparison")
+    compared.add_argument(
+        "--baselines",
+        metavar="LIST",
+        default="all",
+        help="comma-separated, all or none: clahe, histogram-equalisation, median-3x3, median-5x5, gaussian-sigma-1, "
+        "nlm, bm3d (slow), moment-matching, moment-matching-and-nlm, midway, wavelet-fft (default: all)",
+    )
+    compared.add_argument(
+        "--metrics",
+        metavar="LIST",
+        default="all",
+        help="comma-separated or all: psnr, psnr_affine, ssim, ms_ssim, lpips, dists, maniqa, niqe, fid (default: all)",
+    )
+    compared.add_argument(
+        "--fusions",
+        metavar="LIST",
+        default="average,maximum,laplacian",
+        help="ways to fuse, comma-separated or none (default: average,maximum,laplacian)",
+    )
+    compared.add_argument(
+        "--fused",
+        metavar="NAME=DIR",
+        action="append",
+        default=[],
+        help="results of another fusion program: DIR/METHOD/picture.png, METHOD as --keep-outputs names it",
+    )
+    compared.add_argument("--mi", choices=("bits", "nats"), default="bits", help="unit of MI (default: bits)")
+    compared.add_argument(
+        "--vif",
+        choices=("valid", "same"),
+        default="valid",
+        help="border of VIF: valid is the standard, same is IVIF_ZOO's (default: valid)",
+    )
+    result = parser.add_argument_group("result")
+    result.add_argument(
+        "--sheet-rows", metavar="N", type=int, default=4, help="pictures on each sheet; 0: no sheets (default: 4)"
+    )
+    result.add_argument("--keep-outputs", action="store_true", help="write DIR/outputs/TASK/METHOD/picture.png")
+    add_overwrite(result, "replace the tables and sheets in the folder (default: refuse)")
+    add_quiet(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    arguments.weights = list(dict.fromkeys(arguments.weights or [BUILT_IN]))
+    _check(arguments)
+    require("diffusers", "tqdm")
+    from .. import perceptual
+    from ..backbone import pick_device, pick_dtype
+    from ..baselines import BASELINES
+    from ..evaluation import measures, runner
+
+    tasks = _tasks(arguments)
+    keys = _chosen("metrics", arguments.metrics, {key: key for key in measures.SELECTABLE})
+    baselines = _chosen("baselines", arguments.baselines, {runner.slug(name): name for name in BASELINES})
+    fusions = _fusions(arguments)
+    try:
+        device = pick_device(arguments.device)
+        dtype = pick_dtype(arguments.dtype, device)
+        for task in tasks:
+            task.check()
+    except ValueError as error:
+        raise UsageError(reason(error)) from error
+    methods, not_measured = runner.available_baselines(baselines)
+    models, described = _models(arguments, device, dtype)
+    methods |= models
+    restoring = any(task.name != FUSION for task in tasks)
+    networks, missing = perceptual.load([key for key in perceptual.NAMES if restoring and key in keys], device)
+    conventions = {"mi_unit": arguments.mi, "vif_border": arguments.vif}
+    about = _about(arguments, tasks) | {"models": described, "not_measured": not_measured | missing}
+    about |= {"conventions": conventions if tasks[0].name == FUSION else {}}
+
+    results: list[Result] = []
+    rows = len(methods) + 1  # the input itself
+    with progress_bar(rows * sum(len(task) for task in tasks), arguments) as bar:
+
+        def show(done: int, what: str) -> None:
+            before = rows * sum(len(result.task) for result in results)
+            bar.set_description_str(f"{len(results) + 1}/{len(tasks)} {tasks[len(results)].name}: {what}")
+            advance(bar, before + done)
+
+        try:
+            for task in tasks:
+                metrics, unfit = measures.choose(task, keys, networks, **conventions)
+                result = runner.run(
+                    task,
+                    methods,
+                    metrics,
+                    fusions=fusions,
+                    sets={key: networks[key] for key in perceptual.SETS if key in networks},
+                    conventions=conventions,
+                    sheet_rows=arguments.sheet_rows,
+                    outputs=arguments.output / "outputs" / task.name if arguments.keep_outputs else None,
+                    progress=show,
+                )
+                result.missing |= unfit
+                _write(arguments.output, [*results, result], about)
+                results.append(result)
+            advance(bar, bar.total)
+        except KeyboardInterrupt:
+            kept = f"{arguments.output} holds their results" if results else "no table was written"
+            log.error("stopped after %d of %d tasks; %s", len(results), len(tasks), kept)
+            return INTERRUPTED
+    say((arguments.output / TABLE).read_text(encoding="utf-8").rstrip(), arguments)
+    return OK
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for what can be seen without loading anything."""
+    check_model_paths(*arguments.weights, arguments.backbone, arguments.dem_backbone)
+    check_paths(arguments.references, arguments.visible)
+    check_folder(arguments.output)
+    target = arguments.output / DOCUMENT
+    if target.exists() and not arguments.overwrite:
+        raise UsageError(f"{target} exists; --overwrite replaces it, or choose another --output")
+    for option, value, least in (
+        ("--draws", arguments.draws, 1),
+        ("--seed", arguments.seed, 0),
+        ("--sheet-rows", arguments.sheet_rows, 0),
+    ):
+        if value < least:
+            raise UsageError(f"{option} must be at least {least}, got {value}")
+
+
+def _tasks(arguments: argparse.Namespace) -> list[Task]:
+    from ..evaluation.tasks import DEGRADED, PAPER_TASKS, TASKS, Pictures, RenderedScenes, Task, partners
+
+    default = FUSION if arguments.visible else DEGRADED if arguments.references else ",".join(PAPER_TASKS)
+    names = _chosen("tasks", arguments.tasks or default, {name: name for name in TASKS})
+    for option, value, name in (
+        ("--visible", arguments.visible, FUSION),
+        ("--references", arguments.references, DEGRADED),
+    ):
+        if value and names != [name]:
+            raise UsageError(f"{option} is for the task {name} alone; run the others separately")
+    if len(names) > 1 and (FUSION in names or DEGRADED in names):
+        raise UsageError(
+            f"the tasks {', '.join(names)} need different inputs (clean pictures, degraded ones, pairs); "
+            "run them separately"
+        )
+    if names == [FUSION] and not arguments.visible:
+        raise UsageError("the task fusion needs the visible partners: --visible DIR")
+    if not arguments.inputs:
+        if names[0] in (FUSION, DEGRADED):
+            raise UsageError(f"the task {names[0]} needs pictures: name files or a folder")
+        inputs: Pictures = RenderedScenes()
+    else:
+        found = find_pictures(arguments.inputs, leave_out=arguments.output)
+        inputs = Pictures({name.as_posix(): path for path, name in found})
+    try:
+        others = {}
+        for role, folder in (("references", arguments.references), ("visible", arguments.visible)):
+            if folder:
+                files = {name.as_posix(): path for path, name in find_pictures([folder])}
+                others[role] = partners(list(inputs), files, f"--{role} {folder}")
+    except ValueError as error:
+        raise UsageError(reason(error)) from error
+    return [Task(name, inputs, seed=arguments.seed, draws=arguments.draws, **others) for name in names]
+
+
+def _chosen(what: str, text: str, known: dict[str, str]) -> list[str]:
+    """The values of a comma-separated list, in its order; all and none are understood where they make sense."""
+    if text == "all":
+        return list(known.values())
+    if text == "none" and what != "tasks":
+        return []
+    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--{what}: there is no '{name}'; choose from {', '.join(known)}")
+    return [known[name] for name in names]
+
+
+def _fusions(arguments: argparse.Namespace) -> list[str | FusedFolder]:
+    from ..evaluation.runner import FusedFolder
+    from ..fusion import METHODS
+
+    fusions: list[str | FusedFolder] = [*_chosen("fusions", arguments.fusions, {name: name for name in METHODS})]
+    for text in arguments.fused:
+        name, separator, folder = text.partition("=")
+        if not (name and separator and Path(folder).is_dir()):
+            raise UsageError(f"--fused {text}: expected NAME=DIR with a folder of fused pictures")
+        fusions.append(FusedFolder(name, Path(folder)))
+    if arguments.visible and not fusions:
+        raise UsageError("nothing fuses the pairs: give --fusions or --fused")
+    return fusions
+
+
+def _models(
+    arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
+) -> tuple[dict[str, Method], dict[str, Any]]:
+    """The methods of the weights given, and what is to be known of each; the backbone is loaded once."""
+    from ..adapter import NETWORKS
+    from ..evaluation.provenance import hashes
+    from ..evaluation.runner import model
+    from ..weights import load_weights
+
+    first, *others = arguments.weights
+    weights, backbone = load_pair(argparse.Namespace(**vars(arguments) | {"weights": first}), device, dtype)
+    loaded = {first: weights}
+    for source in others:
+        loaded[source] = load_weights(source, dem_backbone=arguments.dem_backbone)
+        for network in NETWORKS:
+            loaded[source].adapter.check_fits(network, backbone.lookup(network))
+        loaded[source].estimator.to(device)
+
+    stems = [Path(source).stem for source in loaded]
+    backbone_hashes = hashes(arguments.backbone or BUILT_IN, "backbone.safetensors")
+    methods, described = {}, {}
+    for (source, weights), stem in zip(loaded.items(), stems, strict=True):
+        name = BUILT_IN if source == BUILT_IN else source if stems.count(stem) > 1 else stem
+        described[name] = {
+            "weights": hashes(source, "weights.safetensors"),
+            "backbone": backbone_hashes,
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": str(device),
+            "training": weights.training,
+        }
+        if arguments.bare and not methods:
+            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, strength=0.0)
+        methods[name] = model(backbone, weights)
+    return methods, described
+
+
+def _about(arguments: argparse.Namespace, tasks: list[Task]) -> dict[str, Any]:
+    """What is needed to repeat the run, but for the models."""
+    from ..evaluation import provenance
+
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "command": f"hidra {shlex.join(arguments.command_line)}",
+        "created": now.isoformat(timespec="seconds"),
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "seed": arguments.seed,
+        "draws": arguments.draws,
+        "images": {name: provenance.sha256(path) for name, path in tasks[0].inputs.files.items()},
+        "tasks_asked_for": [task.name for task in tasks],
+    }
+
+
+def _write(folder: Path, results: list[Result], about: dict[str, Any]) -> None:
+    """Tables of all tasks so far, and the sheet of the last."""
+    from ..evaluation.sheets import sheet
+    from ..evaluation.tables import document, markdown, to_json
+    from ..files import atomic_path
+
+    folder.mkdir(parents=True, exist_ok=True)
+    if results[-1].samples:
+        with atomic_path(folder / f"sheet-{results[-1].task.name}.png") as temporary:
+            sheet(results[-1].samples).save(temporary)
+    for name, text in ((TABLE, markdown(results, about)), (DOCUMENT, to_json(document(results, about)))):
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")

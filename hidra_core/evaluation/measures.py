@@ -1,0 +1,151 @@
+"""Which metrics a task is measured with, what they are called, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from .. import fusion, metrics, perceptual
+from .tasks import FUSION, Case, Task
+
+Function = Callable[[np.ndarray, Case], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column of the tables.
+
+    Attributes:
+        key: in the JSON and on the command line.
+        title: in the Markdown.
+        higher_is_better: None for numbers that are neither.
+        decimals: in the Markdown.
+        smallest_side: pixels that a picture needs.
+        function: ``(output [H, W] uint8, case) -> value``; None for those that ``runner`` measures on whole sets.
+    """
+
+    key: str
+    title: str
+    higher_is_better: bool | None
+    decimals: int = 2
+    smallest_side: int = 1
+    function: Function | None = None
+
+
+def _with_reference(function: Callable[[np.ndarray, np.ndarray], float]) -> Function:
+    return lambda output, case: function(output, metrics.to_8_bit(case.reference))
+
+
+def column_noise_reduction(output: np.ndarray, case: Case) -> float:
+    """Per cent of the input's column-noise energy that is gone."""
+    before = metrics.column_noise_energy(case.image)
+    return 100 * (1 - metrics.column_noise_energy(output) / before) if before > 0 else 0.0
+
+
+def column_noise_reduction_at_equal_contrast(output: np.ndarray, case: Case) -> float:
+    """The same, with the output first brought to the contrast of the input's low frequencies.
+
+    A picture that is merely flatter has weaker stripes too; here that does not count.
+    """
+    before = metrics.column_noise_energy(case.image)
+    spread_in, spread_out = (
+        gaussian_filter(metrics.as_float(part), metrics.LOW_FREQUENCY_SIGMA, mode="reflect").std()
+        for part in (case.image, output)
+    )
+    if before == 0 or spread_out == 0:
+        return 0.0
+    return 100 * (1 - (spread_in / spread_out) ** 2 * metrics.column_noise_energy(output) / before)
+
+
+FULL_REFERENCE = (
+    Metric("psnr", "PSNR dB", True, function=_with_reference(metrics.psnr)),
+    Metric("psnr_affine", "PSNR dB after gain and offset", True, function=_with_reference(metrics.psnr_affine)),
+    Metric("ssim", "SSIM", True, 3, metrics.SSIM_SIDE, _with_reference(metrics.ssim)),
+    Metric("ms_ssim", "MS-SSIM", True, 3, metrics.MS_SSIM_SIDE, _with_reference(metrics.ms_ssim)),
+)
+STRIPES = (
+    Metric("column_noise", "column noise", False, 1, function=lambda o, _: metrics.column_noise_energy(o)),
+    Metric("column_noise_reduction", "column noise down %", True, 1, function=column_noise_reduction),
+    Metric(
+        "column_noise_reduction_at_equal_contrast",
+        "the same at equal contrast %",
+        True,
+        1,
+        function=column_noise_reduction_at_equal_contrast,
+    ),
+    Metric("row_noise", "row noise", False, 1, function=lambda o, _: metrics.row_noise_energy(o)),
+    Metric(
+        "low_frequency_correlation",
+        "low-frequency correlation",
+        True,
+        3,
+        function=lambda o, case: metrics.low_frequency_correlation(o, case.image),
+    ),
+)
+# MANIQA enlarges pictures below its own 224 pixels, NIQE needs several of its blocks of 96, LPIPS AlexNet's strides.
+PERCEPTUAL = {
+    "lpips": Metric("lpips", "LPIPS", False, 3, 64),
+    "dists": Metric("dists", "DISTS", False, 3, 32),
+    "maniqa": Metric("maniqa", "MANIQA", True, 3),
+    "niqe": Metric("niqe", "NIQE", False, 2, 192),
+    "fid": Metric("fid", "FID", False, 1),
+}
+SELECTABLE = tuple(metric.key for metric in FULL_REFERENCE) + perceptual.NAMES
+"""Keys of the metrics that a user may leave out."""
+
+
+def fusion_metrics(mi_unit: str, vif_border: str) -> tuple[Metric, ...]:
+    """The four scores of a fused picture, against the original infrared picture and against the enhanced one."""
+    columns = (
+        ("mi", f"MI {mi_unit}", 1),
+        ("scd", "SCD", 1),
+        ("vif", f"VIF {vif_border}", fusion.VIF_SIDE),
+        ("qabf", "Qabf", 1),
+    )
+    against = (("", ""), ("_enhanced", " (enhanced IR)"))
+    return tuple(
+        Metric(key + suffix, title + note, True, 3, side) for suffix, note in against for key, title, side in columns
+    )
+
+
+def choose(
+    task: Task,
+    keys: Sequence[str],
+    networks: dict[str, perceptual.Measure],
+    *,
+    mi_unit: str = "bits",
+    vif_border: str = "valid",
+) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that a task is measured with.
+
+    Args:
+        keys: wanted, of ``SELECTABLE``.
+        networks: the trained metrics that can be measured, from ``perceptual.load``.
+
+    Returns:
+        the metrics, and for those that do not work on the task's pictures the reason by key.
+    """
+    if task.name == FUSION:
+        found = list(fusion_metrics(mi_unit, vif_border))
+    else:
+        found = [metric for metric in FULL_REFERENCE if metric.key in keys] if task.has_reference else list(STRIPES)
+        for key, network in networks.items():
+            metric = PERCEPTUAL[key]
+            if key in perceptual.NO_REFERENCE:
+                found.append(replace(metric, function=lambda output, _, network=network: network(output)))
+            elif task.has_reference and key in perceptual.SETS:
+                found.append(metric)
+            elif task.has_reference:
+                found.append(replace(metric, function=_with_reference(network)))
+    smallest = min(task.inputs.sizes, key=lambda name: min(task.inputs.sizes[name]))
+    height, width = task.inputs.sizes[smallest]
+    fitting = [metric for metric in found if metric.smallest_side <= min(height, width)]
+    reasons = {
+        metric.key: f"{smallest} has {height}x{width} pixels; {metric.smallest_side} a side are needed"
+        for metric in found
+        if metric not in fitting
+    }
+    return fitting, reasons

@@ -1,0 +1,147 @@
+"""The results as a Markdown table for readers and as JSON with everything that is needed to repeat them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ..degradations import PRESETS
+from .measures import Metric
+from .runner import Result
+from .tasks import DEGRADED, FUSION, UNTOUCHED
+
+FORMAT = "hidra-evaluation"
+VERSION = 1
+
+_TITLES = {
+    "fpn": "FPN correction (preset fpn)",
+    "sr-x2": "Blind super-resolution ×2 (preset sr-x2)",
+    "sr-x4": "Blind super-resolution ×4 (preset sr-x4)",
+    UNTOUCHED: "Clean pictures, untouched",
+    DEGRADED: "Degraded pictures",
+    FUSION: "Fusion with the visible partner",
+}
+
+
+def title(result: Result) -> str:
+    """The heading of a task."""
+    name = result.task.name
+    return _TITLES.get(name, f"Composite degradation (preset {name})")
+
+
+def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
+    """All tasks as tables, then what was not measured and why.
+
+    Args:
+        results: one a task.
+        about: see ``document``.
+    """
+    lines = ["# Evaluation", "", *_introduction(about), ""]
+    for result in results:
+        lines += [f"## {title(result)}", "", _count(result), "", *table(result), ""]
+    reasons = _not_measured(results, about)
+    if reasons:
+        lines += ["## Not measured", "", *(f"- {name}: {reason}" for name, reason in reasons.items()), ""]
+    return "\n".join(lines)
+
+
+def table(result: Result) -> list[str]:
+    """The lines of one Markdown table; arrows say which way is better, the best of a column is bold."""
+    metrics = result.metrics
+    arrows = {True: " ↑", False: " ↓", None: ""}
+    means = {m.key: {method: result.mean(method, m.key) for method in result.methods} for m in metrics}
+    best = {m.key: _best(m, means[m.key]) for m in metrics}
+    lines = [
+        f"| method | {' | '.join(m.title + arrows[m.higher_is_better] for m in metrics)} |",
+        f"|---|{'---|' * len(metrics)}",
+    ]
+    for method in result.methods:
+        cells = []
+        for metric in metrics:
+            value = means[metric.key][method]
+            text = "∞" if math.isinf(value) else f"{value:.{metric.decimals}f}"
+            cells.append(f"**{text}**" if text == best[metric.key] else text)
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def document(results: Sequence[Result], about: dict[str, Any]) -> dict[str, Any]:
+    """All results as plain JSON types; an infinite PSNR is the string "inf".
+
+    Args:
+        results: one a task.
+        about: of the run: ``command``, ``created``, ``machine``, ``versions``, ``models``, ``seed``, ``draws``,
+            ``images`` (SHA-256 by name), ``conventions``, ``not_measured`` (reason by name).
+    """
+    return _plain(
+        {
+            "format": FORMAT,
+            "version": VERSION,
+            **about,
+            "not_measured": _not_measured(results, about),
+            "tasks": [
+                {
+                    "name": result.task.name,
+                    "preset": asdict(PRESETS[result.task.name]) if result.task.name in PRESETS else None,
+                    "means": {
+                        method: {m.key: result.mean(method, m.key) for m in result.metrics} for method in result.methods
+                    },
+                    "cases": result.cases,
+                }
+                for result in results
+            ],
+        }
+    )
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """``document`` as text."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _introduction(about: dict[str, Any]) -> list[str]:
+    models = ", ".join(f"{name} ({entry['dtype']}, {entry['device']})" for name, entry in about["models"].items())
+    lines = [f"`{about['command']}`", "", f"{models}; {about['machine']}."]
+    if about["conventions"]:
+        lines.append(
+            f"MI in {about['conventions']['mi_unit']}, VIF with border '{about['conventions']['vif_border']}'."
+        )
+    return lines
+
+
+def _count(result: Result) -> str:
+    """How many pictures, and their seeds."""
+    task = result.task
+    pictures = f"{len(task.inputs)} picture{'' if len(task.inputs) == 1 else 's'}"
+    if task.name not in PRESETS:
+        return f"{pictures}; means over them."
+    draws = f", {task.draws} draws each" if task.draws > 1 else ""
+    return f"{pictures}{draws}, seeds {task.seed} to {task.seed + len(task) - 1}; means over all."
+
+
+def _not_measured(results: Sequence[Result], about: dict[str, Any]) -> dict[str, str]:
+    reasons = dict(about["not_measured"])
+    for result in results:
+        reasons |= {f"{key} ({result.task.name})": reason for key, reason in result.missing.items()}
+    return reasons
+
+
+def _best(metric: Metric, means: dict[str, float]) -> str | None:
+    """The best value as it is shown, so that what looks equal is equally bold; infinite ones are no achievement."""
+    values = [value for value in means.values() if math.isfinite(value)]
+    if metric.higher_is_better is None or len(values) < 2:
+        return None
+    return f"{max(values) if metric.higher_is_better else min(values):.{metric.decimals}f}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
