@@ -9,14 +9,37 @@ async def comfy_entrypoint():
     from comfy_api.latest import ComfyExtension
 
     from .nodes import host
+    from .nodes.bake import BakeLoRA, LoadBakedVAE
     from .nodes.degradation import ApplyLoRA, EstimateDegradation
     from .nodes.enhance import OneStepEnhance
     from .nodes.loaders import LoadSDTurbo, SampleScene
+    from .nodes.simulate import DegradationByHand, SimulateDegradation
+    from .nodes.thermal import LoadThermal, SaveThermal
+    from .nodes.vectors import BlendDegradations, LoadDegradation, SaveDegradation
+    from .nodes.video import EnhanceVideo, SmoothDegradation
 
     host.register_weights_folder()
+    host.register_degradations_folder()
 
     class HiDRA(ComfyExtension):
         async def get_node_list(self):
-            return [LoadSDTurbo, EstimateDegradation, ApplyLoRA, OneStepEnhance, SampleScene]
+            return [
+                LoadSDTurbo,
+                EstimateDegradation,
+                ApplyLoRA,
+                OneStepEnhance,
+                SampleScene,
+                LoadThermal,
+                SaveThermal,
+                SmoothDegradation,
+                EnhanceVideo,
+                SimulateDegradation,
+                DegradationByHand,
+                SaveDegradation,
+                LoadDegradation,
+                BlendDegradations,
+                BakeLoRA,
+                LoadBakedVAE,
+            ]
 
     return HiDRA()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import fidelity
 from .console import UsageError, log, reason
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def enhance_counts(
         radiometric=arguments.radiometric,
         with_shading=arguments.shading,
     )
+    counts = fidelity.blended_counts(image.counts, counts, arguments)
     look(pages[0], mapping.to_values(counts[0])[..., None])
     note: dict[str, Any] = {"mapping": {"kind": mapping.kind, "parameters": mapping.parameters}}
     if reports:
@@ -155,7 +157,10 @@ def enhance_counts(
         _write_json(report_path(output), record)
         for number, entry in enumerate(reports, 1):
             log.info("%s, page %d: %s", image.path, number, entry.summary())
-    write_thermal(output, counts, image, note=note)
+    if fidelity.gives_back(image.path, output, arguments):
+        fidelity.copy(image.path, output)
+    else:
+        write_thermal(output, counts, image, note=note)
 
 
 def report_path(output: Path) -> Path:
@@ -209,7 +214,9 @@ def _kelvin(text: str) -> tuple[float, ...]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT in pixels such as 640x512, got '{text}'")
-    return int(parts[0]), int(parts[1])
+    from ..readers.y16 import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -35,6 +35,18 @@ class RawLayout:
             raise ValueError(f"the byte order must be auto, little or big, got '{self.order}'")
 
 
+def parse_size(text: str) -> tuple[int, int]:
+    """(width, height) from a text such as ``640x512``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    stated = re.fullmatch(r"\s*(\d{1,5})\s*[xX×]\s*(\d{1,5})\s*", text)
+    if not stated or not (int(stated[1]) and int(stated[2])):
+        raise ValueError(f"expected WIDTHxHEIGHT in pixels such as 640x512, got '{text}'")
+    return int(stated[1]), int(stated[2])
+
+
 def read(data: bytes, path: Path, layout: RawLayout) -> ThermalImage:
     """The frames of a raw file, see :class:`RawLayout`; several in a row are its pages."""
     width, height = layout.size or _size_in_name(path) or _size_by_length(data, path)
