@@ -81,6 +81,7 @@ class ClipReader:
 
     Args:
         source: a file, or an open binary file.
+        deep: keep more than 8 bits where the clip has them.
         quiet: say nothing about what is skipped, for a first look at a clip that is read again.
 
     Attributes:
@@ -88,7 +89,7 @@ class ClipReader:
         rate: frames a second, on average.
         time_base: unit of the frames' times, in seconds.
         frame_count: frames that the file says it has, or an estimate from its duration; None if it says neither.
-        bit_depth: 8, or 16 for frames of more than 8 bits.
+        bit_depth: of the frames as they are given, 8, or 16 for frames of more than 8 bits.
 
     Raises:
         FileNotFoundError: no such file.
@@ -96,7 +97,7 @@ class ClipReader:
         ImportError: PyAV is not installed.
     """
 
-    def __init__(self, source: str | PathLike | io.BufferedIOBase, *, quiet: bool = False) -> None:
+    def __init__(self, source: str | PathLike | io.BufferedIOBase, *, deep: bool = True, quiet: bool = False) -> None:
         self._av = import_av()
         self._level = logging.DEBUG if quiet else logging.WARNING
         self.name = fspath(source) if isinstance(source, str | PathLike) else "the clip"
@@ -120,7 +121,7 @@ class ClipReader:
         self.frame_count = self._count()
         self._counted = "mp4" in self.container.format.name  # elsewhere the number is an estimate or counts repetitions
         depths = [component.bits for component in context.format.components] if context.format else [8]
-        self.bit_depth = 16 if max(depths) > 8 else 8
+        self.bit_depth = 16 if deep and max(depths) > 8 else 8
         self.sample_aspect_ratio = context.sample_aspect_ratio
 
     def __enter__(self) -> ClipReader:

@@ -272,10 +272,13 @@ class Degradation:
     """Everything `apply` does to an image: its stages in order, None where a stage is left out, and the seed.
 
     `seed` starts the random fields (stripes, noise, dead pixels); `dataclasses.replace(record, seed=...)` gives the
-    same degradation with other fields. Units are those of the stage functions.
+    same degradation with other fields. Units are those of the stage functions. With `noise_seed` the random noise
+    (Gaussian, Poisson) comes from that seed instead: records that differ in it alone are frames of one camera, whose
+    stripes and dead pixels stay where they are.
     """
 
     seed: int = 0
+    noise_seed: int | None = None
     low_contrast: LowContrast | None = None
     blur: Blur | None = None
     downscale: Downscale | None = None
@@ -340,6 +343,7 @@ def apply(images: Tensor, degradation: Degradation | Sequence[Degradation], *, t
 def _apply_one(image: Tensor, record: Degradation) -> Tensor:
     height, width = image.shape[-2:]
     generator = torch.Generator().manual_seed(record.seed)
+    noise = generator if record.noise_seed is None else torch.Generator().manual_seed(record.noise_seed)
     # Every stage is clipped, as the authors' 8-bit stages are and as a sensor saturates: what one stage drives out
     # of range the next cannot bring back. Rounding is another matter: it would add up over the stages.
     x = image.clamp(0, 1)
@@ -354,9 +358,9 @@ def _apply_one(image: Tensor, record: Degradation) -> Tensor:
     for lines in record.stripes:
         x = stripes(x, **vars(lines), generator=generator).clamp(0, 1)
     if record.gaussian_sigma is not None:
-        x = gaussian_noise(x, record.gaussian_sigma, generator).clamp(0, 1)
+        x = gaussian_noise(x, record.gaussian_sigma, noise).clamp(0, 1)
     if record.poisson_scale is not None:
-        x = poisson_noise(x, record.poisson_scale, generator).clamp(0, 1)
+        x = poisson_noise(x, record.poisson_scale, noise).clamp(0, 1)
     if record.dead_fraction is not None:
         x = dead_pixels(x, record.dead_fraction, generator)
     if record.sharpen:

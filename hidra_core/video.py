@@ -154,8 +154,8 @@ class Flicker:
     """
 
     def __init__(self) -> None:
+        self.frames = 0
         self._sum = 0.0
-        self._pairs = 0
         self._previous: Tensor | None = None
 
     def add(self, frame: Tensor) -> None:
@@ -163,18 +163,24 @@ class Flicker:
         grey = to_grey(frame[None])[0, 0].float()
         if self._previous is not None:
             self._sum += (grey - self._previous).abs().mean().item() * 255
-            self._pairs += 1
+        self.frames += 1
         self._previous = grey
+
+    def watching(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Hand frames on and count them in."""
+        for frame in frames:
+            self.add(frame)
+            yield frame
 
     @property
     def value(self) -> float:
         """The number so far; 0 for fewer than two frames."""
-        return self._sum / self._pairs if self._pairs else 0.0
+        return self._sum / max(self.frames - 1, 1)
 
 
 def flicker(frames: Iterable[Tensor]) -> float:
     """The number of :class:`Flicker` for a whole sequence of ``[H, W, C]`` frames in [0, 1]."""
     measure = Flicker()
-    for frame in frames:
-        measure.add(frame)
+    for _ in measure.watching(frames):
+        pass
     return measure.value

@@ -23,8 +23,11 @@ class OneStepEnhance(io.ComfyNode):
             "images go in overlapping tiles.",
             search_aliases=["hidra", "thermal", "infrared", "enhance", "denoise", "destripe", "super resolution"],
             inputs=[
-                io.Model.Input("model", tooltip="From Apply Degradation-Guided LoRA."),
-                io.Vae.Input("vae", tooltip="From the same node."),
+                io.Model.Input(
+                    "model",
+                    tooltip="From Apply Degradation-Guided LoRA; or with a baked LoRA, with conditioning connected.",
+                ),
+                io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
                 io.Image.Input("image", tooltip="The images whose degradation was estimated."),
                 io.Int.Input(
                     "upscale", default=1, min=1, max=4, tooltip="Enlarges the image by this factor before the network."
@@ -36,6 +39,11 @@ class OneStepEnhance(io.ComfyNode):
                     tooltip="Side of the tiles in pixels. auto tiles images of more than one megapixel, and whenever "
                     "memory runs out.",
                 ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="For a baked MODEL and VAE: from Load Baked VAE, or SD-Turbo's CLIP with an empty prompt.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="Grey, in as many channels as came in.")],
         )
@@ -45,17 +53,24 @@ class OneStepEnhance(io.ComfyNode):
         return one_of(tiling, TILING, "Choose another")
 
     @classmethod
-    def execute(cls, model: object, vae: object, image: torch.Tensor, upscale: int, tiling: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: object,
+        vae: object,
+        image: torch.Tensor,
+        upscale: int,
+        tiling: str,
+        conditioning: list | None = None,
+    ) -> io.NodeOutput:
         pictures = check_images(image)
         check_options(1.0, upscale, TILING[tiling])
-        applied = host.applied_to_model(model)
-        if applied is None or host.applied_to_vae(vae) is not applied:
-            raise ValueError(
-                "MODEL and VAE must both come from the same Apply Degradation-Guided LoRA node; "
-                f"this {'MODEL' if applied is None else 'VAE'} does not. Connect both outputs of that node"
-            )
-        applied.degradation.check_serves(len(pictures))
+        if conditioning is None:
+            applied = host.applied_to_both(model, vae)
+            applied.degradation.check_serves(len(pictures))
+            text_embedding = applied.text_embedding
+        else:
+            text_embedding = host.text_embedding(model, vae, conditioning)
         backbone = host.HostBackbone(model, vae)
-        runner = Runner(backbone, applied.text_embedding, None, upscale, TILING[tiling], host.Progress())
+        runner = Runner(backbone, text_embedding, None, upscale, TILING[tiling], host.Progress())
         enhanced = torch.stack(runner.run(pictures))
         return io.NodeOutput(enhanced, ui=ui.PreviewImage(enhanced, cls=cls))

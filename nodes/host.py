@@ -9,8 +9,9 @@ from __future__ import annotations
 import copy
 import json
 import os
+import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +41,7 @@ from ..hidra_core.layouts import original_vae_name, original_vae_state
 from ..hidra_core.weights import Weights, load_weights
 
 WEIGHTS_FOLDER = "hidra"
+DEGRADATIONS_FOLDER = "hidra_degradations"
 KEY = "hidra"
 """Of our wrapper and attachment on a MODEL."""
 
@@ -53,9 +55,34 @@ def register_weights_folder() -> None:
     folder_paths.folder_names_and_paths[WEIGHTS_FOLDER][1].add(".safetensors")
 
 
+def register_degradations_folder() -> None:
+    """Add ``models/hidra_degradations``, and the folder of the same name in the output folder, where they are saved."""
+    for place in (folder_paths.models_dir, folder_paths.get_output_directory()):
+        folder_paths.add_model_folder_path(DEGRADATIONS_FOLDER, os.path.join(place, DEGRADATIONS_FOLDER))
+    folder_paths.folder_names_and_paths[DEGRADATIONS_FOLDER][1].add(".safetensors")
+
+
+def next_output(prefix: str, suffix: str) -> Path:
+    """A new file in the output folder, numbered as the host's own nodes do; ``prefix`` may name sub-folders."""
+    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    return Path(folder, f"{name}_{counter:05}_{suffix}")
+
+
+def temporary_file(suffix: str) -> Path:
+    """A new name in the folder that the host empties when it starts and ends."""
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"hidra-{uuid.uuid4().hex}{suffix}"
+
+
 def choices(folder: str) -> list[str]:
     """The built-in model and the files of a model folder, for a combo."""
-    return [HIDRA_TINY, *folder_paths.get_filename_list(folder)]
+    return [HIDRA_TINY, *files(folder)]
+
+
+def files(folder: str) -> list[str]:
+    """The files of a model folder, for a combo."""
+    return folder_paths.get_filename_list(folder)
 
 
 def path_of(folder: str, name: str) -> Path:
@@ -223,21 +250,27 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
     model.diffusion_model.load_state_dict({names[key]: tensor for key, tensor in parts["unet"].items()})
     patcher = comfy.model_patcher.ModelPatcher(model, load_device=load_device, offload_device=offload_device)
 
-    channels = vae_config["block_out_channels"]
+    _set_norm_groups(model.diffusion_model, unet_config["norm_num_groups"])
+    levels = len(vae_config["block_out_channels"])
+    return patcher, native_vae(original_vae_state(parts["vae"], levels), vae_config)
+
+
+def native_vae(state: dict[str, Tensor], config: dict[str, Any]) -> Any:
+    """Build a VAE of the host from its tensors in the original layout and diffusers' configuration."""
+    channels = config["block_out_channels"]
     ddconfig = {
         "double_z": True,
-        "z_channels": vae_config["latent_channels"],
+        "z_channels": config["latent_channels"],
         "resolution": 256,
-        "in_channels": vae_config["in_channels"],
-        "out_ch": vae_config["out_channels"],
+        "in_channels": config["in_channels"],
+        "out_ch": config["out_channels"],
         "ch": channels[0],
         "ch_mult": [_whole_multiple(width, channels[0]) for width in channels],
-        "num_res_blocks": vae_config["layers_per_block"],
+        "num_res_blocks": config["layers_per_block"],
         "attn_resolutions": [],
         "dropout": 0.0,
     }
-    state = original_vae_state(parts["vae"], levels=len(channels))
-    attention = vae_config.get("mid_block_add_attention", True)
+    attention = config.get("mid_block_add_attention", True)
     if not attention:  # the host's classes always have it: give it something to load, then take it out
         width = channels[-1]
         for side in ("encoder", "decoder"):
@@ -248,14 +281,13 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
                     f"{place}.{part}.weight": torch.zeros(width, width, 1, 1),
                     f"{place}.{part}.bias": torch.zeros(width),
                 }
-    params = {"ddconfig": ddconfig, "embed_dim": vae_config["latent_channels"]}
-    with _vae_norm_groups(vae_config["norm_num_groups"]):
+    params = {"ddconfig": ddconfig, "embed_dim": config["latent_channels"]}
+    with _vae_norm_groups(config["norm_num_groups"]):
         vae = comfy.sd.VAE(sd=state, config={"params": params})
     if not attention:
         for side in (vae.first_stage_model.encoder, vae.first_stage_model.decoder):
             side.mid.attn_1 = nn.Identity()
-    _set_norm_groups(model.diffusion_model, unet_config["norm_num_groups"])
-    vae.latent_channels = vae_config["latent_channels"]
+    vae.latent_channels = config["latent_channels"]
     vae.downscale_ratio = vae.upscale_ratio = 2 ** (len(channels) - 1)
     # the host's estimates are for SD's VAE; activations scale with the channels at full resolution
     share = channels[0] / 128
@@ -263,7 +295,8 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
     encode_bytes, decode_bytes = vae.memory_used_encode, vae.memory_used_decode
     vae.memory_used_encode = lambda shape, dtype: encode_bytes(shape, dtype) * share
     vae.memory_used_decode = lambda shape, dtype: decode_bytes(shape, dtype) * share * pixels_of_latent
-    return patcher, vae
+    vae.hidra_config = config  # for whoever writes this VAE into a file
+    return vae
 
 
 @contextmanager
@@ -339,12 +372,14 @@ class Applied:
     Attributes:
         degradation: vectors and weights.
         model, vae: as they came in.
+        strength: of the adapter.
     """
 
     def __init__(self, model: Any, vae: Any, degradation: Degradation, strength: float) -> None:
         self.degradation = degradation
         self.model = model
         self.vae = vae
+        self.strength = strength
         self._all = degradation.weights.adapter.modulate(degradation.vectors, strength)
         self._active = self._all
 
@@ -439,6 +474,42 @@ def applied_to_vae(vae: Any) -> Applied | None:
     return getattr(vae, "hidra_applied", None)
 
 
+def applied_to_both(model: Any, vae: Any) -> Applied:
+    """What Apply put on both.
+
+    Raises:
+        ValueError: they do not come from one and the same Apply.
+    """
+    applied = applied_to_model(model)
+    if applied is None or applied_to_vae(vae) is not applied:
+        raise ValueError(
+            "MODEL and VAE must both come from the same Apply Degradation-Guided LoRA node; "
+            f"this {'MODEL' if applied is None else 'VAE'} does not. Connect both outputs of that node"
+        )
+    return applied
+
+
+def text_embedding(model: Any, vae: Any, conditioning: list) -> Tensor:
+    """``[1, tokens, width]`` of a CONDITIONING, for a baked MODEL and VAE, which bring no weights along.
+
+    Raises:
+        ValueError: MODEL or VAE adapt themselves already, or the conditioning is for another backbone.
+    """
+    if applied_to_model(model) is not None or applied_to_vae(vae) is not None:
+        raise ValueError(
+            "conditioning is for a baked MODEL and VAE; these come from Apply Degradation-Guided LoRA, which brings "
+            "its own. Disconnect conditioning"
+        )
+    embedding = conditioning[0][0]
+    expected = model.model.model_config.unet_config["context_dim"]
+    if embedding.shape[-1] != expected:
+        raise ValueError(
+            f"the conditioning is for another backbone: it is {embedding.shape[-1]} wide, this MODEL wants {expected}. "
+            "Connect that of Load Baked VAE, or the empty prompt by the backbone's own CLIP"
+        )
+    return embedding[:1].float()
+
+
 def unet_lookup(model: Any) -> Lookup:
     """Finds modules of a MODEL's UNet by their diffusers names."""
     names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
@@ -455,8 +526,8 @@ class HostBackbone(Backbone):
     """The host's MODEL and VAE as a backbone; loading, offloading and wrappers stay the host's business.
 
     Args:
-        model: a MODEL from Apply Degradation-Guided LoRA.
-        vae: the VAE from the same node.
+        model: a MODEL from Apply Degradation-Guided LoRA, or one that a baked LoRA was loaded into.
+        vae: the VAE from the same node, or the baked one.
     """
 
     name = "ComfyUI"
@@ -494,7 +565,7 @@ class HostBackbone(Backbone):
         yield from self.vae.first_stage_model.modules()
 
     def rows(self, rows: slice) -> Any:
-        return self._applied.rows(rows)
+        return nullcontext() if self._applied is None else self._applied.rows(rows)
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         return isinstance(error, comfy.model_management.OOM_EXCEPTION)

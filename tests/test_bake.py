@@ -30,7 +30,7 @@ def image() -> Tensor:
 
 
 def with_lora(unet: torch.nn.Module, lora: dict[str, Tensor]) -> torch.nn.Module:
-    """A UNet patched as LoRA loaders do: names with underscores, ``alpha / rank · up @ down``, ``diff`` and ``diff_b``."""
+    """A UNet patched as LoRA loaders do, by names with underscores: ``alpha / rank · up @ down``, and ``diff``."""
     unet = copy.deepcopy(unet)
     used = set()
     for name, module in unet.named_modules():

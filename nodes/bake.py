@@ -1,0 +1,85 @@
+"""Bake Degradation to LoRA, and Load Baked VAE."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..hidra_core.bake import save_baked
+from . import host
+from .schema import one_of, schema
+
+
+class BakeLoRA(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_BakeLoRA",
+            display_name="Bake Degradation to LoRA",
+            description="For a camera that stays the same: folds one degradation into an ordinary LoRA for Load LoRA, "
+            "and the VAE to go with it. Nothing is estimated any more when they are used.",
+            search_aliases=["hidra", "thermal", "infrared", "lora", "bake", "fold", "export", "camera"],
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="From Apply Degradation-Guided LoRA; its degradation (the average of several) and strength "
+                    "are baked.",
+                ),
+                io.Vae.Input("vae", tooltip="From the same node."),
+                io.String.Input(
+                    "name",
+                    default="hidra-camera",
+                    tooltip="The files are output/loras/NAME_00001_.safetensors and output/vae/NAME_00001_."
+                    "safetensors, where Load LoRA and Load Baked VAE find them.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="With the baked LoRA, as Load LoRA gives it."),
+                io.Vae.Output(display_name="VAE", tooltip="The baked one."),
+                io.Conditioning.Output(display_name="conditioning", tooltip="For One-Step Enhance."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model: object, vae: object, name: str) -> io.NodeOutput:
+        from . import host_bake
+
+        applied = host.applied_to_both(model, vae)
+        baked = host_bake.bake_applied(applied)
+        lora, file = (host.next_output(f"{folder}/{name}", ".safetensors") for folder in ("loras", "vae"))
+        save_baked(baked, lora, file)
+        adapted = host_bake.apply_lora(applied.model, baked)
+        return io.NodeOutput(adapted, *host_bake.load_vae(file), ui=ui.PreviewText(f"{lora}\n{file}"))
+
+
+class LoadBakedVAE(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_LoadBakedVAE",
+            display_name="Load Baked VAE",
+            description="Loads a VAE that Bake Degradation to LoRA wrote, of any backbone, and the constant "
+            "conditioning of One-Step Enhance.",
+            search_aliases=["hidra", "thermal", "infrared", "vae", "bake", "camera"],
+            inputs=[
+                io.Combo.Input("file", options=host.files("vae"), tooltip="A file of models/vae or output/vae."),
+            ],
+            outputs=[
+                io.Vae.Output(display_name="VAE"),
+                io.Conditioning.Output(display_name="conditioning", tooltip="For One-Step Enhance."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return one_of(file, host.files("vae"), "Bake one and refresh, or choose another")
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> str:
+        return host.fingerprint("vae", file)
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        from . import host_bake
+
+        return io.NodeOutput(*host_bake.load_vae(host.path_of("vae", file)))

@@ -1,0 +1,110 @@
+"""Save, Load and Blend Degradation."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+
+from ..hidra_core.degradation_file import load_degradation, save_degradation
+from ..hidra_core.enhance import Degradation as Vectors
+from ..hidra_core.vectors import average, blend
+from . import host
+from .schema import Degradation, one_of, schema
+
+
+class SaveDegradation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_SaveDegradation",
+            display_name="Save Degradation",
+            description="Saves degradation vectors as a small file in the output folder, with the name and fingerprint "
+            "of the weights they belong to. Load Degradation finds it there.",
+            search_aliases=["hidra", "thermal", "infrared", "degradation", "export"],
+            inputs=[
+                Degradation.Input("degradation", tooltip="From Estimate TIR Degradation."),
+                io.String.Input(
+                    "filename_prefix",
+                    default=f"{host.DEGRADATIONS_FOLDER}/camera",
+                    tooltip=f"Within the output folder; Load Degradation looks into {host.DEGRADATIONS_FOLDER}.",
+                ),
+                io.Boolean.Input(
+                    "average",
+                    default=False,
+                    tooltip="Save one vector, the average of all, for a camera that stays the same.",
+                ),
+            ],
+            outputs=[Degradation.Output(display_name="degradation", tooltip="What was saved.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, degradation: Vectors, filename_prefix: str, **options: bool) -> io.NodeOutput:
+        saved = average(degradation) if options["average"] else degradation
+        path = host.next_output(filename_prefix, ".safetensors")
+        save_degradation(saved, path)
+        return io.NodeOutput(saved, ui=ui.PreviewText(f"{len(saved)} vector(s) saved to {path}"))
+
+
+class LoadDegradation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_LoadDegradation",
+            display_name="Load Degradation",
+            description="Loads degradation vectors that were saved, and checks that they belong to these weights.",
+            search_aliases=["hidra", "thermal", "infrared", "degradation", "import"],
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=host.files(host.DEGRADATIONS_FOLDER),
+                    tooltip=f"A file of models/{host.DEGRADATIONS_FOLDER} or output/{host.DEGRADATIONS_FOLDER}.",
+                ),
+                io.Combo.Input(
+                    "weights",
+                    options=host.choices(host.WEIGHTS_FOLDER),
+                    default=host.HIDRA_TINY,
+                    tooltip="The weights that it was estimated with.",
+                ),
+            ],
+            outputs=[Degradation.Output(display_name="degradation")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str | None, weights: str | None) -> bool | str:
+        known = one_of(file, host.files(host.DEGRADATIONS_FOLDER), "Save one with Save Degradation and refresh")
+        if known is not True:
+            return known
+        return one_of(weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh")
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str, weights: str) -> str:
+        places = ((host.DEGRADATIONS_FOLDER, file), (host.WEIGHTS_FOLDER, weights))
+        return " ".join(host.fingerprint(folder, name) for folder, name in places)
+
+    @classmethod
+    def execute(cls, file: str, weights: str) -> io.NodeOutput:
+        path = host.path_of(host.DEGRADATIONS_FOLDER, file)
+        return io.NodeOutput(load_degradation(path, host.weights(weights).weights))
+
+
+class BlendDegradations(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_BlendDegradations",
+            display_name="Blend Degradations",
+            description="Interpolates between two degradations of the same weights.",
+            search_aliases=["hidra", "thermal", "infrared", "degradation", "interpolate", "mix"],
+            inputs=[
+                Degradation.Input("first", tooltip="As many vectors as the second, or one."),
+                Degradation.Input("second", tooltip="As many vectors as the first, or one."),
+                io.Float.Input(
+                    "share", default=0.5, min=0.0, max=1.0, step=0.01, tooltip="0 is the first, 1 the second."
+                ),
+            ],
+            outputs=[Degradation.Output(display_name="degradation")],
+        )
+
+    @classmethod
+    def execute(cls, first: Vectors, second: Vectors, share: float) -> io.NodeOutput:
+        return io.NodeOutput(blend(first, second, share))

@@ -1,0 +1,228 @@
+"""Smooth Degradation over Time and Enhance Thermal Video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..hidra_core.enhance import Degradation as Vectors
+from ..hidra_core.enhance import Progress, Runner, check_options, estimate
+from ..hidra_core.images import check_images
+from ..hidra_core.vectors import SMOOTHING, SmoothOverTime, average, check_smoothing
+from ..hidra_core.video import DegradationOverTime, Flicker, in_chunks
+from . import host
+from .degradation import DEM_BYTES
+from .enhance import TILING
+from .schema import Degradation, one_of, schema
+
+ONE_PER = ["frame", "clip"]
+ON_BROKEN = ["stop", "skip"]
+CLIP_SAMPLES = 16
+
+SMOOTHING_INPUT = {
+    "default": SMOOTHING,
+    "min": 0.0,
+    "max": 0.99,
+    "step": 0.01,
+    "tooltip": "Share of the past in a frame's degradation; 0 leaves every frame for itself. Starts over where the "
+    "scene changes.",
+}
+
+
+class SmoothDegradation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_SmoothDegradation",
+            display_name="Smooth Degradation over Time",
+            description="For the frames of a sequence: smooths their degradation over time, or takes one for all, so "
+            "that the enhanced frames flicker less.",
+            search_aliases=["hidra", "thermal", "infrared", "video", "flicker", "temporal"],
+            inputs=[
+                Degradation.Input("degradation", tooltip="From Estimate TIR Degradation: one vector per frame."),
+                io.Image.Input("image", tooltip="The frames, in order of time: scene changes are found in them."),
+                io.Combo.Input(
+                    "degradation_per",
+                    options=ONE_PER,
+                    default="frame",
+                    tooltip="frame: its own for each, smoothed; clip: the average for all.",
+                ),
+                io.Float.Input("smoothing", **SMOOTHING_INPUT),
+            ],
+            outputs=[Degradation.Output(display_name="degradation")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, degradation_per: str | None) -> bool | str:
+        return one_of(degradation_per, ONE_PER, "Choose another")
+
+    @classmethod
+    def execute(
+        cls, degradation: Vectors, image: torch.Tensor, degradation_per: str, smoothing: float
+    ) -> io.NodeOutput:
+        if degradation_per == "clip":
+            return io.NodeOutput(average(degradation))
+        frames = check_images(image)
+        if len(degradation) != len(frames):
+            raise ValueError(
+                f"{len(degradation)} degradation vectors for {len(frames)} frames: connect the image that the "
+                "degradation was estimated on"
+            )
+        smoothed = SmoothOverTime(smoothing)(degradation.vectors, frames)
+        return io.NodeOutput(Vectors(smoothed, degradation.weights))
+
+
+class EnhanceVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_EnhanceVideo",
+            display_name="Enhance Thermal Video",
+            description="Enhances a video a few frames at a time: memory does not grow with its length. Reads the "
+            "degradation off every frame and smooths it over time, or takes one for the clip. Frame times and sound "
+            "are kept; shows how much the video flickers before and after.",
+            search_aliases=["hidra", "thermal", "infrared", "enhance", "video", "clip", "flicker", "denoise"],
+            inputs=[
+                io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
+                io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
+                io.Video.Input("video", tooltip="From Load Video or Create Video; colour is read as grey."),
+                io.Combo.Input(
+                    "weights",
+                    options=host.choices(host.WEIGHTS_FOLDER),
+                    default=host.HIDRA_TINY,
+                    tooltip="A HiDRA weights file of models/hidra, for the backbone you load; hidra-tiny is built in.",
+                ),
+                io.Combo.Input(
+                    "degradation_per",
+                    options=ONE_PER,
+                    default="frame",
+                    tooltip=f"frame: its own for each, smoothed; clip: the average of {CLIP_SAMPLES} frames spread "
+                    "over the clip.",
+                ),
+                io.Float.Input("smoothing", **SMOOTHING_INPUT),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="1 is the trained adapter, 0 the plain backbone, above 1 exaggerates.",
+                ),
+                io.Int.Input("upscale", default=1, min=1, max=4, tooltip="Enlarges the frames by this factor first."),
+                io.Combo.Input(
+                    "tiling",
+                    options=list(TILING),
+                    default="auto",
+                    tooltip="Side of the tiles in pixels. auto tiles frames of more than one megapixel, and whenever "
+                    "memory runs out.",
+                ),
+                io.Combo.Input(
+                    "on_broken_frame",
+                    options=ON_BROKEN,
+                    default="stop",
+                    tooltip="A frame that cannot be decoded: stop with an error, or skip it; others keep their times.",
+                ),
+                Degradation.Input(
+                    "degradation", optional=True, tooltip="One vector for the whole video instead of reading it off."
+                ),
+                io.Conditioning.Input(
+                    "conditioning",
+                    optional=True,
+                    tooltip="From Load Baked VAE, for a baked MODEL and VAE: nothing is estimated then.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video"),
+                io.String.Output(display_name="report", tooltip="Frames and flicker, as text."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(
+        cls, weights: str | None, degradation_per: str | None, tiling: str | None, on_broken_frame: str | None
+    ) -> bool | str:
+        for value, options, remedy in (
+            (weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh"),
+            (degradation_per, ONE_PER, "Choose another"),
+            (tiling, TILING, "Choose another"),
+            (on_broken_frame, ON_BROKEN, "Choose another"),
+        ):
+            known = one_of(value, options, remedy)
+            if known is not True:
+                return known
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, weights: str, **_: object) -> str:
+        return host.fingerprint(host.WEIGHTS_FOLDER, weights)
+
+    @classmethod
+    def execute(
+        cls,
+        model: object,
+        vae: object,
+        video: object,
+        weights: str,
+        degradation_per: str,
+        smoothing: float,
+        strength: float,
+        upscale: int,
+        tiling: str,
+        on_broken_frame: str,
+        degradation: Vectors | None = None,
+        conditioning: list | None = None,
+    ) -> io.NodeOutput:
+        from .host_video import open_video  # PyAV is slow to import
+
+        check_options(strength, upscale, TILING[tiling])
+        check_smoothing(smoothing)
+        if degradation is not None:
+            degradation.check_serves(1)
+        opened = open_video(video, on_broken_frame)
+
+        def run_with(backbone: host.HostBackbone, embedding: torch.Tensor, chunk: list, done: Progress) -> list:
+            return Runner(backbone, embedding, None, upscale, TILING[tiling], done).run(chunk)
+
+        if conditioning is not None:
+            baked = host.HostBackbone(model, vae)
+            embedding = host.text_embedding(model, vae, conditioning)
+
+            def run(chunk: list[torch.Tensor], done: Progress) -> list[torch.Tensor]:
+                return run_with(baked, embedding, chunk, done)
+        else:
+            loaded = host.weights(weights)
+            if degradation is None and degradation_per == "clip":
+                loaded.load_estimator(DEM_BYTES)
+                degradation = average(estimate(opened.samples(CLIP_SAMPLES), loaded.weights))
+            over_time = DegradationOverTime(loaded.weights, smoothing)
+
+            def run(chunk: list[torch.Tensor], done: Progress) -> list[torch.Tensor]:
+                found = degradation
+                if found is None:
+                    loaded.load_estimator(DEM_BYTES)
+                    found = over_time(chunk)
+                adapted = host.apply(model, vae, found, strength)
+                return run_with(host.HostBackbone(*adapted), found.weights.text_embedding, chunk, done)
+
+        before, after = Flicker(), Flicker()
+        progress = host.Progress()
+        total = opened.frame_count
+
+        def frames_done(count: float, picture: torch.Tensor | None) -> None:
+            progress(min(count / total, 1.0) if total else 0.0, picture)
+
+        def enhance(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+            for frame in in_chunks(before.watching(frames), run, upscale=upscale, progress=frames_done):
+                after.add(frame)
+                yield frame
+
+        enhanced = opened.enhanced(enhance)
+        report = (
+            f"{after.frames} frames, mean absolute difference of neighbouring frames (flicker, and motion): "
+            f"{before.value:.2f} before, {after.value:.2f} after, in grey levels of 255"
+        )
+        host.show_text(report, cls.hidden.unique_id)
+        return io.NodeOutput(enhanced, report, ui=ui.PreviewText(report))
