@@ -466,6 +466,19 @@ def _super_resolution(factor: int) -> Preset:
     )
 
 
+UNTOUCHED = replace(
+    COMPOSITE,
+    p_contrast=0.0,
+    p_resolution=1.0,
+    p_blur=0.0,
+    factors=(1,),
+    p_noise=1.0,
+    p_optical=0.0,
+    p_stripes=0.0,
+    p_random=0.0,
+)
+"""No stage at all: what presets of single kinds are made from."""
+
 PRESETS: dict[str, Preset] = {
     "composite": COMPOSITE,
     # The older chain, of the HM-TIR test sets: another optical field, Gaussian noise only, no down-scaling.
@@ -484,6 +497,26 @@ PRESETS: dict[str, Preset] = {
     "moderate": _severity(1, (1, 2)),
     "severe": _severity(2, (2,)),
     "extreme": _severity(3, (2, 4)),
+    # One kind alone, over its composite range. Shot noise below 0.2 cannot be seen, and so is no noise.
+    "stripes": replace(UNTOUCHED, p_stripes=1.0),
+    "noise": replace(UNTOUCHED, p_random=1.0, poisson_scale=(0.2, 1.5)),
+    "blur": replace(UNTOUCHED, p_blur=1.0),
+    "low-resolution": replace(UNTOUCHED, factors=(2, 4)),
+    "low-contrast": replace(UNTOUCHED, p_contrast=1.0),
+    "non-uniformity": replace(UNTOUCHED, p_optical=1.0),
+    # Each kind with even odds, independent of the others, where composite has stripes, noise and shading together.
+    "mixed": replace(
+        COMPOSITE,
+        p_contrast=0.5,
+        p_resolution=1.0,
+        p_blur=0.5,
+        factors=(1, 1, 2, 4),
+        p_noise=1.0,
+        p_optical=0.5,
+        p_stripes=0.5,
+        p_both_axes=0.1,
+        p_random=0.5,
+    ),
     # What today's cameras do, beyond the paper's recipe and mostly far milder: this project's own numbers.
     "field": Preset(
         p_untouched=0.1,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidra_core import degradations
-from hidra_core.degradations import COMPOSITE, PRESETS, Degradation, Preset
+from hidra_core.degradations import PRESETS, UNTOUCHED, Degradation, Preset
 from hidra_core.dem import DegradationEstimator
-from hidra_core.probes import LEVELS, Kind
+from hidra_core.probes import KINDS, LEVELS, Kind
 
 from .data import list_images, load_images
 
@@ -34,47 +34,12 @@ DEFINITIONS = (
 )
 """Full scale is the end of the method's training range, the threshold about where the eye begins to see it."""
 
-NOTHING = replace(
-    COMPOSITE,
-    p_contrast=0.0,
-    p_resolution=1.0,
-    p_blur=0.0,
-    factors=(1,),
-    p_noise=1.0,
-    p_optical=0.0,
-    p_stripes=0.0,
-    p_random=0.0,
-)
-
-ALONE: dict[str, Preset] = {
-    "stripes": replace(NOTHING, p_stripes=1.0),
-    # below 0.2 shot noise is under the threshold: the frame would be as good as clean
-    "noise": replace(NOTHING, p_random=1.0, poisson_scale=(0.2, 1.5)),
-    "blur": replace(NOTHING, p_blur=1.0),
-    "low resolution": replace(NOTHING, factors=(2, 4)),
-    "low contrast": replace(NOTHING, p_contrast=1.0),
-    "non-uniformity": replace(NOTHING, p_optical=1.0),
-}
+ALONE: dict[str, Preset] = {kind: PRESETS[kind.replace(" ", "-")] for kind in KINDS}
 """Each kind of degradation by itself, over the method's training range."""
 
 SEVERITIES: dict[str, Preset] = {level: PRESETS[level] for level in LEVELS}
 
-MIXTURES: dict[str, Preset] = {
-    "mixed": replace(
-        COMPOSITE,
-        p_contrast=0.5,
-        p_resolution=1.0,
-        p_blur=0.5,
-        factors=(1, 1, 2, 4),
-        p_noise=1.0,
-        p_optical=0.5,
-        p_stripes=0.5,
-        p_both_axes=0.1,
-        p_random=0.5,
-    ),
-    "field": PRESETS["field"],
-    "untouched": NOTHING,
-}
+MIXTURES: dict[str, Preset] = {"mixed": PRESETS["mixed"], "field": PRESETS["field"], "untouched": UNTOUCHED}
 """Every kind with even odds and independent of the others; today's cameras; nothing at all."""
 
 
