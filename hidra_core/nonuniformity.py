@@ -79,13 +79,13 @@ def dead_pixels(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         return np.zeros(image.shape, bool)
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
-    highest, lowest = maximum_filter(image, footprint=ring), minimum_filter(image, footprint=ring)
+    highest, lowest = (extreme(image, footprint=ring, mode="mirror") for extreme in (maximum_filter, minimum_filter))
     excess = np.maximum(image - highest, lowest - image)
     found = excess > 8 * np.maximum(sigma, 0.5)
     padded = np.pad(image, 1, mode="reflect")
     for row, column in np.argwhere(found):
         middle = np.median(padded[row : row + 3, column : column + 3][ring])
-        found[row, column] = excess[row, column] > 0.8 * abs(image[row, column] - middle)
+        found[row, column] = excess[row, column] > 0.9 * abs(image[row, column] - middle)
     return found
 
 

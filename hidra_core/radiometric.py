@@ -7,7 +7,7 @@ as measured: it is the guide to what is structure and what is noise, and the inp
 2. The guided filter expresses that input as locally linear in the enhanced image. Means and contrasts, hence the low
    frequencies, are the input's; structure that the networks made up gets no weight.
 3. What the input has beyond that and beyond its noise is added back (a local Wiener filter), so that structure the
-   networks lost stays.
+   networks lost stays; so is all that is smooth, noise or not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import median_filter, uniform_filter
+from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
 from .mapping import Mapping, rounded
 from .nonuniformity import dead_pixels, guided, noise, shading, stripes
@@ -30,6 +30,7 @@ BLOCK = 32
 
 _RADIUS = 3
 _WIENER = 7
+_SMOOTH = 8.0  # sigma in pixels of what counts as low frequencies
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def anchor(
     guide = _shrunk(large, factor)
 
     dead = dead_pixels(measured, noise(measured))
-    data = np.where(dead, median_filter(measured, 3), measured)
+    data = np.where(dead, median_filter(measured, 3, mode="mirror"), measured)
     columns, rows = stripes(data, guide)
     data = data - columns - rows[:, None]
     field = shading(data, guide) if with_shading else np.zeros_like(data)
@@ -140,6 +141,7 @@ def anchor(
     sigma = noise(rest)
     power = uniform_filter(rest**2, _WIENER, mode="reflect")
     offset = offset + rest * (1 - sigma**2 / np.maximum(power, 1e-12)).clip(0, 1)
+    offset = offset + gaussian_filter(data - (slope * guide + offset), _SMOOTH)
     result = _enlarged(slope, factor) * large + _enlarged(offset, factor)
 
     native = _shrunk(result, factor)
