@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,10 @@ from tqdm import tqdm
 from hidra_core import degradations
 from hidra_core.degradations import PRESETS, UNTOUCHED, Degradation, Preset
 from hidra_core.dem import DegradationEstimator
+from hidra_core.images import find_images
 from hidra_core.probes import KINDS, LEVELS, Kind
 
-from .data import list_images, load_images
+from .data import load_images
 
 MIDDLE_GREY = 128.0
 """Where amounts that depend on the grey level are stated, of 0-255."""
@@ -115,15 +117,14 @@ def degraded_vectors(
         vectors.append(estimator(stacked.expand(-1, 3, -1, -1)).float().cpu().numpy())
         frames.clear()
 
-    names = [name for name in recipes for _ in range(draws[name])]
-    with tqdm(total=len(images) * len(names), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
+    draws_in_order = [(name, draw) for name in recipes for draw in range(draws[name])]
+    with tqdm(total=len(images) * len(draws_in_order), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
         for number, image in enumerate(images):
             clean = framed(image, frame)
-            for draw, name in enumerate(names):
-                generator = torch.Generator().manual_seed((seed * 1_000_003 + number) * 1009 + draw)
+            for name, draw in draws_in_order:
+                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number} {name} {draw}".encode()))
                 record = degradations.sample(recipes[name], generator)
-                flipped = clean.flip(-1) if draw % 2 else clean
-                frames.append(degradations.apply(flipped, record))
+                frames.append(degradations.apply(clean.flip(-1) if draw % 2 else clean, record))
                 known.append((number, name, amounts(record)))
                 if len(frames) == batch:
                     read()
@@ -200,5 +201,5 @@ def load_split(options: argparse.Namespace) -> tuple[list[np.ndarray], list[np.n
 
 
 def _large_enough(folder: Path, frame: tuple[int, int]) -> list[np.ndarray]:
-    images = load_images(list_images(folder), min(frame)).values()
+    images = load_images([path for path, _ in find_images([folder])], min(frame)).values()
     return [image for image in images if image.shape[0] >= frame[0] and image.shape[1] >= frame[1]]
