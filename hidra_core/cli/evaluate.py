@@ -140,8 +140,8 @@ def run(arguments: argparse.Namespace) -> int:
     methods, not_measured = runner.available_baselines(baselines)
     models, described = _models(arguments, device, dtype)
     methods |= models
-    restoring = any(task.name != FUSION for task in tasks)
-    networks, missing = perceptual.load([key for key in perceptual.NAMES if restoring and key in keys], device)
+    useful = {key for task in tasks for key in measures.networks_for(task)}
+    networks, missing = perceptual.load([key for key in perceptual.NAMES if key in useful and key in keys], device)
     conventions = {"mi_unit": arguments.mi, "vif_border": arguments.vif}
     about = _about(arguments, tasks) | {"models": described, "not_measured": not_measured | missing}
     about |= {"conventions": conventions if tasks[0].name == FUSION else {}}
@@ -221,17 +221,26 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
             raise UsageError(f"the task {names[0]} needs pictures: name files or a folder")
         inputs: Pictures = RenderedScenes()
     else:
-        found = find_pictures(arguments.inputs, leave_out=arguments.output)
-        inputs = Pictures({name.as_posix(): path for path, name in found})
+        inputs = Pictures(_pictures(arguments.inputs, leave_out=arguments.output))
     try:
         others = {}
         for role, folder in (("references", arguments.references), ("visible", arguments.visible)):
             if folder:
-                files = {name.as_posix(): path for path, name in find_pictures([folder])}
-                others[role] = partners(list(inputs), files, f"--{role} {folder}")
+                others[role] = partners(list(inputs), _pictures([folder]), f"--{role} {folder}")
     except ValueError as error:
         raise UsageError(reason(error)) from error
     return [Task(name, inputs, seed=arguments.seed, draws=arguments.draws, **others) for name in names]
+
+
+def _pictures(inputs: list[str], leave_out: Path | None = None) -> dict[str, Path]:
+    """Files by relative name; those of thermal counts, which have no grey levels to compare, are left out."""
+    from ..images import EXTENSIONS
+
+    found = find_pictures(inputs, leave_out)
+    pictures = {name.as_posix(): path for path, name in found if path.suffix.lower() in EXTENSIONS}
+    if not pictures:
+        raise UsageError(f"{', '.join(inputs)}: only files of thermal counts; evaluate measures pictures")
+    return pictures
 
 
 def _chosen(what: str, text: str, known: dict[str, str]) -> list[str]:

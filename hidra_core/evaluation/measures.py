@@ -41,7 +41,7 @@ def _with_reference(function: Callable[[np.ndarray, np.ndarray], float]) -> Func
 
 def column_noise_reduction(output: np.ndarray, case: Case) -> float:
     """Per cent of the input's column-noise energy that is gone."""
-    before = metrics.column_noise_energy(case.image)
+    before = metrics.column_noise_energy(metrics.to_8_bit(case.image))
     return 100 * (1 - metrics.column_noise_energy(output) / before) if before > 0 else 0.0
 
 
@@ -50,10 +50,11 @@ def column_noise_reduction_at_equal_contrast(output: np.ndarray, case: Case) -> 
 
     A picture that is merely flatter has weaker stripes too; here that does not count.
     """
-    before = metrics.column_noise_energy(case.image)
+    image = metrics.to_8_bit(case.image)
+    before = metrics.column_noise_energy(image)
     spread_in, spread_out = (
         gaussian_filter(metrics.as_float(part), metrics.LOW_FREQUENCY_SIGMA, mode="reflect").std()
-        for part in (case.image, output)
+        for part in (image, output)
     )
     if before == 0 or spread_out == 0:
         return 0.0
@@ -82,7 +83,7 @@ STRIPES = (
         "low-frequency correlation",
         True,
         3,
-        function=lambda o, case: metrics.low_frequency_correlation(o, case.image),
+        function=lambda o, case: metrics.low_frequency_correlation(o, metrics.to_8_bit(case.image)),
     ),
 )
 # MANIQA enlarges pictures below its own 224 pixels, NIQE needs several of its blocks of 96, LPIPS AlexNet's strides.
@@ -111,6 +112,13 @@ def fusion_metrics(mi_unit: str, vif_border: str) -> tuple[Metric, ...]:
     )
 
 
+def networks_for(task: Task) -> tuple[str, ...]:
+    """The trained metrics, of ``perceptual.NAMES``, that mean something for a task."""
+    if task.name == FUSION:
+        return ()
+    return perceptual.NAMES if task.has_reference else perceptual.NO_REFERENCE
+
+
 def choose(
     task: Task,
     keys: Sequence[str],
@@ -132,14 +140,10 @@ def choose(
         found = list(fusion_metrics(mi_unit, vif_border))
     else:
         found = [metric for metric in FULL_REFERENCE if metric.key in keys] if task.has_reference else list(STRIPES)
-        for key, network in networks.items():
-            metric = PERCEPTUAL[key]
-            if key in perceptual.NO_REFERENCE:
-                found.append(replace(metric, function=lambda output, _, network=network: network(output)))
-            elif task.has_reference and key in perceptual.SETS:
-                found.append(metric)
-            elif task.has_reference:
-                found.append(replace(metric, function=_with_reference(network)))
+        for key in networks_for(task):
+            if key in networks:
+                function = None if key in perceptual.SETS else _network(key, networks[key])
+                found.append(replace(PERCEPTUAL[key], function=function))
     smallest = min(task.inputs.sizes, key=lambda name: min(task.inputs.sizes[name]))
     height, width = task.inputs.sizes[smallest]
     fitting = [metric for metric in found if metric.smallest_side <= min(height, width)]
@@ -149,3 +153,9 @@ def choose(
         if metric not in fitting
     }
     return fitting, reasons
+
+
+def _network(key: str, network: perceptual.Measure) -> Function:
+    if key in perceptual.FULL_REFERENCE:
+        return _with_reference(network)
+    return lambda output, _: network(output)

@@ -61,8 +61,7 @@ def table(result: Result) -> list[str]:
     for method in result.methods:
         cells = []
         for metric in metrics:
-            value = means[metric.key][method]
-            text = "∞" if math.isinf(value) else f"{value:.{metric.decimals}f}"
+            text = _text(means[metric.key][method], metric)
             cells.append(f"**{text}**" if text == best[metric.key] else text)
         lines.append(f"| {method} | {' | '.join(cells)} |")
     return lines
@@ -134,7 +133,13 @@ def _best(metric: Metric, means: dict[str, float]) -> str | None:
     values = [value for value in means.values() if math.isfinite(value)]
     if metric.higher_is_better is None or len(values) < 2:
         return None
-    return f"{max(values) if metric.higher_is_better else min(values):.{metric.decimals}f}"
+    return _text(max(values) if metric.higher_is_better else min(values), metric)
+
+
+def _text(value: float, metric: Metric) -> str:
+    if math.isinf(value):
+        return "∞"
+    return f"{round(value, metric.decimals) + 0.0:.{metric.decimals}f}"  # the sum makes -0.0 a 0.0
 
 
 def _plain(value: Any) -> Any:
