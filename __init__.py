@@ -13,8 +13,10 @@ async def comfy_entrypoint():
     from .nodes.degradation import ApplyLoRA, EstimateDegradation
     from .nodes.enhance import OneStepEnhance
     from .nodes.loaders import LoadSDTurbo, SampleScene
+    from .nodes.palettes import ColourMap
     from .nodes.simulate import DegradationByHand, SimulateDegradation
     from .nodes.thermal import LoadThermal, SaveThermal
+    from .nodes.trust import QualityMetrics, TrustReport
     from .nodes.vectors import BlendDegradations, LoadDegradation, SaveDegradation
     from .nodes.video import EnhanceVideo, SmoothDegradation
 
@@ -40,6 +42,9 @@ async def comfy_entrypoint():
                 BlendDegradations,
                 BakeLoRA,
                 LoadBakedVAE,
+                TrustReport,
+                ColourMap,
+                QualityMetrics,
             ]
 
     return HiDRA()

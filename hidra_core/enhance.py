@@ -143,7 +143,7 @@ def enhance(
     fidelity.check_blend(blend, low_frequencies, cutoff)
     degradation.check_serves(len(pictures))
     if blend == 0:
-        return _like(images, [fidelity.enlarged(picture.float().cpu(), upscale) for picture in pictures])
+        return _like(images, fidelity.untouched(pictures, upscale))
     adapter = degradation.weights.adapter
     for network in NETWORKS:
         adapter.check_fits(network, backbone.lookup(network))
@@ -157,11 +157,8 @@ def enhance(
         attach = None if fold else modulated
         runner = Runner(backbone, text_embedding, attach, upscale, tile, progress)
         results = runner.run(pictures)
-    if blend < 1 or low_frequencies < 1:
-        options = {"low_frequencies": low_frequencies, "cutoff": cutoff}
-        pairs = zip(pictures, results, strict=True)
-        results = [fidelity.blend(picture.cpu(), after, blend, **options).clamp(0, 1) for picture, after in pairs]
-    return _like(images, results)
+    blended = fidelity.blend_all(pictures, results, blend, low_frequencies=low_frequencies, cutoff=cutoff)
+    return _like(images, blended)
 
 
 def _like(images: Images, results: list[Tensor]) -> Images:

@@ -6,6 +6,7 @@ The dial works on finished pixels. The adapter's ``strength`` is another one: it
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,26 @@ def blend(
     if low_frequencies < 1:
         after = after - (1 - low_frequencies) * lowpass(after - before, cutoff)
     return torch.lerp(before, after, blend)
+
+
+def blend_all(
+    before: Sequence[Tensor],
+    after: Sequence[Tensor],
+    share: float,
+    *,
+    low_frequencies: float = 1.0,
+    cutoff: float = CUTOFF,
+) -> list[Tensor]:
+    """:func:`blend` of pictures one by one, clipped to [0, 1]; where all of the change is taken, ``after`` itself."""
+    if share == 1 and low_frequencies == 1:
+        return list(after)
+    options = {"low_frequencies": low_frequencies, "cutoff": cutoff}
+    return [blend(old.cpu(), new, share, **options).clamp(0, 1) for old, new in zip(before, after, strict=True)]
+
+
+def untouched(pictures: Sequence[Tensor], upscale: int) -> list[Tensor]:
+    """The pictures as results of ``blend`` 0, for which no network has to run: float32 on the CPU, to the bit."""
+    return [enlarged(picture.float().cpu(), upscale) for picture in pictures]
 
 
 def enlarged(picture: Tensor, factor: int) -> Tensor:

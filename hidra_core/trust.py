@@ -20,7 +20,8 @@ Invented ones that a clear view of the input contradicts have a large one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import find_objects, gaussian_filter, label
@@ -104,6 +105,50 @@ class Trust:
     blur: float
     before: Measurement
     after: Measurement
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers, for JSON; maps are left out."""
+        height, width = self.hallucination.shape
+        return {
+            "score": round(self.score, 4),
+            "size": [width, height],
+            "edges": {
+                "supported": round(self.supported, 4),
+                "possible_hallucination_area": round(self.area, 6),
+                "regions": [asdict(region) for region in self.regions],
+            },
+            "order_kept": round(self.order, 4),
+            "change_in_grey_levels": {
+                "bias": round(self.bias, 2),
+                "deviation": round(self.deviation, 2),
+                "largest": round(self.largest, 1),
+                "low_frequencies": {"deviation": round(self.low_deviation, 2), "largest": round(self.low_largest, 1)},
+            },
+            "fit": {"input_contrast_over_output": round(self.gain, 3), "input_blur_pixels": self.blur},
+            "input": {name: round(value, 2) for name, value in asdict(self.before).items()},
+            "output": {name: round(value, 2) for name, value in asdict(self.after).items()},
+        }
+
+    def summary(self) -> str:
+        """A few lines for a human."""
+        lines = [f"trust {self.score:.2f}: {self.supported:.1%} of the edges supported, thermal order {self.order:.2f}"]
+        found = f"possible hallucination: {self.area:.2%} of the area"
+        if self.regions:
+            first = self.regions[0]
+            found += f", the largest region {first.width}×{first.height} pixels at ({first.left}, {first.top})"
+        lines.append(found)
+        lines.append(
+            f"change in grey levels of 255: mean {self.bias:+.1f}, deviation {self.deviation:.1f}, largest "
+            f"{self.largest:.0f}; of its low frequencies {self.low_deviation:.1f} and {self.low_largest:.0f}"
+        )
+        contrast = f"{1 / self.gain:.2f} times the input's" if self.gain > 0.01 else "nothing the input explains"
+        lines.append(f"contrast of the output's edges: {contrast}; the input is blurred by {self.blur:g} pixels more")
+        for name, found in (("input", self.before), ("output", self.after)):
+            lines.append(
+                f"{name}: noise {found.noise:.1f}, stripes {found.columns:.1f} (columns) {found.rows:.1f} (rows), "
+                f"greys {found.low:.0f}-{found.high:.0f}"
+            )
+        return "\n".join(lines)
 
 
 def compare(before: Tensor, after: Tensor) -> Trust:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
+from ..hidra_core import fidelity
 from ..hidra_core.enhance import Runner, check_options
 from ..hidra_core.images import check_images
 from . import host
@@ -44,6 +45,35 @@ class OneStepEnhance(io.ComfyNode):
                     optional=True,
                     tooltip="For a baked MODEL and VAE: from Load Baked VAE, or SD-Turbo's CLIP with an empty prompt.",
                 ),
+                io.Float.Input(
+                    "blend",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="Share of the change that is taken: 0 gives the input back, 1 is the model's output. (The "
+                    "strength of Apply changes what the model computes.)",
+                ),
+                io.Float.Input(
+                    "low_frequencies",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    tooltip="The same for low frequencies alone: 0 keeps the brightness of wide areas, and any "
+                    "shading, as the input has it.",
+                ),
+                io.Float.Input(
+                    "cutoff",
+                    default=fidelity.CUTOFF,
+                    min=2.0,
+                    max=4096.0,
+                    step=1.0,
+                    optional=True,
+                    tooltip="Period at which low frequencies end, in pixels of the result.",
+                ),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="Grey, in as many channels as came in.")],
         )
@@ -61,9 +91,13 @@ class OneStepEnhance(io.ComfyNode):
         upscale: int,
         tiling: str,
         conditioning: list | None = None,
+        blend: float = 1.0,
+        low_frequencies: float = 1.0,
+        cutoff: float = fidelity.CUTOFF,
     ) -> io.NodeOutput:
         pictures = check_images(image)
         check_options(1.0, upscale, TILING[tiling])
+        fidelity.check_blend(blend, low_frequencies, cutoff)
         if conditioning is None:
             applied = host.applied_to_both(model, vae)
             applied.degradation.check_serves(len(pictures))
@@ -72,5 +106,10 @@ class OneStepEnhance(io.ComfyNode):
             text_embedding = host.text_embedding(model, vae, conditioning)
         backbone = host.HostBackbone(model, vae)
         runner = Runner(backbone, text_embedding, None, upscale, TILING[tiling], host.Progress())
-        enhanced = torch.stack(runner.run(pictures))
+        if blend == 0:
+            results = fidelity.untouched(pictures, upscale)
+        else:
+            bands = {"low_frequencies": low_frequencies, "cutoff": cutoff}
+            results = fidelity.blend_all(pictures, runner.run(pictures), blend, **bands)
+        enhanced = torch.stack(results)
         return io.NodeOutput(enhanced, ui=ui.PreviewImage(enhanced, cls=cls))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import clip, thermal
+from . import clip, fidelity, thermal, trust
 from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
 from .inputs import check_folder, check_model_paths, find_pictures, for_networks, require
 from .model import computing, load_pair
@@ -93,6 +93,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         action="store_true",
         help="also write NAME-compare.png, before and after side by side (16-bit pictures as stretched for display)",
     )
+    result.add_argument(
+        "--report",
+        action="store_true",
+        help="also write NAME-trust.png and NAME-trust.json: what was changed, how far the input supports it, and "
+        "where it does not (of files with several pages the first one)",
+    )
+    fidelity.add_options(result)
     add_overwrite(result, "replace results that exist (default: skip those pictures)")
     thermal.add_options(parser)
     clip.add_options(parser)
@@ -101,22 +108,24 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or clip to enhance: where it is, and where it, its comparison and its report go, if wanted."""
+    """One picture or clip to enhance: where it is, and where it, its comparison and its reports go, if wanted."""
 
     source: Path
     output: Path
     compare: Path | None
     report: Path | None
+    trust: tuple[Path, ...]
 
     @property
     def targets(self) -> list[Path]:
-        return [path for path in (self.output, self.compare, self.report) if path is not None]
+        return [path for path in (self.output, self.compare, self.report, *self.trust) if path is not None]
 
 
 def run(arguments: argparse.Namespace) -> int:
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_folder(arguments.output)
     thermal.check_options(arguments)
+    fidelity.check_options(arguments)
     clip.check_options(arguments)
     jobs = _plan(arguments)
     device, dtype = computing(arguments)
@@ -165,6 +174,8 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
 
     found = find_pictures(arguments.inputs, leave_out=folder, clips=True)
     if any(is_clip(source) for source, _ in found):
+        if arguments.report:
+            raise UsageError("--report is about single pictures: enhance clips without it")
         import_av()
     inputs = {}
     for source, _ in found:
@@ -183,6 +194,7 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
             output,
             beside if arguments.compare else None,
             thermal.report_path(output) if measured else None,
+            trust.targets(output) if arguments.report else (),
         )
         for target in job.targets:
             with_same = sources.setdefault(target, source)
@@ -206,9 +218,11 @@ def _enhance_one(
     arguments: argparse.Namespace,
     progress: Callable[[float, torch.Tensor | None], None],
 ) -> None:
+    import torch
+
     from ..clips import is_clip
     from ..enhance import enhance, estimate
-    from ..images import check_writable, unstretch, write_image
+    from ..images import check_writable, stretch, unstretch, write_image
     from ..thermal import ThermalImage
 
     if is_clip(job.source):
@@ -228,8 +242,11 @@ def _enhance_one(
         return after
 
     def look(before: torch.Tensor, after: torch.Tensor) -> None:
-        if job.compare is not None:  # before the result, whose presence says that this picture is done
+        # before the result, whose presence says that this picture is done
+        if job.compare is not None:
             _write_comparison(job.compare, before, after)
+        if job.trust:
+            trust.write_report(job.source, job.output, before, after)
 
     picture = thermal.read(job.source, arguments)
     if isinstance(picture, ThermalImage):
@@ -238,8 +255,16 @@ def _enhance_one(
     check_writable(job.output, picture)
     before, limits = for_networks(picture)
     after = enhanced(before, progress)
+    if fidelity.takes_all(arguments):
+        pixels = unstretch(after, limits)
+    else:
+        pixels = fidelity.blended(torch.from_numpy(picture.pixels), unstretch(after, limits), arguments)
+        after = stretch(pixels, limits)
     look(before, after)
-    write_image(job.output, unstretch(after, limits), picture)
+    if fidelity.gives_back(job.source, job.output, arguments):
+        fidelity.copy(job.source, job.output)
+    else:
+        write_image(job.output, pixels, picture)
 
 
 def _write_comparison(path: Path, before: torch.Tensor, after: torch.Tensor) -> None:
