@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import find_objects, gaussian_filter, label
+from scipy.ndimage import find_objects, gaussian_filter, label, maximum_filter
 from scipy.ndimage import sum as sums
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -230,7 +230,9 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
         strength = (weighted * expected).sum(0)  # (|a·g|_σ)²
         z = (weighted * (SUPPORT * expected - found)).sum(0) / np.sqrt(strength + 1e-12)
         height = np.hypot(*sharp) * (scale * np.sqrt(2 * np.pi) * 255)  # of an ideal step with that gradient
-        visible = (height / VISIBLE - 0.5).clip(0, 1)
+        # Beside a strong edge lie its tails, and the halo that taking off slow changes makes: they are not edges.
+        strongest = maximum_filter(height, size=2 * round(4 * scale) + 1)
+        visible = (height / np.maximum(VISIBLE, strongest / 4) - 0.5).clip(0, 1)
         z = z.clip(0) * visible
         np.maximum(doubt, z**2 / (z**2 + DOUBT**2), out=doubt)
         np.maximum(heights, height * visible, out=heights)
