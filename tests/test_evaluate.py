@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+import hidra_core
 from hidra_core import degradations, fusion, metrics, perceptual
 from hidra_core.cli import main
 from hidra_core.evaluation import measures, runner, tables
@@ -342,7 +343,7 @@ def test_the_command_writes_tables_sheets_and_outputs(clean, tmp_path, capsys, m
     assert [case["seed"] for case in content["tasks"][0]["cases"]] == list(range(6))
     assert len(content["models"]["hidra-tiny"]["weights"]["hidra-tiny/weights.safetensors"]) == 64
     assert set(content["images"]) == {"10.png", "9.png", "night/a.png"}
-    assert content["versions"]["torch"] == torch.__version__.split("+")[0] or content["versions"]["torch"]
+    assert torch.__version__.startswith(content["versions"]["torch"])
     assert {path.name for path in out.glob("*.png")} == {"sheet-fpn.png", "sheet-sr-x2.png"}
     kept = out / "outputs" / "fpn" / "hidra-tiny" / "night" / "a-draw1.png"
     again = metrics.psnr(np.asarray(Image.open(kept)), scene(2))
@@ -350,6 +351,19 @@ def test_the_command_writes_tables_sheets_and_outputs(clean, tmp_path, capsys, m
     assert case["scores"]["hidra-tiny"]["psnr"] == pytest.approx(again)
     assert evaluate(clean, "-o", out, "--tasks", "fpn") == 2
     assert "evaluation.json exists; --overwrite" in capsys.readouterr().err
+
+
+def test_several_weights_are_rows_of_their_own(clean, tmp_path):
+    built_in = Path(hidra_core.__file__).parent / "models" / "hidra-tiny" / "weights.safetensors"
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(built_in.read_bytes())
+    options = ["--tasks", "fpn", "--metrics", "psnr", "--quiet", "--weights", "hidra-tiny", "--weights", mine]
+    assert evaluate(clean / "9.png", "-o", tmp_path / "out", *options, baselines="none") == 0
+    content = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    means = content["tasks"][0]["means"]
+    assert list(means) == ["input", "hidra-tiny", "mine"] and means["mine"] == means["hidra-tiny"]
+    first, second = (list(entry["weights"].values()) for entry in content["models"].values())
+    assert first == second
 
 
 def test_degraded_pictures_with_and_without_references(clean, tmp_path, capsys):
@@ -385,6 +399,7 @@ def test_the_fusion_protocol(clean, tmp_path):
         (["--tasks", "fpn", "--references", "clean"], "--references is for the task degraded alone"),
         (["--draws", "0"], "--draws must be at least 1, got 0"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
+        (["--fused", "a=clean"], "--fused is for the task fusion"),
         (["--visible", "clean", "--fused", "x"], "--fused x: expected NAME=DIR"),
         (["--visible", "clean", "--fusions", "none"], "nothing fuses the pairs"),
     ],

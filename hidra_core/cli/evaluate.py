@@ -189,6 +189,8 @@ def _check(arguments: argparse.Namespace) -> None:
     target = arguments.output / DOCUMENT
     if target.exists() and not arguments.overwrite:
         raise UsageError(f"{target} exists; --overwrite replaces it, or choose another --output")
+    if arguments.fused and not arguments.visible:
+        raise UsageError("--fused is for the task fusion, which needs the visible partners: --visible DIR")
     for option, value, least in (
         ("--draws", arguments.draws, 1),
         ("--seed", arguments.seed, 0),
@@ -276,8 +278,9 @@ def _models(
 ) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods of the weights given, and what is to be known of each; the backbone is loaded once."""
     from ..adapter import NETWORKS
+    from ..baselines import BASELINES
     from ..evaluation.provenance import hashes
-    from ..evaluation.runner import model
+    from ..evaluation.runner import INPUT, model
     from ..weights import load_weights
 
     first, *others = arguments.weights
@@ -290,10 +293,11 @@ def _models(
         loaded[source].estimator.to(device)
 
     stems = [Path(source).stem for source in loaded]
+    taken = [*stems, INPUT, *BASELINES]  # a file's name is its row's, unless another row has it
     backbone_hashes = hashes(arguments.backbone or BUILT_IN, "backbone.safetensors")
     methods, described = {}, {}
     for (source, weights), stem in zip(loaded.items(), stems, strict=True):
-        name = BUILT_IN if source == BUILT_IN else source if stems.count(stem) > 1 else stem
+        name = stem if source == BUILT_IN or taken.count(stem) == 1 else source
         described[name] = {
             "weights": hashes(source, "weights.safetensors"),
             "backbone": backbone_hashes,

@@ -118,7 +118,8 @@ def _count(result: Result) -> str:
     if task.name not in PRESETS:
         return f"{pictures}; means over them."
     draws = f", {task.draws} draws each" if task.draws > 1 else ""
-    return f"{pictures}{draws}, seeds {task.seed} to {task.seed + len(task) - 1}; means over all."
+    seeds = f"seed {task.seed}" if len(task) == 1 else f"seeds {task.seed} to {task.seed + len(task) - 1}"
+    return f"{pictures}{draws}, {seeds}; means over all."
 
 
 def _not_measured(results: Sequence[Result], about: dict[str, Any]) -> dict[str, str]:
