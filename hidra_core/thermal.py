@@ -127,6 +127,18 @@ class ThermalImage:
             "parameters": dict(self.parameters),
         }
 
+    def summary(self) -> str:
+        """One line for a human."""
+        pages, height, width = self.counts.shape
+        low, high = self.counts.min(), self.counts.max()
+        text = f"{self.camera or 'unknown camera'}: {width}×{height}{f', {pages} pages' if pages > 1 else ''}, "
+        text += f"{self.encoding}, counts {low} to {high}"
+        kelvin = self.kelvin(np.array([low, high]))
+        if kelvin is None or not np.isfinite(kelvin).all():
+            return text
+        coldest, warmest = kelvin - 273.15
+        return f"{text}, {coldest:.1f} to {warmest:.1f} °C{' apparent' if isinstance(self.relation, Planck) else ''}"
+
 
 def relation_record(relation: LinearKelvin | Planck | None) -> dict[str, Any]:
     """A counts-to-kelvin relation in plain JSON types: ``linear`` or ``planck``, or nothing."""

@@ -15,12 +15,15 @@ from ..hidra_core.radiometric import bring_back
 from ..hidra_core.readers import THERMAL_EXTENSIONS, RawLayout, read_thermal
 from ..hidra_core.readers.y16 import parse_size
 from ..hidra_core.sample import thermal_sample
+from ..hidra_core.scenes import SCENES
 from ..hidra_core.thermal import LinearKelvin, ThermalImage, write_thermal
 from . import host, host_files
 from .schema import one_of, schema
 
 Thermal = io.Custom("HIDRA_THERMAL")
-SAMPLE = "sample scene (built in)"
+NO_FILE = ""
+"""Choice of a file that stands for none: the frontend then shows no picture and asks the host for none."""
+
 MAPPINGS = ["auto", *KINDS]
 FORMATS = {"TIFF": ".tiff", "PNG": ".png"}
 
@@ -46,11 +49,17 @@ class LoadThermal(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[SAMPLE, *host_files.input_names(THERMAL_EXTENSIONS)],
-                    default=SAMPLE,
+                    options=[NO_FILE, *host_files.input_names(THERMAL_EXTENSIONS)],
+                    default=NO_FILE,
                     upload=io.UploadType.image,
                     image_folder=io.FolderType.input,
-                    tooltip="A file of ComfyUI's input folder, or a rendered 16-bit scene to try things on.",
+                    tooltip="A file of ComfyUI's input folder. Empty: the sample scene.",
+                ),
+                io.Combo.Input(
+                    "sample",
+                    options=list(SCENES),
+                    default="street",
+                    tooltip="While no file is chosen: a rendered 16-bit frame with noise and stripes, 0.04 K a count.",
                 ),
                 io.Combo.Input(
                     "mapping",
@@ -101,29 +110,30 @@ class LoadThermal(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None, mapping: str | None) -> bool | str:
-        if file is not None and file != SAMPLE and not host_files.input_exists(file):
+    def validate_inputs(cls, file: str | None, sample: str | None, mapping: str | None) -> bool | str:
+        if file and not host_files.input_exists(file):
             return f"'{file}' is not in ComfyUI's input folder. Put it there or upload it, or choose another"
-        return one_of(mapping, MAPPINGS, "Choose another")
+        known = one_of(sample, SCENES, "Choose another")
+        return known if known is not True else one_of(mapping, MAPPINGS, "Choose another")
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: object) -> str:
-        return file if file == SAMPLE else host_files.fingerprint(file)
+        return host_files.fingerprint(file) if file else NO_FILE
 
     @classmethod
     def execute(
-        cls, file: str, mapping: str, clip: float, plateau: float, kelvin_per_count: float, raw_size: str
+        cls, file: str, sample: str, mapping: str, clip: float, plateau: float, kelvin_per_count: float, raw_size: str
     ) -> io.NodeOutput:
-        relation = LinearKelvin(kelvin_per_count) if kelvin_per_count else None
-        if file == SAMPLE:
-            image = thermal_sample().image
-        else:
+        if file:
+            relation = LinearKelvin(kelvin_per_count) if kelvin_per_count else None
             layout = RawLayout(parse_size(raw_size) if raw_size.strip() else None)
             image = read_thermal(host_files.input_path(file), raw=layout, relation=relation)
+        else:
+            image = thermal_sample(sample).image
         loaded = LoadedThermal(image, _mapping(image, mapping, clip, plateau))
         values = loaded.mapping.to_values(image.counts)
         record = json.dumps(image.record(), indent=1)
-        host.show_text(record, cls.hidden.unique_id)
+        host.show_text(image.summary(), cls.hidden.unique_id)
         pictures = _as_image(values)
         return io.NodeOutput(pictures, loaded, record, ui=ui.PreviewImage(pictures, cls=cls))
 

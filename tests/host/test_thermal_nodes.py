@@ -21,12 +21,18 @@ if TYPE_CHECKING:
     from conftest import HostServer
 
 WORKFLOWS = Path(__file__).parents[2] / "example_workflows"
-SAMPLE = "sample scene (built in)"
 
 
 def load(**inputs: Any) -> dict[str, Any]:
-    defaults = {"mapping": "auto", "clip": 0.5, "plateau": 3.0, "kelvin_per_count": 0.0, "raw_size": ""}
-    return {"class_type": "HiDRA_LoadThermal", "inputs": {"file": SAMPLE} | defaults | inputs}
+    defaults = {
+        "sample": "street",
+        "mapping": "auto",
+        "clip": 0.5,
+        "plateau": 3.0,
+        "kelvin_per_count": 0.0,
+        "raw_size": "",
+    }
+    return {"class_type": "HiDRA_LoadThermal", "inputs": {"file": ""} | defaults | inputs}
 
 
 def save(image: list | None = None, **inputs: Any) -> dict[str, Any]:
