@@ -85,6 +85,7 @@ def draw(points: NDArray, colourings: Mapping[str, Sequence[str]], path: str | P
 
     figure = Figure(figsize=(6.5 * len(colourings), 6.5), layout="constrained")
     figure.suptitle(title)
+    size = min(60.0, max(12.0, 3000 / len(points)))
     panels = figure.subplots(1, len(colourings), squeeze=False)[0]
     for panel, (name, labels) in zip(panels, colourings.items(), strict=True):
         labels = np.asarray(labels)
@@ -96,9 +97,9 @@ def draw(points: NDArray, colourings: Mapping[str, Sequence[str]], path: str | P
                 continue
             share = (number - 1) / max(1, len(groups) - 1)
             colour = "0.85" if not group else palette(number - 1) if len(groups) <= 10 else palette(share)
-            panel.scatter(*chosen.T, s=12 if group else 6, color=colour, label=group or None, linewidths=0)
+            panel.scatter(*chosen.T, s=size if group else size / 2, color=colour, label=group or None, linewidths=0)
         panel.set(title=name, xticks=[], yticks=[])
         if groups:
-            panel.legend(markerscale=2, fontsize="small", framealpha=0.8)
+            panel.legend(markerscale=(40 / size) ** 0.5, fontsize="small", framealpha=0.8)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110)
