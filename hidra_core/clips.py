@@ -308,6 +308,7 @@ def rewrite(
     *,
     limits: tuple[float, float] = (0.0, 1.0),
     on_broken: OnBroken = "stop",
+    blend: Callable[[Tensor, Tensor], Tensor] | None = None,
     look: Callable[[Tensor, Tensor, Frame], None] | None = None,
 ) -> None:
     """Read a clip, pass its frames through a function and write them with the times and the sound they had.
@@ -318,7 +319,8 @@ def rewrite(
         limits: what ``enhance`` sees as black and white, from :func:`clip_range` for clips of 16 bits; its results are
             brought back onto the counts.
         on_broken: see :meth:`ClipReader.frames`.
-        look: called with each frame before and after, as ``enhance`` takes and gives them, and as it was read.
+        blend: makes a frame's result of it before and after, as ``enhance`` takes and gives them.
+        look: called with each frame before and after, stretched, and as it was read.
     """
     pending: deque[Frame] = deque()
 
@@ -329,9 +331,11 @@ def rewrite(
 
     for enhanced in enhance(frames()):
         frame = pending.popleft()
+        before = stretch(frame.pixels, limits)
+        after = enhanced if blend is None else blend(before, enhanced)
         if look is not None:
-            look(stretch(frame.pixels, limits), enhanced, frame)
-        writer.write(unstretch(enhanced, limits), frame.pts, frame.duration)
+            look(before, after, frame)
+        writer.write(unstretch(after, limits), frame.pts, frame.duration)
 
 
 def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> list[Tensor]:

@@ -125,7 +125,7 @@ def sample_batch(preset: str | Preset | Degradation, count: int, seed: int, rela
     record = preset if isinstance(preset, Degradation) else sample(preset, generator)
     if relation == "same":
         return [record] * count
-    field = "noise_seed" if relation == "one camera" else "seed"
-    # The first image of a batch is the record as it was drawn, so that it does not depend on what follows.
-    seeds = torch.randint(0, 2**31 - 1, (count,), generator=generator).tolist()
-    return [record if not i else replace(record, **{field: seeds[i]}) for i in range(count)]
+    seeds = [int(torch.randint(0, 2**31 - 1, (), generator=generator)) for _ in range(count)]
+    if relation == "one camera":
+        return [replace(record, noise_seed=seed) for seed in seeds]
+    return [record, *(replace(record, seed=seed) for seed in seeds[1:])]

@@ -159,6 +159,17 @@ def test_one_degradation_for_the_clip_losslessly(frames, tmp_path: Path) -> None
     assert read(tmp_path / "out" / "a.mkv")[0].pixels.shape == (128, 160, 1)
 
 
+def test_the_fidelity_dial_turns_clips_too(frames, tmp_path: Path) -> None:
+    source = clip_files.write_clip(tmp_path / "a.mkv", frames[:2], codec="ffv1", layout="gray")
+    levels = {}
+    for blend in (0.0, 0.5, 1.0):
+        out = tmp_path / str(blend)
+        assert run("enhance", source, "--output", out, "--lossless", "--blend", blend) == 0
+        levels[blend] = torch.stack([frame.pixels for frame in read(out / "a.mkv")]) * 255
+    assert torch.allclose(levels[0.0], torch.stack(frames[:2]) * 255, atol=0.51)
+    assert torch.allclose(levels[0.5], (levels[0.0] + levels[1.0]) / 2, atol=1.01)
+
+
 def test_a_folder_of_pictures_and_clips(frames, tmp_path: Path) -> None:
     from PIL import Image
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import fidelity
 from .console import UsageError, reason
 
 if TYPE_CHECKING:
@@ -135,4 +136,10 @@ def enhance_clip(
                 enlarged = torch.nn.functional.interpolate(before.movedim(-1, 0)[None], (height, width))
                 pair.write(torch.cat([enlarged[0].movedim(0, -1), after], dim=1), frame.pts, frame.duration)
 
-        rewrite(reader, writer, enhanced, limits=limits, on_broken=on_broken, look=look)
+        blended = None
+        if not fidelity.takes_all(arguments):
+
+            def blended(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+                return fidelity.blended(before, after, arguments).clamp(0, 1)
+
+        rewrite(reader, writer, enhanced, limits=limits, on_broken=on_broken, blend=blended, look=look)

@@ -211,9 +211,9 @@ def open_frontend(url: str, folder: Path, size: tuple[int, int] = (1600, 900)) -
             context.request.post(f"{url}/api/settings", data=SETTINGS)
             page = context.new_page()
             tab = Frontend(page, url, folder)
-            page.goto(url, wait_until="domcontentloaded")
+            page.goto(url, wait_until="domcontentloaded", timeout=180_000)
             # `vueAppReady` comes with the extensions; only then are all node types registered.
-            page.wait_for_function("() => window.app?.vueAppReady && window.app.graph", timeout=60_000)
+            page.wait_for_function("() => window.app?.vueAppReady && window.app.graph", timeout=180_000)
             page.wait_for_timeout(1000)
             tab.close_dialogs()
             tab.startup_errors, tab.errors = tab.errors, []
