@@ -13,7 +13,7 @@ as measured: it is the guide to what is structure and what is noise, and the inp
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,8 @@ def anchor(
     if kelvin is not None:
         in_kelvin = [kelvin(plane) for plane in (native, measured, data)]
         if all(np.isfinite(plane).all() for plane in in_kelvin):
-            report = AnchorReport(
-                **{name: getattr(report, name) for name in _COUNTS_ONLY},
+            report = replace(
+                report,
                 residual_kelvin=_deviation(in_kelvin[0] - in_kelvin[1], 1),
                 low_frequency_kelvin=_deviation(_block_means(in_kelvin[0] - in_kelvin[2]), BLOCK),
             )
@@ -213,9 +213,6 @@ def bring_back(
         if after_page is not None:
             after_page(index + 1, len(values))
     return np.stack(pages), reports
-
-
-_COUNTS_ONLY = ("noise", "columns", "rows", "shading", "dead_pixels", "residual", "low_frequency")
 
 
 def _deviation(difference: np.ndarray, step: int) -> Deviation:

@@ -33,6 +33,8 @@ NODES = (
     "HiDRA_ApplyLoRA",
     "HiDRA_OneStepEnhance",
     "HiDRA_SampleScene",
+    "HiDRA_LoadThermal",
+    "HiDRA_SaveThermal",
 )
 
 

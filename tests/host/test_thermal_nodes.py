@@ -54,12 +54,12 @@ def saved(host: HostServer, prefix: str) -> list[Path]:
     return sorted(host.folder("output").glob(f"{prefix}*"))
 
 
-def test_nodes_are_there_with_tooltips(client: HostClient) -> None:
-    for node in ("HiDRA_LoadThermal", "HiDRA_SaveThermal"):
-        info = client.object_info(node)
-        assert info["description"]
-        assert all(spec[1].get("tooltip") for spec in info["input"]["required"].values())
+def test_save_is_an_output_node_and_load_offers_the_input_folder(client: HostClient, tmp_path: Path) -> None:
     assert client.object_info("HiDRA_SaveThermal")["output_node"]
+    upload(client, tmp_path, "offered.tiff")
+    kind, options = client.object_info("HiDRA_LoadThermal")["input"]["required"]["file"]
+    assert "offered.tiff" in options["options"]
+    assert options["image_upload"]
 
 
 @pytest.mark.parametrize("mapping", ["auto", "percentile", "plateau"])
