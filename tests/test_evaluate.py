@@ -123,6 +123,9 @@ def test_check_names_pairs_of_unequal_size_and_tiny_pictures(tmp_path):
     tiny = Pictures({"t.png": save(tmp_path / "t.png", scene()[:10])})
     with pytest.raises(ValueError, match="t.png has 10x64 pixels; at least 11x11"):
         Task("fpn", tiny).check()
+    small = Pictures({"s.png": save(tmp_path / "s.png", scene()[:40])})
+    with pytest.raises(ValueError, match="at least 41x41"):
+        Task("fusion", small, visible=small).check()
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -397,6 +400,7 @@ def test_the_fusion_protocol(clean, tmp_path):
         (["--tasks", "fusion"], "needs the visible partners"),
         (["--tasks", "fpn,degraded"], "run them separately"),
         (["--tasks", "fpn", "--references", "clean"], "--references is for the task degraded alone"),
+        (["--tasks", "fpn", "--metrics", "ms_ssim"], "nothing can be measured on the task fpn; ms_ssim: "),
         (["--draws", "0"], "--draws must be at least 1, got 0"),
         (["--weights", "nowhere.safetensors"], "nowhere.safetensors: no such file"),
         (["--fused", "a=clean"], "--fused is for the task fusion"),

@@ -146,6 +146,12 @@ def run(arguments: argparse.Namespace) -> int:
     about = _about(arguments, tasks) | {"models": described, "not_measured": not_measured | missing}
     about |= {"conventions": conventions if tasks[0].name == FUSION else {}}
 
+    columns = {task.name: measures.choose(task, keys, networks, **conventions) for task in tasks}
+    for name, (metrics, unfit) in columns.items():
+        if not metrics:
+            reasons = "; ".join(f"{key}: {why}" for key, why in (about["not_measured"] | unfit).items() if key in keys)
+            raise UsageError(f"nothing can be measured on the task {name}; {reasons or 'name more --metrics'}")
+
     results: list[Result] = []
     rows = len(methods) + 1  # the input itself
     with progress_bar(rows * sum(len(task) for task in tasks), arguments) as bar:
@@ -157,7 +163,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         try:
             for task in tasks:
-                metrics, unfit = measures.choose(task, keys, networks, **conventions)
+                metrics, unfit = columns[task.name]
                 result = runner.run(
                     task,
                     methods,

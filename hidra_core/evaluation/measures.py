@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .. import fusion, metrics, perceptual
+from .. import metrics, perceptual
 from .tasks import FUSION, Case, Task
 
 Function = Callable[[np.ndarray, Case], float]
@@ -100,15 +100,12 @@ SELECTABLE = tuple(metric.key for metric in FULL_REFERENCE) + perceptual.NAMES
 
 def fusion_metrics(mi_unit: str, vif_border: str) -> tuple[Metric, ...]:
     """The four scores of a fused picture, against the original infrared picture and against the enhanced one."""
-    columns = (
-        ("mi", f"MI {mi_unit}", 1),
-        ("scd", "SCD", 1),
-        ("vif", f"VIF {vif_border}", fusion.VIF_SIDE),
-        ("qabf", "Qabf", 1),
-    )
-    against = (("", ""), ("_enhanced", " (enhanced IR)"))
+    columns = {"mi": f"MI {mi_unit}", "scd": "SCD", "vif": f"VIF {vif_border}", "qabf": "Qabf"}
+    against = {"": "", "_enhanced": " (enhanced IR)"}
     return tuple(
-        Metric(key + suffix, title + note, True, 3, side) for suffix, note in against for key, title, side in columns
+        Metric(key + suffix, title + note, True, 3)
+        for suffix, note in against.items()
+        for key, title in columns.items()
     )
 
 

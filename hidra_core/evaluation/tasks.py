@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from .. import degradations, scenes
+from ..fusion import VIF_SIDE
 from ..images import EXTENSIONS, read_image, stretch, to_grey
 from ..metrics import SSIM_SIDE, to_8_bit
 
@@ -185,12 +186,13 @@ class Task:
 
         Raises:
             OSError: a picture cannot be read.
-            ValueError: one is damaged, too small for SSIM's window, or not of its partner's size.
+            ValueError: one is damaged, too small for SSIM's window (VIF's for fusion), or not of its partner's size.
         """
+        least = VIF_SIDE if self.name == FUSION else SSIM_SIDE
         others = {"reference": self.references, "visible partner": self.visible}
         for name, size in self.inputs.sizes.items():
-            if min(size) < SSIM_SIDE:
-                raise ValueError(f"{name} has {size[0]}x{size[1]} pixels; at least {SSIM_SIDE}x{SSIM_SIDE} are needed")
+            if min(size) < least:
+                raise ValueError(f"{name} has {size[0]}x{size[1]} pixels; at least {least}x{least} are needed")
             for what, pictures in others.items():
                 if pictures is not None and pictures.sizes[name] != size:
                     theirs = pictures.sizes[name]
