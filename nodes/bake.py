@@ -38,6 +38,7 @@ class BakeLoRA(io.ComfyNode):
                 io.Conditioning.Output(display_name="conditioning", tooltip="For One-Step Enhance."),
             ],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -49,7 +50,9 @@ class BakeLoRA(io.ComfyNode):
         lora, file = (host.next_output(f"{folder}/{name}", ".safetensors") for folder in ("loras", "vae"))
         save_baked(baked, lora, file)
         adapted = host_bake.apply_lora(applied.model, baked)
-        return io.NodeOutput(adapted, *host_bake.load_vae(file), ui=ui.PreviewText(f"{lora}\n{file}"))
+        written = f"written:\n{lora}\n{file}"
+        host.show_text(written, cls.hidden.unique_id)
+        return io.NodeOutput(adapted, *host_bake.load_vae(file), ui=ui.PreviewText(written))
 
 
 class LoadBakedVAE(io.ComfyNode):

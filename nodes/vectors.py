@@ -35,6 +35,7 @@ class SaveDegradation(io.ComfyNode):
             ],
             outputs=[Degradation.Output(display_name="degradation", tooltip="What was saved.")],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -42,7 +43,9 @@ class SaveDegradation(io.ComfyNode):
         saved = average(degradation) if options["average"] else degradation
         path = host.next_output(filename_prefix, ".safetensors")
         save_degradation(saved, path)
-        return io.NodeOutput(saved, ui=ui.PreviewText(f"{len(saved)} vector(s) saved to {path}"))
+        written = f"{len(saved)} {'vector' if len(saved) == 1 else 'vectors'} saved to {path}"
+        host.show_text(written, cls.hidden.unique_id)
+        return io.NodeOutput(saved, ui=ui.PreviewText(written))
 
 
 class LoadDegradation(io.ComfyNode):
