@@ -54,6 +54,9 @@ BLOCK = 8
 REGIONS = 10
 """Flagged regions that a report lists, largest first."""
 
+SMALLEST_REGION = 8
+"""Pixels; smaller ones count in the area and are not listed."""
+
 
 @dataclass(frozen=True)
 class Region:
@@ -323,6 +326,8 @@ def _regions(flagged: np.ndarray) -> tuple[Region, ...]:
     boxes = find_objects(labels)
     regions = []
     for index in np.argsort(-pixels, kind="stable")[:REGIONS]:
+        if pixels[index] < SMALLEST_REGION:
+            break
         rows, columns = boxes[index]
         size = (columns.stop - columns.start, rows.stop - rows.start)
         regions.append(Region(columns.start, rows.start, *size, int(pixels[index])))

@@ -58,6 +58,7 @@ class TrustReport(io.ComfyNode):
                 ),
             ],
             hidden=[io.Hidden.unique_id],
+            is_output_node=True,
         )
 
     @classmethod
@@ -86,7 +87,7 @@ class TrustReport(io.ComfyNode):
             entries.append(entry)
             texts.append(text if len(pairs) == 1 else f"image {index + 1}\n{text}")
             scores.append(found.score)
-            progress((index + 1) / len(pairs), pictures[-1])
+            progress((index + 1) / len(pairs))
         shown = "\n\n".join(texts)
         host.show_text(shown, cls.hidden.unique_id)
         pictures = torch.stack(pictures)
@@ -122,6 +123,7 @@ class QualityMetrics(io.ComfyNode):
                 io.Float.Output(display_name="number", tooltip="The chosen metric, mean of all images."),
             ],
             hidden=[io.Hidden.unique_id],
+            is_output_node=True,
         )
 
     @classmethod
