@@ -39,6 +39,9 @@ SCALES = (1.5, 3.0)
 BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 """Deviations in pixels of the blurs that are tried between output and input."""
 
+FIT_PIXELS = 1_000_000
+"""Of larger images a part of this size is enough to fit gain and blur."""
+
 SUPPORT = 0.5
 """Share of an edge's expected contrast that the input must have."""
 
@@ -257,12 +260,18 @@ def _fit(source: np.ndarray, output: np.ndarray, scale: float, factor: float) ->
 
     The weights of Cauchy's distribution keep edges that only one of the images has from counting.
     """
-    step = 2 if min(source.shape) > 200 else 1  # neighbours say much the same
-    found = _gradients(source, scale)[:, ::step, ::step]
+    windows = _windows(*source.shape)
+
+    def gradients(image: np.ndarray, sigma: float) -> np.ndarray:
+        step = 2 if min(image.shape) > 200 else 1  # neighbours say much the same
+        parts = [_gradients(image[window], sigma)[:, ::step, ::step].reshape(2, -1) for window in windows]
+        return np.concatenate(parts, axis=1)
+
+    found = gradients(source, scale)
     before_fit = _deviations(found, scale)
     best = (np.inf, 1.0, 0.0)
     for blur in (blur * factor for blur in BLURS):
-        given = _gradients(output, np.hypot(scale, blur))[:, ::step, ::step]
+        given = gradients(output, np.hypot(scale, blur))
         sigma, weights, gain = before_fit, np.ones_like(given[0]), 1.0
         for _ in range(4):
             power = (weights * (given**2 / sigma**2).sum(0)).sum()
@@ -278,12 +287,24 @@ def _fit(source: np.ndarray, output: np.ndarray, scale: float, factor: float) ->
     return best[1:]
 
 
+def _windows(height: int, width: int) -> list[tuple[slice, slice]]:
+    """Parts of an image that stand for all of it: nine, evenly spread, of one above FIT_PIXELS; else the whole."""
+    if height * width <= FIT_PIXELS:
+        return [(slice(None), slice(None))]
+    share = np.sqrt(FIT_PIXELS / (height * width)) / 3
+    starts = ((1 / 6 - share / 2), (1 / 2 - share / 2), (5 / 6 - share / 2))
+    rows, columns = (
+        [slice(round(start * side), round((start + share) * side)) for start in starts] for side in (height, width)
+    )
+    return [(row, column) for row in rows for column in columns]
+
+
 def _deviations(gradients: np.ndarray, scale: float) -> np.ndarray:
-    """``[2, 1, 1]``: robust deviation of each component, at least that of 8-bit rounding at this scale."""
+    """Robust deviation of each component of ``[2, …]``, at least that of 8-bit rounding, as ``[2, 1, …]``."""
     sample = gradients.reshape(2, -1)[:, ::7]
     deviation = 1.4826 * np.median(np.abs(sample - np.median(sample, axis=1, keepdims=True)), axis=1)
     rounding = 1 / 255 / np.sqrt(12) / (scale**2 * np.sqrt(8 * np.pi))
-    return np.hypot(deviation, rounding)[:, None, None]
+    return np.hypot(deviation, rounding).reshape(2, *[1] * (gradients.ndim - 1))
 
 
 def _least_gain(found: np.ndarray, expected: np.ndarray) -> float:

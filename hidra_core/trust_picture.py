@@ -60,7 +60,7 @@ def _residual(shares: np.ndarray) -> np.ndarray:
 
 
 def _overlay(output: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    amount = doubt[..., None]
+    amount = (2 * doubt - 0.5).clip(0, 1)[..., None]  # half at 0.5; slight doubt is everywhere and says nothing
     return np.rint(output * 0.75 * (1 - amount) + np.array(DOUBTFUL) * amount).astype(np.uint8)
 
 

@@ -35,6 +35,9 @@ NODES = (
     "HiDRA_SampleScene",
     "HiDRA_LoadThermal",
     "HiDRA_SaveThermal",
+    "HiDRA_TrustReport",
+    "HiDRA_ColourMap",
+    "HiDRA_QualityMetrics",
 )
 
 
