@@ -165,6 +165,26 @@ def test_blend_on_the_command_line_is_on_counts(tmp_path: Path) -> None:
     assert results["0.5"][3, 4] < 12_000  # the dead pixel's own count takes part, not that of the stretched range
 
 
+def test_blend_0_on_the_command_line_runs_no_network(tmp_path: Path, monkeypatch) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("the networks were run")
+
+    monkeypatch.setattr("hidra_core.enhance.Runner.run", run)
+    save_counts(tmp_path / "frame.png")
+    arguments = ["enhance", str(tmp_path / "frame.png"), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main([*arguments, "--blend", "0", "--upscale", "2"]) == 0
+    with Image.open(tmp_path / "out" / "frame.png") as image:
+        assert image.size == (112, 80)
+    assert main([*arguments, "--overwrite"]) == 1
+
+
+def test_radiometric_mode_has_no_blend(tmp_path: Path) -> None:
+    save_counts(tmp_path / "frame.png")
+    arguments = ["enhance", str(tmp_path / "frame.png"), "-o", str(tmp_path / "out"), "--radiometric"]
+    assert main([*arguments, "--blend", "0.5"]) == 2
+    assert main([*arguments, "--low-frequencies", "0"]) == 2
+
+
 def test_wrong_blend_is_wrong_usage(tmp_path: Path) -> None:
     save_counts(tmp_path / "frame.png")
     assert main(["enhance", str(tmp_path / "frame.png"), "-o", str(tmp_path / "out"), "--blend", "2"]) == 2

@@ -222,6 +222,7 @@ def _enhance_one(
 
     from ..clips import is_clip
     from ..enhance import enhance, estimate
+    from ..fidelity import untouched
     from ..images import check_writable, stretch, unstretch, write_image
     from ..thermal import ThermalImage
 
@@ -230,6 +231,8 @@ def _enhance_one(
         return
 
     def enhanced(before: torch.Tensor, progress: Callable[[float, torch.Tensor | None], None]) -> torch.Tensor:
+        if arguments.blend == 0:
+            return untouched([before], arguments.upscale)[0]
         [after] = enhance(
             [before],
             backbone,
