@@ -7,10 +7,11 @@ the output's gradients become the input's::
 
     ∇(G_s * input) = a · ∇(G_s * G_b * output) + noise
 
-without the wide changes of brightness that shading is made of: fitted on the finer of two scales ``s``, tested on both.
-The deviation ``σ`` of the noise is measured on what the fit leaves over, across and along columns apart, so that stripes
-weaken only the evidence in their own direction. Where the output has the gradient ``g`` after blur, the input should have ``a·g``. The test is whether it
-has less than half of that in the direction of ``g``, in deviations of the noise::
+without the wide changes of brightness that shading is made of: fitted on the finer of two scales ``s``, tested on
+both. The deviation ``σ`` of the noise is measured on what the fit leaves over, across and along columns apart, so that
+stripes weaken only the evidence in their own direction. Where the output has the gradient ``g`` after blur, the input
+should have ``a·g``. The test is whether it has less than half of that in the direction of ``g``, in deviations of the
+noise::
 
     z = ⟨a·g/2 − ∇input, g⟩_σ / |g|_σ          with ⟨u, v⟩_σ = Σ_k u_k·v_k / σ_k²
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from hidra_core import enhance, estimate
 from hidra_core.cli import main
-from hidra_core.enhance import Degradation
+from hidra_core.enhance import Degradation, Runner
 from hidra_core.fidelity import blend, enlarged, lowpass
 
 
@@ -169,7 +169,7 @@ def test_blend_0_on_the_command_line_runs_no_network(tmp_path: Path, monkeypatch
     def run(*_: object) -> None:
         raise AssertionError("the networks were run")
 
-    monkeypatch.setattr("hidra_core.enhance.Runner.run", run)
+    monkeypatch.setattr(Runner, "run", run)
     save_counts(tmp_path / "frame.png")
     arguments = ["enhance", str(tmp_path / "frame.png"), "-o", str(tmp_path / "out"), "--quiet"]
     assert main([*arguments, "--blend", "0", "--upscale", "2"]) == 0
