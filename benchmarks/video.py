@@ -21,7 +21,8 @@ from common import clean_images, process_peak
 
 import hidra_core
 from hidra_core import degradations, scenes, video
-from hidra_core.clips import ClipReader, ClipWriter, rewrite
+from hidra_core.clip_passes import rewrite
+from hidra_core.clips import ClipReader, ClipWriter
 from hidra_core.evaluation.provenance import machine
 from hidra_core.vectors import average
 

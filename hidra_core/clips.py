@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .images import display_range, stretch, to_grey, unstretch
+from .images import to_grey
 
 if TYPE_CHECKING:
     import av
@@ -45,7 +44,7 @@ _ENCODERS = {
 
 
 class BrokenFrame(ValueError):
-    """A frame of a clip that cannot be decoded."""
+    """A frame of a clip that cannot be decoded, or that does not fit the others."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,6 @@ def import_av() -> Any:
         import av
     except ImportError as error:
         raise ImportError("clips need PyAV: pip install 'hidra-thermal[video]'") from error
-    av.logging.set_level(None)  # what FFmpeg mutters about broken frames is reported by us, once
     return av
 
 
@@ -85,7 +83,6 @@ class ClipReader:
         quiet: say nothing about what is skipped, for a first look at a clip that is read again.
 
     Attributes:
-        width, height: of the frames as they are shown, in pixels.
         rate: frames a second, on average.
         time_base: unit of the frames' times, in seconds.
         frame_count: frames that the file says it has, or an estimate from its duration; None if it says neither.
@@ -147,16 +144,16 @@ class ClipReader:
         """Decode the frames one by one, in order of time.
 
         Args:
-            on_broken: ``stop`` raises at the first frame that cannot be decoded; ``skip`` logs a warning and leaves the
+            on_broken: ``stop`` raises at the first frame that cannot be used; ``skip`` logs a warning and leaves the
                 frame out, so that the one before is shown longer and all others keep their times.
             on_sound: called with each packet of the sound on the way.
 
         Raises:
-            BrokenFrame: a frame cannot be decoded, or none can.
+            BrokenFrame: a frame cannot be decoded or has another size than those before, or there is none.
         """
         streams = [self.stream, *(self.container.streams.audio if on_sound is not None else ())]
         step = max(1, round(1 / (self.rate * self.time_base)))
-        number, broken, due = 0, 0, 0
+        number, broken, due, size = 0, 0, 0, None
         for packet, error in self._packets(streams):
             if error is None and packet.stream is not self.stream:
                 if packet.dts is not None:
@@ -169,18 +166,19 @@ class ClipReader:
             for frame in decoded:
                 pts = due if frame.pts is None else frame.pts
                 due, number = pts + step, number + 1
-                if frame.is_corrupt:
-                    place = f"frame {number} of {self.name}, at {float(pts * self.time_base):.2f} s, is broken"
-                    self._broken(f"{place} (parts of it are missing)", on_broken)
+                size = size or (frame.width, frame.height)
+                flaw = _flaw(frame, size)
+                if flaw:
+                    place = f"frame {number} of {self.name}, at {float(pts * self.time_base):.2f} s,"
+                    self._broken(f"{place} {flaw}", on_broken)
                     broken += 1
                     continue
                 yield Frame(_pixels(frame, self.bit_depth), pts, getattr(frame, "duration", 0) or step)
         if number == broken:
             raise BrokenFrame(f"{self.name} has no frame that can be decoded; export it again")
         if self._counted and self.stream.frames > number:  # an edit list may hide some: no reason to stop
-            log.warning(
-                "%s says it has %d frames, %d were found: was it cut off?", self.name, self.stream.frames, number
-            )
+            what = "%s says it has %d frames, %d were found: was it cut off?"
+            log.log(self._level, what, self.name, self.stream.frames, number)
 
     def _packets(self, streams: list[Any]) -> Iterator[tuple[Any, Exception | None]]:
         packets = self.container.demux(streams)
@@ -240,9 +238,11 @@ class ClipWriter:
     ) -> None:
         if self._container is None:
             return
-        if kind is None:
-            self._encode(None)
-        self._container.close()
+        try:
+            if kind is None:
+                self._encode(None)
+        finally:
+            self._container.close()
 
     def write(self, pixels: Tensor, pts: int, duration: int) -> None:
         """Add a frame, ``[H, W, C]`` in [0, 1], shown from ``pts`` on, in the time base of the clip it is made from."""
@@ -280,8 +280,8 @@ class ClipWriter:
         try:
             self._container = av.open(fspath(self.path), "w")
             self._video = self._container.add_stream(self._codec, rate=like.rate, options=self._options)
-        except av.error.FFmpegError as error:
-            raise ValueError(f"{self.path}: this PyAV has no encoder {self._codec} ({_said(error)})") from error
+        except (av.error.FFmpegError, ValueError) as error:
+            raise ValueError(f"{self.path}: this PyAV cannot encode {self._codec} ({_said(error)})") from error
         self._video.width, self._video.height = width, height
         if self._lossless:
             self._video.pix_fmt = "gray16le" if like.bit_depth == 16 else "gray"
@@ -301,76 +301,13 @@ class ClipWriter:
             self.copy(packet)
 
 
-def rewrite(
-    reader: ClipReader,
-    writer: ClipWriter,
-    enhance: Callable[[Iterator[Tensor]], Iterator[Tensor]],
-    *,
-    limits: tuple[float, float] = (0.0, 1.0),
-    on_broken: OnBroken = "stop",
-    blend: Callable[[Tensor, Tensor], Tensor] | None = None,
-    look: Callable[[Tensor, Tensor, Frame], None] | None = None,
-) -> None:
-    """Read a clip, pass its frames through a function and write them with the times and the sound they had.
-
-    Args:
-        reader, writer: opened.
-        enhance: an iterator of frames ``[H, W, 1]`` to one with as many frames.
-        limits: what ``enhance`` sees as black and white, from :func:`clip_range` for clips of 16 bits; its results are
-            brought back onto the counts.
-        on_broken: see :meth:`ClipReader.frames`.
-        blend: makes a frame's result of it before and after, as ``enhance`` takes and gives them.
-        look: called with each frame before and after, stretched, and as it was read.
-    """
-    pending: deque[Frame] = deque()
-
-    def frames() -> Iterator[Tensor]:
-        for frame in reader.frames(on_broken=on_broken, on_sound=writer.copy):
-            pending.append(frame)
-            yield stretch(frame.pixels, limits)
-
-    for enhanced in enhance(frames()):
-        frame = pending.popleft()
-        before = stretch(frame.pixels, limits)
-        after = enhanced if blend is None else blend(before, enhanced)
-        if look is not None:
-            look(before, after, frame)
-        writer.write(unstretch(after, limits), frame.pts, frame.duration)
-
-
-def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> list[Tensor]:
-    """Frames ``[H, W, 1]`` spread evenly over a clip; the whole clip is decoded on the way.
-
-    Args:
-        reader: freshly opened.
-        samples: at most as many.
-        on_broken: see :meth:`ClipReader.frames`.
-    """
-    kept: list[Tensor] = []
-    every = 1
-    for index, frame in enumerate(reader.frames(on_broken=on_broken)):
-        if index % every == 0:
-            kept.append(frame.pixels)
-            if len(kept) > 2 * samples:  # the length is known at the end only: thin out as it grows
-                kept, every = kept[::2], every * 2
-    step = -(-len(kept) // samples)
-    return kept[::step]
-
-
-def clip_range(reader: ClipReader, on_broken: OnBroken = "stop") -> tuple[float, float]:
-    """Lowest and highest grey value over a whole clip of 16 bits; one range for all frames, so that levels stay steady.
-
-    Args:
-        reader: freshly opened.
-        on_broken: see :meth:`ClipReader.frames`.
-
-    Returns:
-        (low, high), see :func:`~hidra_core.images.display_range`; (0, 1) for clips of 8 bits, which are not stretched.
-    """
-    if reader.bit_depth == 8:
-        return 0.0, 1.0
-    lows, highs = zip(*(display_range(f.pixels) for f in reader.frames(on_broken=on_broken)), strict=True)
-    return min(lows), max(highs)
+def _flaw(frame: av.VideoFrame, size: tuple[int, int]) -> str | None:
+    """What is wrong with a decoded frame of a clip whose frames have this width and height, if anything."""
+    if frame.is_corrupt:
+        return "is broken (parts of it are missing)"
+    if (frame.width, frame.height) != size:
+        return f"is {frame.width}×{frame.height}, those before {size[0]}×{size[1]}"
+    return None
 
 
 def _pixels(frame: av.VideoFrame, bit_depth: int) -> Tensor:

@@ -11,7 +11,8 @@ from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.util import VideoComponents
 from torch import Tensor
 
-from ..hidra_core.clips import ClipReader, ClipWriter, OnBroken, rewrite, spread
+from ..hidra_core.clip_passes import rewrite, spread
+from ..hidra_core.clips import ClipReader, ClipWriter, OnBroken
 from ..hidra_core.files import atomic_path
 from . import host
 

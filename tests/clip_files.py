@@ -40,8 +40,12 @@ def write_clip(
     codec: str = "libx264",
     layout: str = "yuv420p",
     sound: bool = False,
+    turned: int = 0,
 ) -> Path:
-    """Write frames ``[H, W, 1]`` at 30000/1001 a second, or at ``times`` in 1/30000 s; with a second of silence."""
+    """Write frames ``[H, W, 1]`` at 30000/1001 a second, or at ``times`` in 1/30000 s; with a second of silence.
+
+    ``turned`` is by how many degrees players are told to turn the frames, counter-clockwise.
+    """
     import av
 
     with av.open(str(path), "w") as container:
@@ -49,6 +53,8 @@ def write_clip(
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = layout
         stream.time_base = stream.codec_context.time_base = Fraction(1, 30000)
+        if turned:
+            stream.set_display_rotation(turned)
         silence = container.add_stream("aac", rate=48000) if sound else None
         deep = layout == "gray16le"
         for index, pixels in enumerate(frames):

@@ -132,6 +132,10 @@ def test_the_command_bakes_pictures_or_a_saved_degradation(tiny, image: Tensor, 
     assert main(["bake", *options]) == 0
     first, second = (read_safetensors(tmp_path / f"{name}.safetensors")[0] for name in "ab")
     assert all(torch.equal(first[key], second[key]) for key in first)
+    capsys.readouterr()
+    for name, said in (("a", "baked into a LoRA"), ("a-vae", "baked into a VAE"), ("d", "vectors: 1")):
+        assert main(["info", str(tmp_path / f"{name}.safetensors")]) == 0
+        assert said in capsys.readouterr().out
     assert main(["bake", *options]) == 2
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert main(["bake", "--output", str(tmp_path / "c")]) == 2

@@ -12,7 +12,8 @@ import torch
 
 from hidra_core import video
 from hidra_core.cli import main
-from hidra_core.clips import BrokenFrame, ClipReader, ClipWriter, clip_range, rewrite, spread
+from hidra_core.clip_passes import clip_range, rewrite, spread
+from hidra_core.clips import BrokenFrame, ClipReader, ClipWriter
 
 av = pytest.importorskip("av")
 
@@ -87,6 +88,18 @@ def test_odd_sides_work(tmp_path: Path) -> None:
     assert read(copy(source, tmp_path / "b.mp4"))[0].pixels.shape == (33, 47, 1)
 
 
+@pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write turned clips")
+def test_turned_clips_come_out_upright(tmp_path: Path) -> None:
+    frame = torch.zeros(32, 48, 1)
+    frame[:16, :24] = 1.0  # bright at the top left; turned, at the bottom left
+    source = clip_files.write_clip(tmp_path / "a.mp4", [frame] * 2, turned=90)
+    for path in (source, copy(source, tmp_path / "b.mp4")):
+        found = read(path)[0].pixels
+        assert found.shape == (48, 32, 1)
+        assert found[28:, :12].mean() > 0.9
+        assert found[:20].mean() < 0.1
+
+
 def test_levels_survive_the_limited_range_of_video(tmp_path: Path) -> None:
     frames = [torch.full((32, 32, 1), level / 255) for level in (0, 128, 255)]
     source = clip_files.write_clip(tmp_path / "a.mkv", frames, codec="ffv1", layout="gray")
@@ -120,6 +133,17 @@ def test_a_broken_frame_is_skipped_and_the_others_keep_their_times(frames, tmp_p
     assert 1 <= 12 - len(times) <= 4  # and what is predicted from the broken one
     assert set(times) <= {i * 1001 for i in range(12)}
     assert "is broken" in caplog.text
+
+
+def test_a_change_of_size_is_a_broken_frame(frames, tmp_path: Path) -> None:
+    parts = []
+    for index, part in enumerate((frames[:2], [frame[:48, :64] for frame in frames[:3]])):
+        parts.append(clip_files.write_clip(tmp_path / f"{index}.ts", part).read_bytes())
+    joined = tmp_path / "joined.ts"  # transport streams are made to be joined
+    joined.write_bytes(b"".join(parts))
+    with pytest.raises(BrokenFrame, match=r"frame 3 of .*joined\.ts, at .* s, is 64×48, those before 80×64"):
+        read(joined)
+    assert len(read(joined, on_broken="skip")) == 2
 
 
 def test_what_is_no_clip_is_refused(tmp_path: Path) -> None:
@@ -211,6 +235,8 @@ def test_wrong_options_are_refused_before_work(frames, tmp_path: Path, capsys) -
     source = clip_files.write_clip(tmp_path / "a.mp4", frames[:1])
     assert run("enhance", source, "--output", tmp_path / "out", "--smoothing", 1) == 2
     assert "smoothing must be from 0" in capsys.readouterr().err
+    assert run("enhance", source, "--output", tmp_path / "out.mp4") == 2
+    assert "is named like a clip" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -87,7 +87,8 @@ def enhance_clip(
     """Enhance one clip; results appear complete or not at all."""
     import torch
 
-    from ..clips import ClipReader, ClipWriter, clip_range, rewrite, spread
+    from ..clip_passes import clip_range, rewrite, spread
+    from ..clips import ClipReader, ClipWriter
     from ..enhance import estimate
     from ..files import atomic_path
     from ..images import stretch

@@ -20,7 +20,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         run,
         "say what a weights or backbone file holds",
         "Say what a file holds, from its header: HiDRA weights (backbone, ranks, layers, DEM, training record, "
-        "probes), a HiDRA backbone, SD-Turbo as one file or as a diffusers folder.",
+        "probes), a HiDRA backbone, a degradation saved or baked, SD-Turbo as one file or as a diffusers folder.",
         "  hidra info hidra-tiny\n  hidra info hidra.safetensors --json",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors file, a diffusers folder, or hidra-tiny")
@@ -41,6 +41,13 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say("\n\n".join("\n".join(_outline(description)) for description in descriptions), arguments)
     return OK
+
+
+_OF_DEGRADATIONS = {  # formats of hidra_core.degradation_file and hidra_core.bake, which only PyTorch's import gives
+    "hidra-degradation": "degradation vectors",
+    "hidra-baked-lora": "a degradation baked into a LoRA",
+    "hidra-baked-vae": "a degradation baked into a VAE, with the text embedding",
+}
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
@@ -66,7 +73,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has a damaged header ({error!r}); export or download it again") from error
     if kind is None:
         raise ValueError(
-            f"{path} holds neither HiDRA weights nor a backbone for it: {len(shapes)} tensors, "
+            f"{path} holds neither HiDRA weights, nor a backbone for it, nor a degradation: {len(shapes)} tensors, "
             f"the first '{min(shapes, default='')}'"
         )
     size = path.stat().st_size
@@ -94,6 +101,17 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
             "dem_backbone": {"included": included, **json.loads(metadata["dem_backbone"])},
             "training": json.loads(metadata["training"]),
             **probes,
+        }
+    if metadata.get("format") in _OF_DEGRADATIONS:
+        return {
+            "kind": _OF_DEGRADATIONS[metadata["format"]],
+            "format": metadata["format"],
+            "version": metadata["version"],
+            "weights": metadata["weights"],
+            "weights_fingerprint": metadata["weights_fingerprint"],
+            "backbone": metadata["backbone"],
+            **{key: metadata[key] for key in ("strength",) if key in metadata},
+            **({"vectors": shapes["vectors"][0]} if "vectors" in shapes else {}),
         }
     if metadata.get("format") == FORMAT:
         return {

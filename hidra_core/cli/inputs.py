@@ -70,11 +70,12 @@ def check_paths(*sources: str | None) -> None:
 
 def check_folder(folder: Path, option: str = "--output") -> None:
     """Raise UsageError unless files can be written in this folder, or it can be made."""
-    from ..images import EXTENSIONS
+    from .. import clips, images
 
     place = Path(os.path.abspath(folder))
-    if folder.suffix.lower() in EXTENSIONS and not place.is_dir():
-        raise UsageError(f"{option} {folder} is named like a picture: name a folder, results keep their names in it")
+    if folder.suffix.lower() in (*images.EXTENSIONS, *clips.EXTENSIONS) and not place.is_dir():
+        kind = "clip" if clips.is_clip(folder) else "picture"
+        raise UsageError(f"{option} {folder} is named like a {kind}: name a folder, results keep their names in it")
     while not place.exists():
         place = place.parent
     if not place.is_dir():
