@@ -53,7 +53,8 @@ def test_grey_between_entries_survives() -> None:
 def test_palette_is_found(palette: str) -> None:
     colours = rounded(palettes.colour(GREY, palette))
     assert palettes.detect(colours) == palette
-    assert palettes.detect(as_jpeg(palettes.colour(GREY, palette), 90)) in (palette, "white hot")
+    if palette not in ("graded fire", "hottest"):  # grey but for a few pixels, whose colours JPEG takes away
+        assert palettes.detect(as_jpeg(colours, 90)) == palette
 
 
 @pytest.mark.parametrize("palette", ["ironbow", "rainbow", "arctic", "lava"])
