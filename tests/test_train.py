@@ -97,7 +97,7 @@ def test_lists_choose_images(folder: Path, tmp_path: Path) -> None:
 def test_sources_are_balanced() -> None:
     files = [Path(f"a_{i}.png") for i in range(9)] + [Path("b_0.png")] + [Path("c/0.png"), Path("d/0.png")]
     odds = source_odds(files)
-    assert sum(odds[:9]) == pytest.approx(3)
+    assert sum(odds[:9]) == pytest.approx(9**0.25)
     assert odds[9:] == [1, 1, 1]
 
 
