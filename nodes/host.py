@@ -38,7 +38,7 @@ from ..hidra_core.backbone import HIDRA_TINY, MODELS, Backbone
 from ..hidra_core.enhance import Degradation
 from ..hidra_core.files import read_safetensors
 from ..hidra_core.layouts import original_vae_name, original_vae_state
-from ..hidra_core.weights import Weights, load_weights
+from ..hidra_core.weights import Weights, load_weights, weights_path
 
 WEIGHTS_FOLDER = "hidra"
 DEGRADATIONS_FOLDER = "hidra_degradations"
@@ -120,7 +120,7 @@ class LoadedWeights:
 
 def weights(name: str) -> LoadedWeights:
     """The weights file of this name, checked; the two used last stay in memory."""
-    path = MODELS / HIDRA_TINY / "weights.safetensors" if name == HIDRA_TINY else path_of(WEIGHTS_FOLDER, name)
+    path = weights_path(name) if name == HIDRA_TINY else path_of(WEIGHTS_FOLDER, name)
     return _weights(name if name == HIDRA_TINY else str(path), path.stat().st_mtime_ns)
 
 

@@ -43,8 +43,11 @@ def log_error(output: Tensor, target: Tensor) -> Tensor:
 
 def reconstruction_loss(output: Tensor, target: Tensor, log_weight: float, ssim_weight: float) -> Tensor:
     """Mean absolute error, weighted log error and structural dissimilarity of ``[B, 1, H, W]`` in [-1, 1]."""
-    loss = F.l1_loss(output, target) + ssim_weight * structural_dissimilarity(output, target)
-    return loss + log_weight * log_error(output, target) if log_weight else loss
+    return (
+        F.l1_loss(output, target)
+        + log_weight * log_error(output, target)
+        + ssim_weight * structural_dissimilarity(output, target)
+    )
 
 
 class MultiScaleStructure(nn.Module):

@@ -331,7 +331,7 @@ class Training:
                 if strength != 1:
                     target = torch.lerp(batch["degraded"], target, strength)
         output = output.float()
-        # an error of 0 is possible where the target is the input, and no use
+        # at partial strengths the target is mostly the input: a dB of copying is worth nothing
         log_weight = weights["log"] if target is batch["clean"] else 0.0
         loss = reconstruction_loss(output, target, log_weight, weights["ssim"]) + weights["factors"] * extra
         return loss, F.mse_loss(output, target).detach()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .console import OK, UsageError, advance, progress_bar, say
 from .inputs import check_file, check_model_paths, check_paths, find_pictures, for_networks, require
 from .model import computing, load_pair
-from .options import add_command, add_device, add_overwrite, add_quiet, add_weights
+from .options import add_backbone, add_command, add_device, add_overwrite, add_quiet, add_weights
 
 if TYPE_CHECKING:
     from ..enhance import Degradation
@@ -36,12 +36,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--strength", metavar="0..2", type=float, default=1.0, help="strength of the adaptation (default: 1)"
     )
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--backbone",
-        metavar="MODEL",
-        help="one-step backbone: hidra-tiny, a diffusers folder of SD-Turbo, or a single .safetensors file "
-        "(default: hidra-tiny)",
-    )
+    add_backbone(model)
     add_weights(model)
     add_device(model)
     add_overwrite(parser, "replace files that exist (default: refuse)")

@@ -13,7 +13,17 @@ from . import clip, fidelity, thermal, trust
 from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
 from .inputs import check_folder, check_model_paths, find_pictures, for_networks, require
 from .model import computing, load_pair
-from .options import DTYPES, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights, tile_size
+from .options import (
+    DTYPES,
+    add_backbone,
+    add_command,
+    add_device,
+    add_inputs,
+    add_overwrite,
+    add_quiet,
+    add_weights,
+    tile_size,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +54,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results; made if it is missing"
     )
     model = parser.add_argument_group("model")
-    model.add_argument(
-        "--backbone",
-        metavar="MODEL",
-        help="one-step backbone: hidra-tiny, a diffusers folder of SD-Turbo, or a single .safetensors file "
-        "(default: hidra-tiny)",
-    )
+    add_backbone(model)
     add_weights(model)
     model.add_argument(
         "--dtype",

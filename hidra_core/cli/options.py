@@ -47,6 +47,15 @@ def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
     )
 
 
+def add_backbone(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--backbone",
+        metavar="MODEL",
+        help="one-step backbone: hidra-tiny, a diffusers folder of SD-Turbo, or a single .safetensors file "
+        "(default: hidra-tiny)",
+    )
+
+
 def add_weights(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--weights",
