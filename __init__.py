@@ -17,7 +17,7 @@ async def comfy_entrypoint():
     from .nodes.simulate import DegradationByHand, SimulateDegradation
     from .nodes.thermal import LoadThermal, SaveThermal
     from .nodes.trust import QualityMetrics, TrustReport
-    from .nodes.vectors import BlendDegradations, LoadDegradation, SaveDegradation
+    from .nodes.vectors import BlendDegradations, EditDegradation, LoadDegradation, SaveDegradation
     from .nodes.video import EnhanceVideo, SmoothDegradation
 
     host.register_weights_folder()
@@ -40,6 +40,7 @@ async def comfy_entrypoint():
                 SaveDegradation,
                 LoadDegradation,
                 BlendDegradations,
+                EditDegradation,
                 BakeLoRA,
                 LoadBakedVAE,
                 TrustReport,

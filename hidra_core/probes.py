@@ -2,7 +2,8 @@
 
 No human can read ``P``; a probe can, as far as ``P`` knows. ``train/probes.py`` fits probes for one DEM and stores them
 in its weights file. All of them are linear maps of ``P``, so that they show what the vector holds and not what a
-network behind it could work out, and so that ``P`` can be moved along them.
+network behind it could work out, and so that ``P`` can be moved along them: with each kind comes the direction in which
+``P`` goes when there is more of it.
 """
 
 from __future__ import annotations
@@ -112,6 +113,8 @@ class Probes:
 
     Args:
         kinds: one for each of :data:`KINDS`, in that order.
+        directions: for each kind the change of ``P`` for one unit more of it, or zeros, ``[6, 256]`` float32, see
+            :func:`directions`.
         weight: for each of :data:`MAPS`, ``[outputs, 256]`` float32.
         bias: for each of :data:`MAPS`, ``[outputs]``. ``presence`` gives the logit of a probability, ``amount`` the
             amount in the kind's unit, ``level`` the logits of a softmax; all of them calibrated.
@@ -119,12 +122,13 @@ class Probes:
         fitted: on what they were: numbers of images and frames, seed, frame size.
 
     Raises:
-        ValueError: other kinds, or maps of another shape.
+        ValueError: other kinds, maps of another shape, or directions that do not change the amounts by 1.
     """
 
     def __init__(
         self,
         kinds: Sequence[Kind],
+        directions: Tensor,
         weight: Mapping[str, Tensor],
         bias: Mapping[str, Tensor],
         figures: Mapping[str, float] | None = None,
@@ -146,6 +150,16 @@ class Probes:
                     f"the map '{name}' of the probes has shapes {found[0]} and {found[1]}; "
                     f"expected ({outputs}, {DEGRADATION_WIDTH}) and ({outputs},)"
                 )
+        if tuple(directions.shape) != (len(KINDS), DEGRADATION_WIDTH):
+            raise ValueError(
+                f"the directions of the probes have shape {tuple(directions.shape)}; "
+                f"expected ({len(KINDS)}, {DEGRADATION_WIDTH})"
+            )
+        self.directions = directions.detach().float().cpu()
+        change = self.directions @ weight["amount"].detach().float().cpu().T
+        movable = self.directions.abs().amax(dim=1) > 0
+        if not torch.allclose(change.diagonal(), movable.float(), atol=1e-3):
+            raise ValueError("the directions of the probes do not change the amounts of their kinds by 1")
         self.kinds = tuple(kinds)
         self.weight = {name: weight[name].detach().float().cpu() for name in MAPS}
         self.bias = {name: bias[name].detach().float().cpu() for name in MAPS}
@@ -175,9 +189,8 @@ class Probes:
     def moved(self, vectors: Tensor, kind: str, by: float) -> Tensor:
         """``P`` with more (or less) of one kind of degradation, and the read-outs of the other kinds as they were.
 
-        Of all changes of ``P`` that change the kind's amount by so much, and neither amount nor probability of any
-        other kind, this is the smallest in Euclidean norm. The kind's own probability and the level follow as they
-        will. Far from where images lie the adapter has never been trained: small changes are the meaningful ones.
+        The kind's own probability and the level follow as they will. Far from where images lie the adapter has never
+        been trained: small changes are the meaningful ones.
 
         Args:
             vectors: ``[B, 256]``, any device and type.
@@ -189,23 +202,19 @@ class Probes:
             A new tensor like ``vectors``.
 
         Raises:
-            ValueError: an unknown kind, a change that is not a finite number, or probes of this kind that depend on
-                the others', so that it cannot be moved alone.
+            ValueError: an unknown kind, a change that is not a finite number, or a kind that cannot be moved alone.
         """
         if kind not in KINDS:
             raise ValueError(f"unknown kind of degradation '{kind}'; known kinds: {', '.join(KINDS)}")
         if not torch.tensor(float(by)).isfinite():
             raise ValueError(f"the change of {kind} must be a finite number, got {by}")
-        index = KINDS.index(kind)
-        others = [i for i in range(len(KINDS)) if i != index]
-        kept = torch.cat([self.weight["amount"][others], self.weight["presence"][others]]).double()
-        direction = self.weight["amount"][index].double()
-        # the part of the kind's direction that the others do not see
-        free = direction - torch.linalg.lstsq(kept.T, direction[:, None], driver="gelsd").solution[:, 0] @ kept
-        gain = free @ direction
-        if gain <= 1e-9 * (direction @ direction):
-            raise ValueError(f"{kind} cannot be moved alone: its probe depends on those of the other kinds; fit again")
-        return vectors + (free * (by / gain)).to(vectors)
+        direction = self.directions[KINDS.index(kind)]
+        if not direction.any():
+            raise ValueError(
+                f"{kind} cannot be moved alone: its probe depends on those of the other kinds, or says the same of "
+                "every image; fit again"
+            )
+        return vectors + (direction * by).to(vectors)
 
     def header(self) -> dict[str, Any]:
         """What a file's header says of the probes, plain JSON types; :meth:`from_header` reads it."""
@@ -217,7 +226,9 @@ class Probes:
         }
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], weight: Mapping[str, Tensor], bias: Mapping[str, Tensor]) -> Probes:
+    def from_header(
+        cls, header: Mapping[str, Any], directions: Tensor, weight: Mapping[str, Tensor], bias: Mapping[str, Tensor]
+    ) -> Probes:
         """The inverse of :meth:`header`, with the tensors.
 
         Raises:
@@ -231,6 +242,43 @@ class Probes:
             numbers = [number for kind in kinds for number in (kind.threshold, kind.full, *kind.figures.values())]
             if not words or not all(type(n) in (int, float) for n in (*numbers, *header["figures"].values())):
                 raise ValueError(f"units are texts and figures numbers, of {[f.name for f in fields(Kind)]}")
-            return cls(kinds, weight, bias, header["figures"], header["fitted"])
+            return cls(kinds, directions, weight, bias, header["figures"], header["fitted"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"entries of the probes are missing or of another kind ({error!r})") from error
+
+
+def directions(weight: Mapping[str, Tensor], covariance: Tensor) -> Tensor:
+    """For each kind the change of ``P`` by which its amount grows by 1 and nothing read of the other kinds changes.
+
+    Of all such changes the likeliest among images: the smallest in the Mahalanobis norm of their vectors. The smallest
+    in Euclidean norm would go where a probe is most sensitive, which is where hardly any image differs from another,
+    and the adapter would not notice. With ``A`` the constraints' rows, it is ``C Aᵀ (A C Aᵀ)⁻¹`` of what they ask for
+    (cf. Haufe et al., 2014: a linear read-out's weights are no pattern of what it reads).
+
+    Args:
+        weight: of the maps ``amount`` and ``presence``, ``[6, 256]`` each.
+        covariance: of degradation vectors of images with all kinds in all amounts, ``[256, 256]``.
+
+    Returns:
+        ``[6, 256]`` float32; zeros for a kind that cannot be moved alone, as its probe depends on those of the others
+        or says the same of every image.
+    """
+    amount, presence = weight["amount"].double(), weight["presence"].double()
+    spread = covariance.double()
+    found = []
+    for index in range(len(KINDS)):
+        others = [i for i in range(len(KINDS)) if i != index]
+        rows = torch.cat([amount[[index]], amount[others], presence[others]])
+        variance = (rows @ spread * rows).sum(dim=1)
+        silent = variance <= 0  # a probe that says the same of every image stays as it is anyhow
+        if silent[0]:
+            found.append(torch.zeros_like(amount[0]))
+            continue
+        rows = rows[~silent] / variance[~silent, None].sqrt()
+        gram = rows @ spread @ rows.T
+        if torch.linalg.eigvalsh(gram)[0] < 1e-6:
+            found.append(torch.zeros_like(amount[0]))
+            continue
+        step = spread @ rows.T @ torch.linalg.inv(gram)[:, 0]
+        found.append(step / (amount[index] @ step))
+    return torch.stack(found).float()

@@ -102,6 +102,22 @@ def degradation_report(images: Images, degradation: Degradation, weights_name: s
     return "\n".join(lines)
 
 
+def vector_report(degradation: Degradation, limit: int = 8) -> str:
+    """What the probes say of each of the first vectors, where no image is at hand: the edited, the loaded.
+
+    Args:
+        degradation: vectors of weights with probes.
+        limit: vectors described; more are counted.
+    """
+    readings = degradation.weights.probes.read(degradation.vectors[:limit])
+    lines = []
+    for index, (vector, reading) in enumerate(zip(degradation.vectors, readings, strict=False)):
+        lines += [f"vector {index + 1}: |P| {vector.norm():.2f}", *reading_lines(reading)]
+    if len(degradation) > limit:
+        lines.append(f"… and {len(degradation) - limit} more vectors")
+    return "\n".join(lines)
+
+
 def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
     """One image in words: a line of what was measured and, if the weights have probes, :func:`reading_lines`.
 

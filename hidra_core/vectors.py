@@ -1,9 +1,9 @@
-"""Arithmetic on degradation vectors: their average, a blend of two, a smooth course over the frames of a clip."""
+"""Arithmetic on degradation vectors: average, blend, edits in the report's terms, a smooth course over time."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .enhance import Degradation
 from .images import to_grey
+from .probes import KINDS
 from .weights import Weights
 
 SMOOTHING = 0.9
@@ -62,6 +63,44 @@ def blend(first: Degradation, second: Degradation, share: float) -> Degradation:
     if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise ValueError(f"{len(first)} and {len(second)} degradation vectors: give as many, or one in either of them")
     return replace(first, vectors=torch.lerp(first.vectors, second.vectors, share))
+
+
+def edit(degradation: Degradation, changes: Mapping[str, float]) -> Degradation:
+    """More or less of some kinds of degradation, as the report counts them.
+
+    Each kind is moved alone (:meth:`~hidra_core.probes.Probes.moved`): what the report says of the kinds that are not
+    named stays. A bar stops at its ends, empty and full, since the adapter knows no image beyond them.
+
+    Args:
+        degradation: one vector or more; each is moved from where it is.
+        changes: for some of :data:`~hidra_core.probes.KINDS` the change of the bar, as a share of the full one, in
+            [-1, 1].
+
+    Raises:
+        ValueError: weights without probes, an unknown kind, or a change outside [-1, 1].
+    """
+    probes = degradation.weights.probes
+    if probes is None:
+        raise ValueError(
+            f"the weights {degradation.weights.source} have no probes, so that nothing says where a kind of "
+            "degradation is in the vector. Fit them with train/probes.py, or use weights that have them"
+        )
+    for name, change in changes.items():
+        if name not in KINDS:
+            raise ValueError(f"unknown kind of degradation '{name}'; known kinds: {', '.join(KINDS)}")
+        if not -1 <= change <= 1:
+            raise ValueError(f"the change of {name} must be from -1 (a full bar less) to 1 (more), got {change}")
+    vectors = []
+    raw = probes.outputs("amount", degradation.vectors)
+    for vector, reading, amounts in zip(
+        degradation.vectors.split(1), probes.read(degradation.vectors), raw.tolist(), strict=True
+    ):
+        for found, amount in zip(reading.kinds, amounts, strict=True):
+            target = min(max(found.severity + changes.get(found.kind.name, 0.0), 0.0), 1.0)
+            if target != found.severity:  # from where the probe is, which may be beyond the end of its bar
+                vector = probes.moved(vector, found.kind.name, target * found.kind.full - amount)
+        vectors.append(vector)
+    return replace(degradation, vectors=torch.cat(vectors))
 
 
 class SmoothOverTime:

@@ -19,7 +19,7 @@ from .backbone import HIDRA_TINY, MODELS
 from .dem import DEGRADATION_WIDTH, LAYERS, DegradationEstimator, build_dinov2, hub_name
 from .files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
-from .probes import MAPS, Probes
+from .probes import KINDS, MAPS, Probes
 
 FORMAT = "hidra"
 VERSION = 1
@@ -153,7 +153,8 @@ def add_probes(source: str | PathLike, probes: Probes, path: str | PathLike) -> 
 def _probe_tensors(probes: Probes) -> dict[str, Tensor]:
     """In fp32 whatever the type of the rest: they are small, and amounts are read off them."""
     parts = {"weight": probes.weight, "bias": probes.bias}
-    return {f"probe.{name}.{part}": maps[name].contiguous() for part, maps in parts.items() for name in MAPS}
+    maps = {f"probe.{name}.{part}": found[name].contiguous() for part, found in parts.items() for name in MAPS}
+    return maps | {"probe.directions": probes.directions.contiguous()}
 
 
 def weights_path(source: str | PathLike) -> Path:
@@ -316,8 +317,9 @@ class _Reader:
             name: self.take(f"probe.{name}.weight", (outputs, DEGRADATION_WIDTH)) for name, outputs in MAPS.items()
         }
         bias = {name: self.take(f"probe.{name}.bias", (outputs,)) for name, outputs in MAPS.items()}
+        directions = self.take("probe.directions", (len(KINDS), DEGRADATION_WIDTH))
         try:
-            return Probes.from_header(header, weight, bias)
+            return Probes.from_header(header, directions, weight, bias)
         except ValueError as error:
             raise ValueError(f"{self.path} has probes that cannot be used: {error}. Fit them again") from error
 

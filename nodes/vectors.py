@@ -1,4 +1,4 @@
-"""Save, Load and Blend Degradation."""
+"""Save, Load, Blend and Edit Degradation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from comfy_api.latest import io, ui
 
 from ..hidra_core.degradation_file import load_degradation, save_degradation
 from ..hidra_core.enhance import Degradation as Vectors
-from ..hidra_core.vectors import average, blend
+from ..hidra_core.probes import KINDS
+from ..hidra_core.report import vector_report
+from ..hidra_core.vectors import average, blend, edit
 from . import host
 from .schema import Degradation, one_of, schema
 
@@ -111,3 +113,46 @@ class BlendDegradations(io.ComfyNode):
     @classmethod
     def execute(cls, first: Vectors, second: Vectors, share: float) -> io.NodeOutput:
         return io.NodeOutput(blend(first, second, share))
+
+
+class EditDegradation(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="HiDRA_EditDegradation",
+            display_name="Edit Degradation",
+            description="Tells the adapter that there is more or less of a kind of degradation than was estimated, and "
+            "leaves what the report says of the others. In shares of the report's bars; needs weights with probes.",
+            search_aliases=["hidra", "thermal", "infrared", "degradation", "adjust", "stripes", "noise", "blur"],
+            inputs=[
+                Degradation.Input("degradation", tooltip="From Estimate TIR Degradation; every vector is changed."),
+                *(
+                    io.Float.Input(
+                        _identifier(kind),
+                        default=0.0,
+                        min=-1.0,
+                        max=1.0,
+                        step=0.05,
+                        tooltip=f"More {kind} (or less): 0.1 is one block of its bar. A bar stops when empty or full.",
+                    )
+                    for kind in KINDS
+                ),
+            ],
+            outputs=[
+                Degradation.Output(display_name="degradation"),
+                io.String.Output(display_name="report", tooltip="What the edited vectors say."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, degradation: Vectors, **changes: float) -> io.NodeOutput:
+        edited = edit(degradation, {kind: changes[_identifier(kind)] for kind in KINDS})
+        report = vector_report(edited)
+        host.show_text(report, cls.hidden.unique_id)
+        return io.NodeOutput(edited, report, ui=ui.PreviewText(report))
+
+
+def _identifier(kind: str) -> str:
+    """The name of a kind as that of an input: letters and underscores."""
+    return kind.replace(" ", "_").replace("-", "_")

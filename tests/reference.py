@@ -24,7 +24,7 @@ from hidra_core.adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Modulat
 from hidra_core.backbone import build_diffusers, denoise_step
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.modulation import ModulationHead
-from hidra_core.probes import KINDS, MAPS, Kind, Probes
+from hidra_core.probes import KINDS, MAPS, Kind, Probes, directions
 
 VECTORS = Path(__file__).parent / "vectors"
 RANKS = {"unet": 32, "vae": 16}
@@ -156,7 +156,7 @@ def make_probes(seed: int = 0) -> Probes:
     kinds = [Kind(name, "grey levels", 2.0, 8.0, {"accuracy": 0.75}) for name in KINDS]
     weight = {name: torch.randn(outputs, 256, generator=generator) for name, outputs in MAPS.items()}
     bias = {name: torch.randn(outputs, generator=generator) for name, outputs in MAPS.items()}
-    return Probes(kinds, weight, bias, {"level_accuracy": 0.5}, {"images": 3})
+    return Probes(kinds, directions(weight, torch.eye(256)), weight, bias, {"level_accuracy": 0.5}, {"images": 3})
 
 
 Attach = Callable[[ModulatedAdapter, Network, Callable], object]

@@ -13,10 +13,13 @@ from PIL import Image
 from reference import make_probes, make_small_dem, make_weights
 from scipy.special import expit, softmax
 
-from hidra_core import degradations, load_weights, save_weights, scenes
+from hidra_core import degradations, enhance, estimate, load_backbone, load_weights, save_weights, scenes
 from hidra_core.cli import main
+from hidra_core.enhance import Degradation
 from hidra_core.files import read_safetensors
-from hidra_core.probes import KINDS, LEVELS, MAPS, Probes
+from hidra_core.probes import KINDS, LEVELS, MAPS, Probes, directions
+from hidra_core.report import vector_report
+from hidra_core.vectors import edit
 from train import labelled, linear
 from train import probes as program
 
@@ -34,7 +37,7 @@ def counting_probes() -> Probes:
         weight[name][range(outputs), range(first, first + outputs)] = 1
         first += outputs
     bias = {name: torch.zeros(outputs) for name, outputs in MAPS.items()}
-    return Probes(make_probes().kinds, weight, bias)
+    return Probes(make_probes().kinds, directions(weight, torch.eye(256)), weight, bias)
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -100,15 +103,20 @@ def test_moving_changes_one_kind_by_the_wanted_amount_and_no_other(vectors, kind
     torch.testing.assert_close(presence, torch.zeros_like(presence), rtol=0, atol=1e-4)
 
 
-def test_moving_is_the_smallest_such_change(vectors) -> None:
+def test_moving_goes_where_images_differ() -> None:
+    """Among the changes with the wanted read-outs it is the smallest one beside the images' covariance."""
     probes = make_probes()
+    random = torch.Generator().manual_seed(1)
+    mixing = torch.randn(256, 256, generator=random, dtype=torch.float64) * torch.logspace(0, -2, 256).double()
+    covariance = mixing @ mixing.T
     others = [0, 1, 3, 4, 5]
     rows = torch.cat([probes.weight["amount"][2:3], probes.weight["amount"][others], probes.weight["presence"][others]])
-    wanted = torch.zeros(len(rows))
-    wanted[0] = 1.5
-    smallest = torch.linalg.pinv(rows) @ wanted
-    change = probes.moved(vectors, "blur", 1.5) - vectors
-    torch.testing.assert_close(change, smallest.expand(3, -1), rtol=0, atol=1e-6)
+    found = directions(probes.weight, covariance)[2].double()
+    wanted = torch.zeros(len(rows), dtype=torch.float64)
+    wanted[0] = 1
+    # in coordinates in which the images differ alike in every direction, the smallest is the pseudo-inverse's
+    smallest = mixing @ (torch.linalg.pinv(rows.double() @ mixing) @ wanted)
+    torch.testing.assert_close(found, smallest, rtol=1e-4, atol=1e-6)
 
 
 def test_moving_keeps_half_precision(vectors) -> None:
@@ -121,15 +129,98 @@ def test_bad_moves_say_what_is_wrong(vectors) -> None:
         probes.moved(vectors, "rain", 1.0)
     with pytest.raises(ValueError, match="change of noise must be a finite number, got nan"):
         probes.moved(vectors, "noise", float("nan"))
-    probes.weight["amount"][1] = probes.weight["amount"][0] + probes.weight["presence"][3]
-    with pytest.raises(ValueError, match="noise cannot be moved alone"):
-        probes.moved(vectors, "noise", 1.0)
+    weight = {name: rows.clone() for name, rows in probes.weight.items()}
+    weight["amount"][1] = weight["amount"][0] + weight["presence"][3]
+    weight["amount"][2] = 0
+    entangled = Probes(probes.kinds, directions(weight, torch.eye(256)), weight, probes.bias)
+    for kind in ("noise", "blur"):
+        with pytest.raises(ValueError, match=f"{kind} cannot be moved alone"):
+            entangled.moved(vectors, kind, 1.0)
 
 
 def test_maps_of_another_shape_are_refused() -> None:
     probes = make_probes()
     with pytest.raises(ValueError, match=r"the map 'level' of the probes has shapes \(4, 255\)"):
-        Probes(probes.kinds, probes.weight | {"level": torch.zeros(4, 255)}, probes.bias)
+        Probes(probes.kinds, probes.directions, probes.weight | {"level": torch.zeros(4, 255)}, probes.bias)
+    with pytest.raises(ValueError, match=r"the directions of the probes have shape \(6, 255\)"):
+        Probes(probes.kinds, probes.directions[:, :-1], probes.weight, probes.bias)
+    with pytest.raises(ValueError, match="do not change the amounts of their kinds by 1"):
+        Probes(probes.kinds, probes.directions * 2, probes.weight, probes.bias)
+
+
+# --- edits -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_edit_moves_the_bars_named_and_no_other(vectors) -> None:
+    weights = dataclasses.replace(make_weights(), probes=make_probes())
+    before = weights.probes.read(vectors)
+    edited = edit(Degradation(vectors, weights), {"noise": 0.2, "blur": -1.0})
+    after = weights.probes.read(edited.vectors)
+    assert edited.weights is weights
+    for old, new in zip(before, after, strict=True):
+        shares = dict(zip(KINDS, zip(old.kinds, new.kinds, strict=True), strict=True))
+        was, now = shares.pop("noise")
+        assert now.severity == pytest.approx(min(was.severity + 0.2, 1.0), abs=1e-4)
+        was, now = shares.pop("blur")
+        assert now.severity == pytest.approx(0, abs=1e-4)
+        for was, now in shares.values():
+            assert now.severity == pytest.approx(was.severity, abs=1e-4)
+            assert now.probability == pytest.approx(was.probability, abs=1e-4)
+
+
+def test_no_change_leaves_the_vector_to_the_bit(vectors) -> None:
+    weights = dataclasses.replace(make_weights(), probes=make_probes())
+    assert torch.equal(edit(Degradation(vectors, weights), dict.fromkeys(KINDS, 0.0)).vectors, vectors)
+
+
+def test_a_bar_stops_at_its_ends() -> None:
+    weights = dataclasses.replace(make_weights(), probes=counting_probes())
+    vector = torch.zeros(1, 256)
+    vector[0, 6:8] = torch.tensor([-3.0, 1000.0])  # stripes below none, noise beyond its bar
+    degradation = Degradation(vector, weights)
+    assert torch.equal(edit(degradation, {"stripes": -0.5, "noise": 0.5}).vectors, vector)
+    moved = edit(degradation, {"blur": 1.0}).vectors[0]
+    assert moved[8].item() == pytest.approx(weights.probes.kinds[2].full)
+
+
+@pytest.mark.parametrize(
+    ("probes", "changes", "message"),
+    [
+        (False, {"noise": 0.1}, "have no probes"),
+        (True, {"fog": 0.1}, "unknown kind of degradation 'fog'"),
+        (True, {"noise": 1.5}, "noise must be from -1"),
+        (True, {"noise": float("nan")}, "noise must be from -1"),
+    ],
+)
+def test_bad_edits_are_refused(probes: bool, changes: dict[str, float], message: str, vectors) -> None:
+    weights = dataclasses.replace(make_weights(), probes=make_probes() if probes else None)
+    with pytest.raises(ValueError, match=message):
+        edit(Degradation(vectors, weights), changes)
+
+
+def test_the_built_in_model_follows_an_edit() -> None:
+    """More noise: smoother; more blur: sharper; more low contrast: a wider range of greys. Less: the opposite."""
+    clean = torch.from_numpy(scenes.render("street", 96, 128, 2))[None, None]
+    record = degradations.sample("moderate", torch.Generator().manual_seed(3))
+    image = degradations.apply(clean, record).movedim(1, -1)
+    backbone, weights = load_backbone("hidra-tiny", dtype="fp32"), load_weights("hidra-tiny")
+    estimated = estimate(image, weights)
+
+    def look(kind: str, change: float) -> tuple[float, float]:
+        enhanced = enhance(image, backbone, edit(estimated, {kind: change}))
+        return enhanced.diff(dim=2).abs().mean().item(), enhanced.std().item()
+
+    less, more = ([look(kind, change) for kind in ("noise", "blur", "low contrast")] for change in (-0.3, 0.3))
+    assert more[0][0] < 0.9 * less[0][0]
+    assert more[1][0] > 1.1 * less[1][0]
+    assert more[2][1] > 1.1 * less[2][1]
+
+
+def test_vectors_are_described_without_an_image(vectors) -> None:
+    weights = dataclasses.replace(make_weights(), probes=make_probes())
+    lines = vector_report(Degradation(vectors, weights), limit=2).splitlines()
+    assert [line.split(":")[0] for line in lines if line.startswith("vector")] == ["vector 1", "vector 2"]
+    assert lines[-1] == "… and 1 more vectors"
 
 
 # --- linear fits -----------------------------------------------------------------------------------------------------

@@ -325,7 +325,8 @@ def test_adding_probes_leaves_the_rest_of_a_file_bit_for_bit(tmp_path):
     assert new_header.items() >= header.items()
     for key, tensor in before.items():
         assert_same(after[key], tensor)
-    assert after.keys() - before.keys() == {f"probe.{name}.{part}" for name in MAPS for part in ("weight", "bias")}
+    maps = {f"probe.{name}.{part}" for name in MAPS for part in ("weight", "bias")}
+    assert after.keys() - before.keys() == maps | {"probe.directions"}
     assert_same_probes(load_weights(copy).probes, make_probes(2))
 
 
@@ -351,6 +352,8 @@ BAD_PROBES = {
     "header not JSON": (stated("probes", "{"), "no readable 'probes'"),
     "header of a file without": (all_of("probe.", removed), r"lacks the tensor 'probe\.presence\.weight'"),
     "one map missing": (altered("probe.level.bias", removed), r"lacks the tensor 'probe\.level\.bias'"),
+    "no directions": (altered("probe.directions", removed), r"lacks the tensor 'probe\.directions'"),
+    "directions of other probes": (altered("probe.directions", lambda t: t * 2), "do not change the amounts"),
     "other width": (altered("probe.amount.weight", lambda t: t[:, :-1]), r"'probe\.amount\.weight' of shape"),
     "a kind more": (altered("probe.amount.bias", lambda t: torch.cat([t, t[:1]])), r"'probe\.amount\.bias' of shape"),
     "NaN": (altered("probe.presence.weight", with_nan), r"'probe\.presence\.weight' that are not finite"),

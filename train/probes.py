@@ -26,11 +26,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import expit, softmax
+from sklearn.covariance import LedoitWolf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core.backbone import pick_device
-from hidra_core.probes import KINDS, LEVELS, MAPS, Probes
+from hidra_core.probes import KINDS, LEVELS, MAPS, Probes, directions
 from hidra_core.weights import add_probes, load_weights
 from train import linear
 from train.labelled import (
@@ -149,11 +150,12 @@ def measure(vectors: Vectors, found: dict[str, NDArray]) -> tuple[list[dict[str,
 
 def build(
     probes: dict[str, list[linear.Map]],
+    vectors: NDArray,
     figures: list[dict[str, float]],
     level_figures: dict[str, float],
     fitted: dict[str, Any],
 ) -> Probes:
-    """What the weights file gets; figures to four digits."""
+    """What the weights file gets; figures to four digits. Directions are those of the vectors ``[N, 256]``."""
 
     def tensor(parts: list[NDArray]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(parts)).float()
@@ -164,7 +166,8 @@ def build(
     kinds = [replace(kind, figures=rounded(values)) for kind, values in zip(DEFINITIONS, figures, strict=True)]
     weight = {name: tensor([probe[0] for probe in maps]) for name, maps in probes.items()}
     bias = {name: tensor([probe[1] for probe in maps]) for name, maps in probes.items()}
-    return Probes(kinds, weight, bias, rounded(level_figures), fitted)
+    moves = directions(weight, torch.from_numpy(LedoitWolf().fit(vectors).covariance_))
+    return Probes(kinds, moves, weight, bias, rounded(level_figures), fitted)
 
 
 def table(probes: Probes) -> str:
@@ -218,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
             "frame": list(options.frame),
             "seed": options.seed,
         }
-        probes = build(calibrate(raw, sets[1]), figures, level_figures, fitted)
+        probes = build(calibrate(raw, sets[1]), sets[0].of(["mixed"]).vectors, figures, level_figures, fitted)
         add_probes(options.weights, probes, options.output)
         sys.stdout.write(f"{table(probes)}\nwrote {options.output}\n")
     except (ValueError, OSError) as error:

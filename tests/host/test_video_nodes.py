@@ -22,6 +22,7 @@ NODES = (
     "HiDRA_SaveDegradation",
     "HiDRA_LoadDegradation",
     "HiDRA_BlendDegradations",
+    "HiDRA_EditDegradation",
     "HiDRA_BakeLoRA",
     "HiDRA_LoadBakedVAE",
 )
@@ -246,6 +247,29 @@ def test_a_degradation_of_other_weights_is_refused(client: HostClient, host: Hos
     prompt["file"] = node("HiDRA_LoadDegradation", file="foreign.safetensors", weights="hidra-tiny")
     prompt["apply"]["inputs"]["degradation"] = ["file", 0]
     assert "belongs to the weights" in failure(client, prompt)
+
+
+def edited(**changes: float) -> dict[str, Any]:
+    kinds = ("stripes", "noise", "blur", "low_resolution", "low_contrast", "non_uniformity")
+    return node("HiDRA_EditDegradation", degradation=["estimate", 0], **dict.fromkeys(kinds, 0.0) | changes)
+
+
+def test_an_edit_changes_the_report_and_the_picture(client: HostClient) -> None:
+    prompt = graph(scene())
+    prompt["none"] = edited()
+    prompt["more"] = edited(stripes=0.3)
+    prompt["apply"]["inputs"]["degradation"] = ["more", 0]
+    prompt["plain"] = prompt["apply"] | {"inputs": prompt["apply"]["inputs"] | {"degradation": ["none", 0]}}
+    prompt["clear"] = one_step(model=["plain", 0], vae=["plain", 1])
+    prompt["save2"] = node("SaveImage", images=["clear", 0], filename_prefix="unedited")
+    result = client.run(prompt)
+    first, second = (pictures(client, result, key)[0] for key in ("save", "save2"))
+    assert np.abs(first - second).max() > 1
+    before, after = ("".join(result.outputs[key]["text"]) for key in ("none", "more"))
+    stripes, *others = (line for line in before.splitlines() if line[0] in "█░")
+    changed, *kept = (line for line in after.splitlines() if line[0] in "█░")
+    assert kept == others
+    assert changed.count("█") > stripes.count("█")
 
 
 # ---------------------------------------------------------------- baking
