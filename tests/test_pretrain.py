@@ -82,23 +82,37 @@ def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: 
     output = tmp_path / "run"
     options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frames=[[64,80],[72,96]]"]
     options += ["data.workers=0", "data.pool=4", "glance.size=[28,42]", "run.checkpoint_every=1"]
-    for phase in ("glance", "estimator", "autoencoder", "joint", "finish"):
+    for phase in pretrain.PHASES:
         options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0"]
-    options += ["autoencoder.crop=64", "joint.crop=64", "finish.crop=64", "run.dtype=float32"]
+    options += ["autoencoder.crop=64", "joint.crop=64", "finish.crop=64", "whole.frames=[[64,80],[96,112]]"]
+    options += ["run.dtype=float32"]
     assert pretrain.main(options) == 0
-    assert pretrain.main([*options, "finish.steps=3"]) == 0
+    assert pretrain.main([*options, "whole.steps=3"]) == 0
     rows = [row.split(",")[:2] for row in (output / "log.csv").read_text().splitlines()]
-    steps = [("glance", 1), ("estimator", 1), ("autoencoder", 1), ("joint", 1)]
-    steps += [("finish", 1), ("finish", 2), ("finish", 3)]
+    steps = [(phase, 1) for phase in pretrain.PHASES] + [("whole", 2), ("whole", 3)]
     assert rows[1:] == [[name, str(step)] for name, step in steps]
-    assert yaml.safe_load((output / "config.yaml").read_text())["finish"]["steps"] == 3
+    assert yaml.safe_load((output / "config.yaml").read_text())["whole"]["steps"] == 3
     weights = hidra_core.load_weights(output / "weights.safetensors")
     backbone = hidra_core.load_backbone(output / "backbone.safetensors", device="cpu", dtype="fp32")
-    assert weights.training["steps"] == {"glance": 1, "estimator": 1, "autoencoder": 1, "joint": 1, "finish": 3}
+    assert weights.training["steps"] == dict.fromkeys(pretrain.PHASES, 1) | {"whole": 3}
     image = torch.rand(1, 70, 64, 1)
     enhanced = hidra_core.enhance(image, backbone, hidra_core.estimate(image, weights))
     assert enhanced.shape == image.shape
     assert sum(path.stat().st_size for path in output.glob("*.safetensors")) <= 40e6
+
+
+def test_whole_frames_train_the_unet_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    options = [f"data.train={folder}", "data.frames=[[64,80]]", "data.workers=0", "run.dtype=float32"]
+    options += ["whole.steps=2", "whole.batch=3", "whole.frames=[[64,80],[96,128]]", "whole.warmup=0"]
+    options += [f"{phase}.steps=0" for phase in pretrain.PHASES[:-1]]
+    training = pretrain.Training(pretrain.read_config(CONFIG, options), tmp_path)
+    shapes = {tuple(batch["degraded"].shape) for batch in training._samples("whole")}
+    assert shapes <= {(3, 1, 64, 80), (1, 1, 96, 128)}
+    before = {name: parameter.detach().clone() for name, parameter in training.model.named_parameters()}
+    training.all_phases()
+    moved = {name for name, parameter in training.model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert {name.split(".")[0] for name in moved} == {"unet", "adapter"}
+    assert not any(".vae." in name for name in moved)
 
 
 def test_missing_folder_is_a_clear_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

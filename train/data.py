@@ -171,7 +171,7 @@ class DegradedFrames(Dataset):
             images are scaled so that as much of them as possible is in the frame, as what they show tells how bright it
             was; the others by a random factor between that and 1. ``None``: the frame is the whole image, and the DEM
             reads the crop.
-        crop: side of the square crops in pixels.
+        crop: side of the square crops in pixels; ``None``: all of the frame.
         seed: of the whole set.
         length: samples in the set.
         batch: images that share the size of the frame and the pipelines of D_val.
@@ -191,7 +191,7 @@ class DegradedFrames(Dataset):
         images: list[np.ndarray],
         presets: dict[str, float],
         frames: Sequence[tuple[int, int]] | None,
-        crop: int,
+        crop: int | None,
         seed: int,
         length: int,
         *,
@@ -238,7 +238,7 @@ class DegradedFrames(Dataset):
             clean = clean ** math.exp(self.tone * torch.randn(1, generator=generator).item())
         record = draw_pipeline(self.presets, generator)
         degraded = degradations.apply(clean, record)
-        window = _window(clean, (self.crop, self.crop), integer)
+        window = _window(clean, (self.crop, self.crop), integer) if self.crop else (...,) + (slice(None),) * 2
         item = {"clean": clean[window][0] * 2 - 1, "factors": factors(record, degraded, clean)}
         item["degraded"], item["frame"] = self._seen(degraded, window)
         batch = index // self.batch

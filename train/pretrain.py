@@ -5,11 +5,12 @@
     python train/pretrain.py --config …                                             # again: resumes its checkpoint
     python train/pretrain.py --config … --export                                    # only write the files
 
-Five phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
+Six phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
 and how bright it was, at a glance (frames shrunk, a tenth of the cost) and then at full size; the autoencoder learns
 to reproduce clean images; then everything but the DEM's backbone, as in the method, learns to restore, on small crops
-(joint) and at the end on large ones (finish). A phase of 0 steps is left out; ``run.init`` starts from the folder of an
-earlier export instead of from nothing. Writes to
+(joint) and then on large ones (finish); at the end the UNet and its adapter alone see whole frames (whole), as no crop
+shows how shading goes on beyond it. A phase of 0 steps is left out; ``run.init`` starts from the folder of an earlier
+export instead of from nothing. Writes to
 ``run.output``: ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and at the end ``backbone.safetensors`` and
 ``weights.safetensors``. Ctrl-C saves a checkpoint and exits.
 """
@@ -32,7 +33,7 @@ import torch
 import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
@@ -49,8 +50,8 @@ from train.start import start_as_copy
 
 log = logging.getLogger("train")
 
-PHASES = ("glance", "estimator", "autoencoder", "joint", "finish")
-RESTORING = ("joint", "finish")
+PHASES = ("glance", "estimator", "autoencoder", "joint", "finish", "whole")
+RESTORING = ("joint", "finish", "whole")
 
 
 class Enhancer(nn.Module):
@@ -220,13 +221,33 @@ class Training:
         seed = self.run["seed"] * len(PHASES) + PHASES.index(name)
         if name in ("glance", "estimator"):
             return self._drawn_from_pool(phase, seed)
+        if name == "whole":
+            return self._whole_frames(phase, seed)
         count = phase["steps"] * phase["batch"]
         remaining = range(self.step * phase["batch"], count)
         dataset = self._frames(self.config["data"]["frames"], phase["crop"], seed, count, phase["batch"])
         workers = self.config["data"]["workers"]
         return DataLoader(dataset, phase["batch"], sampler=remaining, num_workers=workers, drop_last=True)
 
-    def _frames(self, sizes: list[list[int]], crop: int, seed: int, count: int, batch: int = 1) -> DegradedFrames:
+    def _whole_frames(self, phase: dict[str, Any], seed: int) -> DataLoader:
+        """Uncropped frames, in each batch of one size, and as many as have the pixels of ``batch`` of the first."""
+        sizes = phase["frames"]
+        batches = [max(1, phase["batch"] * math.prod(sizes[0]) // math.prod(size)) for size in sizes]
+        sets = [
+            self._frames([size], None, seed * len(sizes) + number, phase["steps"] * batch)
+            for number, (size, batch) in enumerate(zip(sizes, batches, strict=True))
+        ]
+        chosen = []
+        for step in range(self.step, phase["steps"]):
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            number = int(torch.randint(len(sizes), (1,), generator=generator))
+            first = sum(map(len, sets[:number])) + step * batches[number]
+            chosen.append(range(first, first + batches[number]))
+        return DataLoader(ConcatDataset(sets), batch_sampler=chosen, num_workers=self.config["data"]["workers"])
+
+    def _frames(
+        self, sizes: list[list[int]], crop: int | None, seed: int, count: int, batch: int = 1
+    ) -> DegradedFrames:
         data = self.config["data"]
         sizes = [(height, width) for height, width in sizes]
         return DegradedFrames(
@@ -271,7 +292,10 @@ class Training:
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
         parts = [model.vae] if name == "autoencoder" else [model.estimator, model.probe]
         frozen = set()
-        if name in RESTORING:
+        if name == "whole":  # half the cost: shading and brightness are the UNet's, and P is known by now
+            parts = [model.unet, model.adapter.layers["unet"], model.adapter.heads["unet"], model.adapter.conv_in]
+            frozen = set(model.parameters()).difference(*(part.parameters() for part in parts))
+        elif name in RESTORING:
             parts, frozen = [model], set(model.estimator.backbone.parameters())
         parameters = [p for part in parts for p in part.parameters() if p not in frozen]
         for parameter in model.parameters():
@@ -349,7 +373,7 @@ def export(config: dict[str, Any], output: Path) -> None:
         "strategy": "pretraining",
         "start": "an earlier export" if config["run"]["init"] else "nothing",
         "steps": {name: config[name]["steps"] for name in finished} | {PHASES[state["phase"]]: state["step"]},
-        "batch": config["joint"]["batch"],
+        "batch": {name: config[name]["batch"] for name in PHASES if config[name]["steps"]},
         "seed": config["run"]["seed"],
         "degradations": config["data"]["presets"],
     }
