@@ -303,7 +303,7 @@ def test_baked_files_give_what_the_hooks_give(client: HostClient, host: HostServ
     (plain,) = pictures(client, result, "save2")
     assert np.abs(loaded - hooked).mean() < 1
     assert np.abs(here - loaded).mean() < 1
-    assert np.abs(plain - hooked).mean() > 4  # else it would show nothing
+    assert np.abs(plain - hooked).mean() > 2  # twice what counts as the same, else it would show nothing
     assert "lora key not loaded" not in host.log_text()[before:]
 
 
