@@ -156,13 +156,12 @@ class Probes:
                 f"expected ({len(KINDS)}, {DEGRADATION_WIDTH})"
             )
         self.directions = directions.detach().float().cpu()
-        change = self.directions @ weight["amount"].detach().float().cpu().T
-        movable = self.directions.abs().amax(dim=1) > 0
-        if not torch.allclose(change.diagonal(), movable.float(), atol=1e-3):
-            raise ValueError("the directions of the probes do not change the amounts of their kinds by 1")
         self.kinds = tuple(kinds)
         self.weight = {name: weight[name].detach().float().cpu() for name in MAPS}
         self.bias = {name: bias[name].detach().float().cpu() for name in MAPS}
+        change = (self.directions * self.weight["amount"]).sum(dim=1)
+        if not torch.allclose(change, self.directions.any(dim=1).float(), atol=1e-3):
+            raise ValueError("the directions of the probes do not change the amounts of their kinds by 1")
         self.figures = dict(figures or {})
         self.fitted = dict(fitted or {})
 

@@ -92,14 +92,10 @@ def degradation_report(images: Images, degradation: Degradation, weights_name: s
         limit: images described; more are counted.
     """
     pictures = check_images(images)
-    lines = [f"weights: {weights_name} (for {degradation.weights.backbone})"]
-    for index, (picture, vector) in enumerate(zip(pictures, degradation.vectors, strict=False)):
-        if index == limit:
-            lines.append(f"… and {len(pictures) - limit} more images")
-            break
-        first, *rest = image_lines(picture, vector, degradation.weights)
-        lines += [f"image {index + 1}: {first}", *rest]
-    return "\n".join(lines)
+    pairs = zip(pictures[:limit], degradation.vectors, strict=False)
+    described = [image_lines(picture, vector, degradation.weights) for picture, vector in pairs]
+    heading = f"weights: {weights_name} (for {degradation.weights.backbone})"
+    return "\n".join([heading, *_numbered("image", described, min(len(pictures), len(degradation)))])
 
 
 def vector_report(degradation: Degradation, limit: int = 8) -> str:
@@ -109,13 +105,22 @@ def vector_report(degradation: Degradation, limit: int = 8) -> str:
         degradation: vectors of weights with probes.
         limit: vectors described; more are counted.
     """
-    readings = degradation.weights.probes.read(degradation.vectors[:limit])
+    vectors = degradation.vectors[:limit]
+    readings = degradation.weights.probes.read(vectors)
+    described = [
+        [f"|P| {vector.norm():.2f}", *reading_lines(reading)] for vector, reading in zip(vectors, readings, strict=True)
+    ]
+    return "\n".join(_numbered("vector", described, len(degradation)))
+
+
+def _numbered(noun: str, described: list[list[str]], count: int) -> list[str]:
+    """The lines of the first things, each with its number, and how many of all ``count`` are left out."""
     lines = []
-    for index, (vector, reading) in enumerate(zip(degradation.vectors, readings, strict=False)):
-        lines += [f"vector {index + 1}: |P| {vector.norm():.2f}", *reading_lines(reading)]
-    if len(degradation) > limit:
-        lines.append(f"… and {len(degradation) - limit} more vectors")
-    return "\n".join(lines)
+    for number, (first, *rest) in enumerate(described, start=1):
+        lines += [f"{noun} {number}: {first}", *rest]
+    if count > len(described):
+        lines.append(f"… and {count - len(described)} more {noun}s")
+    return lines
 
 
 def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:

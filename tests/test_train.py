@@ -262,8 +262,8 @@ def test_two_processes_equal_two_micro_batches(small: dict[str, Path], tmp_path:
     """Bi-level, launched as users launch it on many GPUs; here ``run.device`` is cpu, and they talk through gloo."""
     # the patch discriminator's spectral norm counts its calls, of which a process here has half as many
     options = ["--config", str(small["config"]), "loss.adversarial=none", "run.batch=1", *LINEAR]
-    # of seeds 0 and 1 an image of D_val is chaotic on these random networks: 1e-6 more or less turns a tenth of its
-    # gradient, and rounding decides; of seed 2 none is
+    # these random networks are chaotic on some images of D_val, where rounding decides: noise of 1e-6 changes the worst
+    # image's gradient by 52, 8 and 4 % with seeds 0, 1 and 2, most others' by 0.1 % or less
     options += ["solver.warmup_iterations=0", "solver.period=1", "solver.iterations=1", "run.seed=2"]
     two = ("-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1")
     runs = {

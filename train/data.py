@@ -238,7 +238,7 @@ class DegradedFrames(Dataset):
             clean = clean ** math.exp(self.tone * torch.randn(1, generator=generator).item())
         record = draw_pipeline(self.presets, generator)
         degraded = degradations.apply(clean, record)
-        window = _window(clean, (self.crop, self.crop), integer) if self.crop else (...,) + (slice(None),) * 2
+        window = _window(clean, (self.crop, self.crop) if self.crop else clean.shape[-2:], integer)
         item = {"clean": clean[window][0] * 2 - 1, "factors": factors(record, degraded, clean)}
         item["degraded"], item["frame"] = self._seen(degraded, window)
         batch = index // self.batch

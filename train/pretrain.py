@@ -51,7 +51,6 @@ from train.start import start_as_copy
 log = logging.getLogger("train")
 
 PHASES = ("glance", "estimator", "autoencoder", "joint", "finish", "whole")
-RESTORING = ("joint", "finish", "whole")
 
 
 class Enhancer(nn.Module):
@@ -290,16 +289,19 @@ class Training:
         if self.step == 0 and name == "autoencoder" and self.fresh:
             calibration = self._frames([[phase["crop"]] * 2], phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
-        parts = [model.vae] if name == "autoencoder" else [model.estimator, model.probe]
-        frozen = set()
-        if name == "whole":  # half the cost: shading and brightness are the UNet's, and P is known by now
+        if name in ("glance", "estimator"):
+            parts = [model.estimator, model.probe]
+        elif name == "autoencoder":
+            parts = [model.vae]
+        elif name == "whole":  # half the cost: shading and brightness are the UNet's, and P is known by now
             parts = [model.unet, model.adapter.layers["unet"], model.adapter.heads["unet"], model.adapter.conv_in]
-            frozen = set(model.parameters()).difference(*(part.parameters() for part in parts))
-        elif name in RESTORING:
-            parts, frozen = [model], set(model.estimator.backbone.parameters())
-        parameters = [p for part in parts for p in part.parameters() if p not in frozen]
+        else:
+            parts = [part for name, part in model.named_children() if name != "estimator"]
+            parts += [part for name, part in model.estimator.named_children() if name != "backbone"]
+        trained = {parameter for part in parts for parameter in part.parameters()}
         for parameter in model.parameters():
-            parameter.requires_grad_(parameter not in frozen)
+            parameter.requires_grad_(parameter in trained)
+        parameters = [parameter for parameter in model.parameters() if parameter in trained]
         optimiser = torch.optim.AdamW(
             parameters, lr=phase["lr"], betas=(0.9, 0.99), weight_decay=self.run["weight_decay"], fused=True
         )
