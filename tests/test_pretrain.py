@@ -14,6 +14,7 @@ from train import pretrain
 from train.losses import structural_dissimilarity
 from train.norm import speed_up_group_norm
 
+BUILT_IN = Path(hidra_core.__file__).parent / "models" / "hidra-tiny"
 CONFIG = Path(__file__).parents[1] / "train" / "configs" / "hidra-tiny-prior.yaml"
 
 
@@ -113,6 +114,21 @@ def test_whole_frames_train_the_unet_and_nothing_else(folder: Path, tmp_path: Pa
     moved = {name for name, parameter in training.model.named_parameters() if not torch.equal(parameter, before[name])}
     assert {name.split(".")[0] for name in moved} == {"unet", "adapter"}
     assert not any(".vae." in name for name in moved)
+
+
+def test_an_anchor_holds_the_vectors_of_the_dem_it_starts_from(folder: Path, tmp_path: Path) -> None:
+    options = [f"data.train={folder}", "data.frames=[[64,80]]", "data.pool=8", "run.dtype=float32", "run.ema=0.0"]
+    options += ["estimator.steps=4", "estimator.batch=4", "estimator.warmup=0", f"run.init={BUILT_IN}"]
+    options += [f"{phase}.steps=0" for phase in pretrain.PHASES if phase != "estimator"]
+    frames = torch.rand(4, 1, 64, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    moved = {}
+    for anchor in (0.0, 100.0):
+        training = pretrain.Training(pretrain.read_config(CONFIG, [*options, f"estimator.anchor={anchor}"]), tmp_path)
+        before = training.model.estimate(frames)
+        training.all_phases()
+        moved[anchor] = (training.model.estimate(frames) - before).norm().item()
+        (tmp_path / "checkpoint.pt").unlink()
+    assert 0 < moved[100.0] < 0.5 * moved[0.0]
 
 
 def test_missing_folder_is_a_clear_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -111,6 +111,14 @@ FACTORS = (
     "row stripes",
     "noise",
     "poisson noise",
+    "fading",
+    "shading strength",
+    "stripes present",
+    "noise present",
+    "blur present",
+    "low resolution present",
+    "low contrast present",
+    "non-uniformity present",
 )
 """What :func:`factors` measures, in order."""
 
@@ -148,6 +156,15 @@ def factors(record: Degradation, degraded: Tensor, clean: Tensor) -> Tensor:
         *stripes.values(),
         (record.gaussian_sigma or 0.0) / 10,
         record.poisson_scale or 0.0,
+        2 * (1 - record.low_contrast.alpha) if record.low_contrast else 0.0,
+        abs(shading),
+        # Each kind by itself: what a linear read-out is to tell apart has to be learned as such
+        bool(record.stripes),
+        record.gaussian_sigma is not None or record.poisson_scale is not None,
+        record.blur is not None,
+        record.downscale is not None,
+        record.low_contrast is not None,
+        record.optical is not None,
     )
     return torch.tensor([float(value) for value in values])
 

@@ -186,6 +186,7 @@ class Training:
         self.optimiser_state: dict[str, Any] | None = None
         self.phase, self.step = 0, 0
         self.pool: list[tuple[Tensor, Tensor]] | None = None
+        self.anchor: nn.Module | None = None
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
@@ -245,18 +246,24 @@ class Training:
         return DataLoader(ConcatDataset(sets), batch_sampler=chosen, num_workers=self.config["data"]["workers"])
 
     def _frames(
-        self, sizes: list[list[int]], crop: int | None, seed: int, count: int, batch: int = 1
+        self,
+        sizes: list[list[int]],
+        crop: int | None,
+        seed: int,
+        count: int,
+        batch: int = 1,
+        presets: dict[str, float] | None = None,
     ) -> DegradedFrames:
         data = self.config["data"]
         sizes = [(height, width) for height, width in sizes]
+        presets = presets or data["presets"]
         return DegradedFrames(
-            self.images, data["presets"], sizes, crop, seed, count, batch=batch, odds=self.odds, tone=data["tone"]
+            self.images, presets, sizes, crop, seed, count, batch=batch, odds=self.odds, tone=data["tone"]
         )
 
     def _drawn_from_pool(self, phase: dict[str, Any], seed: int) -> Iterator[dict[str, Tensor]]:
         """Frames drawn again and again from a pool made once: making one costs as much as learning from it."""
         sizes = self.config["data"]["frames"]
-        self.pool = self.pool or self._make_pool(sizes)
         for step in range(self.step, phase["steps"]):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             frames, wanted = self.pool[int(torch.randint(len(sizes), (1,), generator=generator))]
@@ -276,13 +283,35 @@ class Training:
         pool = []
         for number, size in enumerate(sizes):
             samples = self._frames(
-                [size], 16, self.run["seed"] + 1000 + number, self.config["data"]["pool"] // len(sizes)
+                [size],
+                16,
+                self.run["seed"] + 1000 + number,
+                self.config["data"]["pool"] // len(sizes),
+                presets=self.config["data"]["seen"],
             )
             loader = DataLoader(samples, 50, num_workers=os.cpu_count() or 1)
             made = [(b["frame"], b["factors"]) for b in tqdm(loader, "pool", dynamic_ncols=True, mininterval=5)]
             frames = torch.cat([torch.round((frame + 1) * 127.5).to(torch.uint8) for frame, _ in made])
             pool.append((frames, torch.cat([wanted for _, wanted in made])))
         return pool
+
+    @torch.no_grad()
+    def _hold_on(self) -> None:
+        """The DEM of ``run.init`` as the anchor, and the probe as ridge regression finds it in that DEM's vectors."""
+        self.anchor = load_weights(Path(self.run["init"]) / "weights.safetensors").estimator.to(self.device)
+        if self.step:
+            return
+        vectors, wanted = [], []
+        for frames, targets in self.pool:
+            for part, known in zip(frames.split(32)[:24], targets.split(32), strict=False):
+                seen = (part / 127.5 - 1).to(self.device)
+                vectors.append(self.anchor(seen.expand(-1, 3, -1, -1)).double())
+                wanted.append(known.to(vectors[-1]))
+        vectors = F.pad(torch.cat(vectors), (0, 1), value=1.0)
+        ridge = torch.eye(vectors.shape[1]).to(vectors) * (1e-3 * len(vectors))
+        found = torch.linalg.solve(vectors.T @ vectors + ridge, vectors.T @ torch.cat(wanted)).T
+        self.model.probe.weight.copy_(found[:, :-1])
+        self.model.probe.bias.copy_(found[:, -1])
 
     def _run_phase(self, name: str) -> None:
         phase, model = self.config[name], self.model
@@ -291,6 +320,9 @@ class Training:
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
         if name in ("glance", "estimator"):
             parts = [model.estimator, model.probe]
+            self.pool = self.pool or self._make_pool(self.config["data"]["frames"])
+            if not self.fresh and phase["anchor"]:
+                self._hold_on()
         elif name == "autoencoder":
             parts = [model.vae]
         elif name == "whole":  # half the cost: shading and brightness are the UNet's, and P is known by now
@@ -350,7 +382,13 @@ class Training:
                 vectors = model.estimate(batch["frame"])
                 extra = factor_loss(model.probe(vectors).float(), batch["factors"])
                 if name in ("glance", "estimator"):
-                    return extra, extra.detach()
+                    loss = extra
+                    if self.anchor is not None:
+                        with torch.no_grad():
+                            start = self.anchor(batch["frame"].expand(-1, 3, -1, -1))
+                        distance = F.mse_loss(vectors, start) / start.var(dim=0).mean()
+                        loss = loss + self.config[name]["anchor"] * distance
+                    return loss, extra.detach()
                 strength = draw_strength(self.run, torch.Generator().manual_seed(self.run["seed"] + self.step))
                 output = model(batch["degraded"], vectors, strength)
                 target = batch["clean"]

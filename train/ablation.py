@@ -1,0 +1,212 @@
+"""What each part of the training is worth: every strategy from the same start, for as many iterations, in one table.
+
+    python train/ablation.py --config hidra-tiny --held-out CLEAN --output runs/ablation data.train=/my/images
+    python train/ablation.py … --variants joint bilevel --seeds 5 solver.iterations=1000   # any value of the config
+    python train/ablation.py …                                                      # again: goes on where it stopped
+
+Runs ``train/run.py`` for every variant and seed, one after the other, then ``hidra evaluate`` with all of their
+weights and the bare backbone on ``--held-out``, and fits linear probes to the vectors of every DEM, as
+``train/embedding.py`` does. ``--output`` receives a folder a run, ``weights/``, ``evaluation/``, and ``ablation.json``
+and ``ablation.md``: mean and standard deviation over the seeds. An iteration that moves the upper level costs four
+ordinary ones; the table compares equal iterations, not equal time.
+
+Source: HiDRA (CVPR 2026), ablations of training strategy and of the DEM.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+
+from hidra_core.backbone import pick_device
+from hidra_core.evaluation.provenance import machine
+from hidra_core.files import atomic_path
+from hidra_core.weights import load_weights
+from train.config import Config, read_config
+from train.embedding import GROUPS, separation
+from train.labelled import ALONE, SEVERITIES, degraded_vectors, load_split
+
+log = logging.getLogger("train")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+FRAME, DRAWS = (240, 320), 2
+"""Of the probes: size of the frames, degradations of each held-out image."""
+
+VARIANTS = {
+    "lora": ["solver.strategy=lora"],
+    "joint": ["solver.strategy=joint"],
+    "alternating": ["solver.strategy=alternating"],
+    "bilevel": ["solver.strategy=bilevel"],
+    "bilevel-without-mia": ["solver.strategy=bilevel", "model.mia=false"],
+}
+"""What differs between the rows: overrides of the config."""
+
+METRICS = {"psnr": ("PSNR dB", 2), "psnr_affine": ("PSNR dB after gain and offset", 2), "ssim": ("SSIM", 3)}
+PROBES = {group: (f"{group} told apart", 3) for group in GROUPS}
+
+
+def run_one(config: str, overrides: list[str], output: Path) -> Path:
+    """One run of ``train/run.py``, or what it wrote before.
+
+    Returns:
+        Its weights file.
+
+    Raises:
+        RuntimeError: the run failed or was stopped; it has said why.
+    """
+    weights = output / "weights.safetensors"
+    if not weights.exists():
+        command = [sys.executable, str(ROOT / "train" / "run.py"), "--config", config, *overrides]
+        code = subprocess.run([*command, f"run.output={output}"], check=False).returncode
+        if code:
+            raise RuntimeError(f"{output.name} ended with exit code {code}; the same command goes on from there")
+    return weights
+
+
+def evaluate(weights: list[Path], config: Config, held_out: Path, output: Path, tasks: str) -> dict[str, Any]:
+    """Means of ``hidra evaluate`` by task and row, with the bare backbone; fp32, so that rounding decides nothing."""
+    command = [
+        sys.executable,
+        "-m",
+        "hidra_core",
+        "evaluate",
+        str(held_out.resolve()),
+        "--output",
+        str(output.resolve()),
+    ]
+    command += ["--tasks", tasks, "--metrics", ",".join(METRICS), "--baselines", "none", "--bare", "--overwrite"]
+    command += ["--dtype", "fp32", "--backbone", config.model.backbone, "--sheet-rows", "0"]
+    command += [part for path in weights for part in ("--weights", str(path.resolve()))]
+    subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+    document = json.loads((output / "evaluation.json").read_text(encoding="utf-8"))
+    return {task["name"]: task["means"] for task in document["tasks"]}
+
+
+def told_apart(
+    weights: list[Path], fitting: Sequence[np.ndarray], held: Sequence[np.ndarray]
+) -> dict[str, dict[str, float]]:
+    """Accuracy on held-out images of linear probes of each DEM's vectors, by file and group of presets."""
+    recipes, found = ALONE | SEVERITIES, {}
+    for path in weights:
+        estimator = load_weights(path).estimator.to(pick_device("auto"))
+        sets = [
+            degraded_vectors(images, recipes, dict.fromkeys(recipes, draws), estimator, FRAME, seed)
+            for images, draws, seed in ((fitting, 1, 0), (held, DRAWS, 1))
+        ]
+        found[path.stem] = {group: separation(*sets, names)["accuracy"] for group, names in GROUPS.items()}
+    return found
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Mean, and standard deviation over the seeds."""
+    spread = statistics.stdev(values) if len(values) > 1 else 0.0
+    return {"mean": round(statistics.fmean(values), 4), "deviation": round(spread, 4), "runs": len(values)}
+
+
+def table(rows: dict[str, dict[str, dict[str, float]]], columns: dict[str, tuple[str, int]]) -> str:
+    """Markdown: mean ± standard deviation; a dash where a row has no such number."""
+    lines = [
+        "| variant | " + " | ".join(title for title, _ in columns.values()) + " |",
+        "|---" * (len(columns) + 1) + "|",
+    ]
+    for name, row in rows.items():
+        cells = []
+        for key, (_, digits) in columns.items():
+            value = row.get(key)
+            spread = f" ± {value['deviation']:.{digits}f}" if value and value["runs"] > 1 else ""
+            cells.append(f"{value['mean']:.{digits}f}{spread}" if value else "–")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("Runs ``train")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, help="name of a file of train/configs, or a YAML file")
+    parser.add_argument("--held-out", type=Path, required=True, help="folder of clean images that no run sees")
+    parser.add_argument("--output", type=Path, required=True, help="folder of all runs")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
+    parser.add_argument("--tasks", default="composite", help="of hidra evaluate (default: composite)")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a value of the config")
+    options = parser.parse_intermixed_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    log.setLevel(logging.INFO)
+    try:
+        if options.seeds < 1:
+            raise ValueError("--seeds must be 1 or more")
+        config = read_config(options.config, options.overrides)
+        images = argparse.Namespace(
+            images=Path(config.data.train), held_out=options.held_out, frame=FRAME, count=150, draws=DRAWS, seed=0
+        )
+        fitting, held = load_split(images)
+        folder = options.output / "weights"
+        folder.mkdir(parents=True, exist_ok=True)
+        names: dict[str, list[str]] = {variant: [] for variant in options.variants}
+        files: list[Path] = []
+        # seeds outermost: a table of fewer seeds can be had from a run that was stopped
+        for seed in range(options.seeds):
+            for variant in options.variants:
+                name = f"{variant}-{seed}"
+                log.info("%s", name)
+                overrides = [*options.overrides, *VARIANTS[variant], f"run.seed={seed}"]
+                file = folder / f"{name}.safetensors"
+                shutil.copyfile(run_one(options.config, overrides, options.output / name), file)
+                names[variant].append(name)
+                files.append(file)
+        means = evaluate(files, config, options.held_out, options.output / "evaluation", options.tasks)
+        probes = told_apart(files, fitting, held)
+        parts, tables = {}, []
+        for task, by_method in means.items():
+            bare = next(method for method in by_method if method.endswith("without adaptation"))
+            rows = {"input": by_method["input"], bare: by_method[bare]}
+            parts[task] = {name: {key: summary([row[key]]) for key in METRICS} for name, row in rows.items()} | {
+                variant: {key: summary([by_method[name][key] for name in found]) for key in METRICS}
+                for variant, found in names.items()
+            }
+            tables.append(f"## {task}\n\n{table(parts[task], METRICS)}")
+        read = {
+            variant: {group: summary([probes[name][group] for name in found]) for group in GROUPS}
+            for variant, found in names.items()
+            if variant != "lora"  # its DEM is not trained, and Σ does not read it
+        }
+        tables.append(f"## linear probes of P, share right on held-out images\n\n{table(read, PROBES)}")
+        document = {
+            "command": shlex.join(sys.argv),
+            "machine": machine(),
+            "config": config.model_dump(mode="json"),
+            "seeds": options.seeds,
+            "tasks": parts,
+            "probes": read,
+            "runs": {"means": means, "probes": probes},
+        }
+        text = "\n\n".join(
+            ("# Ablation", f"{config.solver.iterations} iterations each, {options.seeds} seeds", *tables)
+        )
+        for name, content in (("ablation.json", json.dumps(document, indent=1)), ("ablation.md", text)):
+            with atomic_path(options.output / name) as temporary:
+                temporary.write_text(content + "\n", encoding="utf-8")
+        sys.stdout.write(text + "\n")
+    except (ValueError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
+        log.error("error: %s", error)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
