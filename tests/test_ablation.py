@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
-from hidra_core import scenes
 from train import ablation
+from train.data import rendered_scenes
 
 QUICK = (
     "solver.iterations=2",
@@ -25,9 +24,8 @@ QUICK = (
 def images(tmp_path: Path) -> Path:
     folder = tmp_path / "images"
     folder.mkdir()
-    for seed in range(6):
-        picture = np.round(scenes.render(list(scenes.SCENES)[seed % len(scenes.SCENES)], 240, 320, seed) * 255)
-        Image.fromarray(picture.astype(np.uint8)).save(folder / f"{seed}.png")
+    for number, image in enumerate(rendered_scenes(6, 240, 320)):
+        Image.fromarray(image).save(folder / f"{number}.png")
     return folder
 
 

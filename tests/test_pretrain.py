@@ -10,11 +10,11 @@ import torch.nn.functional as F
 import yaml
 
 import hidra_core
+from hidra_core.backbone import MODELS
 from train import pretrain
 from train.losses import structural_dissimilarity
 from train.norm import speed_up_group_norm
 
-BUILT_IN = Path(hidra_core.__file__).parent / "models" / "hidra-tiny"
 CONFIG = Path(__file__).parents[1] / "train" / "configs" / "hidra-tiny-prior.yaml"
 
 
@@ -118,7 +118,8 @@ def test_whole_frames_train_the_unet_and_nothing_else(folder: Path, tmp_path: Pa
 
 def test_an_anchor_holds_the_vectors_of_the_dem_it_starts_from(folder: Path, tmp_path: Path) -> None:
     options = [f"data.train={folder}", "data.frames=[[64,80]]", "data.pool=8", "run.dtype=float32", "run.ema=0.0"]
-    options += ["estimator.steps=30", "estimator.batch=4", "estimator.lr=1e-4", f"run.init={BUILT_IN}"]
+    options += ["estimator.steps=30", "estimator.batch=4", "estimator.lr=1e-4"]
+    options += [f"run.init={MODELS / hidra_core.HIDRA_TINY}"]
     options += [f"{phase}.steps=0" for phase in pretrain.PHASES if phase != "estimator"]
     frames = torch.rand(4, 1, 64, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
     moved = {}

@@ -35,7 +35,7 @@ from hidra_core.backbone import pick_device
 from hidra_core.evaluation.provenance import machine
 from hidra_core.files import atomic_path
 from hidra_core.weights import load_weights
-from train.config import Config, read_config
+from train.config import Config, add_options, read_config
 from train.embedding import GROUPS, separation
 from train.labelled import ALONE, SEVERITIES, degraded_vectors, load_split
 
@@ -79,15 +79,8 @@ def run_one(config: str, overrides: list[str], output: Path) -> Path:
 
 def evaluate(weights: list[Path], config: Config, held_out: Path, output: Path, tasks: str) -> dict[str, Any]:
     """Means of ``hidra evaluate`` by task and row, with the bare backbone; fp32, so that rounding decides nothing."""
-    command = [
-        sys.executable,
-        "-m",
-        "hidra_core",
-        "evaluate",
-        str(held_out.resolve()),
-        "--output",
-        str(output.resolve()),
-    ]
+    command = [sys.executable, "-m", "hidra_core", "evaluate", str(held_out.resolve())]
+    command += ["--output", str(output.resolve())]
     command += ["--tasks", tasks, "--metrics", ",".join(METRICS), "--baselines", "none", "--bare", "--overwrite"]
     command += ["--dtype", "fp32", "--backbone", config.model.backbone, "--sheet-rows", "0"]
     command += [part for path in weights for part in ("--weights", str(path.resolve()))]
@@ -137,13 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("Runs ``train")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", required=True, help="name of a file of train/configs, or a YAML file")
+    add_options(parser)
     parser.add_argument("--held-out", type=Path, required=True, help="folder of clean images that no run sees")
     parser.add_argument("--output", type=Path, required=True, help="folder of all runs")
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each variant (default: 3)")
     parser.add_argument("--tasks", default="composite", help="of hidra evaluate (default: composite)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a value of the config")
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -136,6 +137,12 @@ NOT_FIXED = {
     "data": {"workers"},
 }
 """What may differ between a checkpoint and the run that goes on from it."""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """``--config`` and ``section.key=value`` overrides: what :func:`read_config` takes."""
+    parser.add_argument("--config", required=True, help="name of a file of train/configs, or a YAML file")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a value of the config")
 
 
 def fixed_part(config: Config) -> dict[str, Any]:

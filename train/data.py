@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from hidra_core import degradations, scenes
 from hidra_core.degradations import Degradation
 from hidra_core.images import EXTENSIONS, read_image, to_grey
+from hidra_core.probes import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,28 @@ def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.
     ]
 
 
+MIDDLE_GREY = 128.0
+"""Where amounts that depend on the grey level are stated, of 0-255."""
+
+
+def amounts(record: Degradation) -> list[float]:
+    """How much of each of :data:`~hidra_core.probes.KINDS` a degradation holds.
+
+    In the units of :data:`~train.labelled.DEFINITIONS`. Stripes and noise are standard deviations at middle grey, blur
+    the mean sigma, low resolution the times that the size was halved, low contrast the share of the contrast that is
+    gone, non-uniformity the shading from end to end.
+    """
+    lines = [math.hypot(s.gain_sigma * MIDDLE_GREY, s.offset_sigma) for s in record.stripes]
+    return [
+        math.hypot(*lines),
+        math.hypot(record.gaussian_sigma or 0.0, (record.poisson_scale or 0.0) * math.sqrt(MIDDLE_GREY)),
+        (record.blur.sigma_x + record.blur.sigma_y) / 2 if record.blur else 0.0,
+        math.log2(record.downscale.factor) if record.downscale else 0.0,
+        100 * (1 - record.low_contrast.alpha) if record.low_contrast else 0.0,
+        float(record.optical.strength) if record.optical else 0.0,
+    ]
+
+
 FACTORS = (
     "clean mean",
     "clean deviation",
@@ -113,12 +136,7 @@ FACTORS = (
     "poisson noise",
     "fading",
     "shading strength",
-    "stripes present",
-    "noise present",
-    "blur present",
-    "low resolution present",
-    "low contrast present",
-    "non-uniformity present",
+    *(f"{kind} present" for kind in KINDS),
 )
 """What :func:`factors` measures, in order."""
 
@@ -159,12 +177,7 @@ def factors(record: Degradation, degraded: Tensor, clean: Tensor) -> Tensor:
         2 * (1 - record.low_contrast.alpha) if record.low_contrast else 0.0,
         abs(shading),
         # Each kind by itself: what a linear read-out is to tell apart has to be learned as such
-        bool(record.stripes),
-        record.gaussian_sigma is not None or record.poisson_scale is not None,
-        record.blur is not None,
-        record.downscale is not None,
-        record.low_contrast is not None,
-        record.optical is not None,
+        *(amount > 0 for amount in amounts(record)),
     )
     return torch.tensor([float(value) for value in values])
 

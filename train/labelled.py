@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +15,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from hidra_core import degradations
-from hidra_core.degradations import PRESETS, UNTOUCHED, Degradation, Preset
+from hidra_core.degradations import PRESETS, UNTOUCHED, Preset
 from hidra_core.dem import DegradationEstimator
 from hidra_core.images import find_images
 from hidra_core.probes import KINDS, LEVELS, Kind
 
-from .data import load_images
-
-MIDDLE_GREY = 128.0
-"""Where amounts that depend on the grey level are stated, of 0-255."""
+from .data import amounts, load_images
 
 DEFINITIONS = (
     Kind("stripes", "grey levels", threshold=2.0, full=15.0),
@@ -45,23 +41,6 @@ MIXTURES: dict[str, Preset] = {"mixed": PRESETS["mixed"], "field": PRESETS["fiel
 """Every kind with even odds and independent of the others; today's cameras; nothing at all."""
 
 
-def amounts(record: Degradation) -> list[float]:
-    """How much of each of :data:`~hidra_core.probes.KINDS` a degradation holds, in the units of :data:`DEFINITIONS`.
-
-    Stripes and noise are standard deviations at middle grey, blur the mean sigma, low resolution the times that the
-    size was halved, low contrast the share of the contrast that is gone, non-uniformity the shading from end to end.
-    """
-    lines = [math.hypot(s.gain_sigma * MIDDLE_GREY, s.offset_sigma) for s in record.stripes]
-    return [
-        math.hypot(*lines),
-        math.hypot(record.gaussian_sigma or 0.0, (record.poisson_scale or 0.0) * math.sqrt(MIDDLE_GREY)),
-        (record.blur.sigma_x + record.blur.sigma_y) / 2 if record.blur else 0.0,
-        math.log2(record.downscale.factor) if record.downscale else 0.0,
-        100 * (1 - record.low_contrast.alpha) if record.low_contrast else 0.0,
-        float(record.optical.strength) if record.optical else 0.0,
-    ]
-
-
 @dataclass(frozen=True)
 class Vectors:
     """Degradation vectors with what is known of each frame.
@@ -70,7 +49,7 @@ class Vectors:
         vectors: ``P``, ``[N, 256]`` float32.
         images: number of the clean image of each.
         recipes: name of the preset that each was drawn from.
-        amounts: ``[N, 6]``, see :func:`amounts`.
+        amounts: ``[N, 6]``, see :func:`~train.data.amounts`.
     """
 
     vectors: np.ndarray

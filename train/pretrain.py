@@ -321,6 +321,7 @@ class Training:
         if name in ("glance", "estimator"):
             parts = [model.estimator, model.probe]
             self.pool = self.pool or self._make_pool(self.config["data"]["frames"])
+            self.anchor = None
             if not self.fresh and phase["anchor"]:
                 self._hold_on()
         elif name == "autoencoder":

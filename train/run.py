@@ -29,7 +29,7 @@ from accelerate import Accelerator
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core.files import atomic_path
-from train.config import Config, read_config
+from train.config import Config, add_options, read_config
 from train.trainer import Trainer
 
 log = logging.getLogger("train")
@@ -52,9 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.split("``--config``")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", required=True, help="name of a file of train/configs, or a YAML file")
+    add_options(parser)
     parser.add_argument("--no-mia", action="store_true", help="the DEM without mutual interaction attention")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="replace a value of the config")
     options = parser.parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     log.setLevel(logging.INFO)
