@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,13 @@ import yaml
 
 import hidra_core
 from hidra_core.backbone import MODELS
-from train import pretrain
+from hidra_core.dem import DegradationEstimator, build_dinov2
+from hidra_core.weights import load_weights
+from train import linear, pretrain
+from train.data import rendered_scenes
 from train.losses import structural_dissimilarity
 from train.norm import speed_up_group_norm
+from train.start import start_seeing
 
 CONFIG = Path(__file__).parents[1] / "train" / "configs" / "hidra-tiny-prior.yaml"
 
@@ -116,20 +121,51 @@ def test_whole_frames_train_the_unet_and_nothing_else(folder: Path, tmp_path: Pa
     assert not any(".vae." in name for name in moved)
 
 
-def test_an_anchor_holds_the_vectors_of_the_dem_it_starts_from(folder: Path, tmp_path: Path) -> None:
+def test_a_new_dem_is_read_through_what_the_earlier_one_said(folder: Path, tmp_path: Path) -> None:
     options = [f"data.train={folder}", "data.frames=[[64,80]]", "data.pool=8", "run.dtype=float32", "run.ema=0.0"]
-    options += ["estimator.steps=30", "estimator.batch=4", "estimator.lr=1e-4"]
+    options += ["estimator.steps=2", "estimator.batch=4", "estimator.lr=1e-5", "run.new_dem=true"]
     options += [f"run.init={MODELS / hidra_core.HIDRA_TINY}"]
     options += [f"{phase}.steps=0" for phase in pretrain.PHASES if phase != "estimator"]
-    frames = torch.rand(4, 1, 64, 80, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    moved = {}
-    for anchor in (0.0, 100.0):
-        training = pretrain.Training(pretrain.read_config(CONFIG, [*options, f"estimator.anchor={anchor}"]), tmp_path)
-        before = training.model.estimate(frames)
-        training.all_phases()
-        moved[anchor] = (training.model.estimate(frames) - before).norm().item()
-        (tmp_path / "checkpoint.pt").unlink()
-    assert 0 < moved[100.0] < 0.5 * moved[0.0]
+    training = pretrain.Training(pretrain.read_config(CONFIG, options), tmp_path)
+    earlier = {
+        name: head.requires_grad_(False)
+        for name, head in load_weights(MODELS / hidra_core.HIDRA_TINY / "weights.safetensors").adapter.heads.items()
+    }
+    filters = training.model.estimator.backbone.embeddings.patch_embeddings.projection
+    before = filters.weight.clone()
+    training.all_phases()
+    assert (filters.weight - before).norm() > 0.5 * before.norm()  # another start than the earlier DEM's
+    frames, _, vectors = training.pool[0] if training.pool else training._make_pool([[64, 80]])[0]
+    found = training.model.estimate(frames / 127.5 - 1).detach()
+    for name, head in training.model.adapter.heads.items():
+        wanted = earlier[name](vectors)
+        apart = (wanted - wanted.mean(dim=0)).norm()
+        assert (head(found) - wanted).norm() < 0.3 * apart, name
+        assert (earlier[name](found) - wanted).norm() > apart, name  # without the translation
+
+
+def test_a_dem_that_starts_seeing_tells_noise_from_stripes() -> None:
+    """Of the same deviation, faint beside the scene; random weights see brightness alone."""
+    count, known = 60, 30
+    scenes = torch.stack([torch.from_numpy(scene)[None] for scene in rendered_scenes(count, 112, 140)]) / 255.0
+    generator = torch.Generator().manual_seed(0)
+    noise = scenes + 0.02 * torch.randn(scenes.shape, generator=generator)
+    stripes = scenes + 0.02 * torch.randn(*scenes.shape[:2], 1, 140, generator=generator)
+    frames = torch.cat([noise, stripes]).clamp(0, 1) * 2 - 1
+    striped, image = np.repeat([0, 1], count), np.tile(np.arange(count), 2)
+    config = pretrain.read_config(CONFIG, [])
+    right = {}
+    for start in ("random", "seeing"):
+        torch.manual_seed(0)
+        estimator = DegradationEstimator(build_dinov2(config["backbone"]["dem"])).eval()
+        if start == "seeing":
+            start_seeing(estimator, frames[torch.from_numpy(image < known)], generator)
+        with torch.inference_mode():
+            features = estimator.pooled(frames.expand(-1, 3, -1, -1)).numpy()
+        fitting, held = image < known, image >= known
+        probe = linear.classifier(features[fitting], striped[fitting], image[fitting])
+        right[start] = np.mean((linear.outputs(probe, features[held])[:, 0] > 0) == striped[held])
+    assert right["seeing"] > 0.95 and right["random"] < 0.75, right
 
 
 def test_missing_folder_is_a_clear_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

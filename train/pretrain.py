@@ -25,7 +25,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,27 @@ from hidra_core.weights import TEXT_TOKENS, Weights, load_weights, save_weights
 from train.data import FACTORS, GREY_FACTORS, DegradedFrames, list_images, load_images, source_odds
 from train.losses import reconstruction_loss
 from train.norm import speed_up_group_norm
-from train.start import start_as_copy
+from train.start import start_as_copy, start_seeing
 
 log = logging.getLogger("train")
+
+RIDGE = 1e-3
+"""Weight of ridge regression on degradation vectors, whose components are of the order of 1."""
+
+FITTED = 800
+"""Frames of each size that it looks at; several times the components in all."""
+
+SEEN_AT_START = 1000
+"""Frames whose patches a DEM from nothing whitens."""
 
 PHASES = ("glance", "estimator", "autoencoder", "joint", "finish", "whole")
 
 
 class Enhancer(nn.Module):
-    """Everything that is trained: DEM, adapter, backbone, and a linear read-out of the factors in ``P``."""
+    """Everything that is trained: DEM, adapter, backbone, and linear read-outs of ``P``.
+
+    ``probe`` reads the factors; ``translation`` the vectors that an earlier DEM, for which the adapter was made, gives.
+    """
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
@@ -74,6 +86,7 @@ class Enhancer(nn.Module):
                 nn.init.kaiming_normal_(linear.weight)
             head.fuse.weight.data.mul_(0.1)
         self.probe = nn.Linear(DEGRADATION_WIDTH, len(FACTORS))
+        self.translation = nn.Linear(DEGRADATION_WIDTH, DEGRADATION_WIDTH)
         width = backbone["unet"]["cross_attention_dim"]
         self.register_buffer("text_embedding", torch.randn(1, TEXT_TOKENS, width))
 
@@ -105,6 +118,14 @@ class Enhancer(nn.Module):
     def reconstruct(self, images: Tensor) -> Tensor:
         """The autoencoder alone, ``[B, 1, H, W]`` in [-1, 1] to the same."""
         return self.backbone.decode(self.backbone.encode(images.expand(-1, 3, -1, -1))).mean(dim=1, keepdim=True)
+
+    @torch.no_grad()
+    def translate(self) -> None:
+        """From now on the adapter takes what the DEM gives for what the earlier one would have given."""
+        weight, bias = self.translation.weight, self.translation.bias
+        for head in self.adapter.heads.values():
+            head.degradation.bias.add_(head.degradation.weight @ bias)
+            head.degradation.weight.copy_(head.degradation.weight @ weight)
 
     def estimate(self, frames: Tensor) -> Tensor:
         """Degradation vectors ``[B, 256]`` of frames ``[B, 1, H, W]`` in [-1, 1]."""
@@ -172,6 +193,7 @@ class Training:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model = Enhancer(config)
         self.fresh = self.run["init"] is None
+        self.new_dem = self.fresh or self.run["new_dem"]
         if not self.fresh:
             self.model.start_from(Path(self.run["init"]))
         self.model.to(self.device, memory_format=torch.channels_last).train()
@@ -185,8 +207,7 @@ class Training:
         self.average = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
         self.optimiser_state: dict[str, Any] | None = None
         self.phase, self.step = 0, 0
-        self.pool: list[tuple[Tensor, Tensor]] | None = None
-        self.anchor: nn.Module | None = None
+        self.pool: list[tuple[Tensor, Tensor, Tensor]] | None = None
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True, map_location=self.device)
             self.model.load_state_dict(state["model"])
@@ -266,7 +287,7 @@ class Training:
         sizes = self.config["data"]["frames"]
         for step in range(self.step, phase["steps"]):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-            frames, wanted = self.pool[int(torch.randint(len(sizes), (1,), generator=generator))]
+            frames, wanted, vectors = self.pool[int(torch.randint(len(sizes), (1,), generator=generator))]
             batch = phase["batch"]
             if "size" not in phase:  # as many pixels a step, whatever the size of the frames
                 batch = max(2, batch * math.prod(sizes[0]) // frames[0].numel())
@@ -274,12 +295,18 @@ class Training:
             seen = frames[chosen] / 127.5 - 1
             if "size" in phase:
                 seen = F.interpolate(seen, size=tuple(phase["size"]), mode="area")
+            batch = {"factors": wanted[chosen]}
             if torch.rand(1, generator=generator).item() < phase["shuffle"]:
                 seen = shuffled(seen, self.config["backbone"]["dem"]["patch_size"], generator)
-            yield {"frame": seen, "factors": wanted[chosen]}
+            elif phase["anchor"] and not self.fresh:  # no earlier vectors are known of shuffled frames
+                batch["vectors"] = vectors[chosen]
+            yield batch | {"frame": seen}
 
-    def _make_pool(self, sizes: list[list[int]]) -> list[tuple[Tensor, Tensor]]:
-        """For each size of frames, some as uint8 and their factors."""
+    def _make_pool(self, sizes: list[list[int]]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """For each size of frames, some as uint8, their factors, and what the DEM of ``run.init`` says of them."""
+        earlier = None
+        if not self.fresh:
+            earlier = load_weights(Path(self.run["init"]) / "weights.safetensors").estimator.to(self.device)
         pool = []
         for number, size in enumerate(sizes):
             samples = self._frames(
@@ -292,26 +319,46 @@ class Training:
             loader = DataLoader(samples, 50, num_workers=os.cpu_count() or 1)
             made = [(b["frame"], b["factors"]) for b in tqdm(loader, "pool", dynamic_ncols=True, mininterval=5)]
             frames = torch.cat([torch.round((frame + 1) * 127.5).to(torch.uint8) for frame, _ in made])
-            pool.append((frames, torch.cat([wanted for _, wanted in made])))
+            vectors = self._read(earlier, frames) if earlier else torch.empty(len(frames), 0)
+            pool.append((frames, torch.cat([wanted for _, wanted in made]), vectors))
         return pool
 
     @torch.no_grad()
-    def _hold_on(self) -> None:
-        """The DEM of ``run.init`` as the anchor, and the probe as ridge regression finds it in that DEM's vectors."""
-        self.anchor = load_weights(Path(self.run["init"]) / "weights.safetensors").estimator.to(self.device)
+    def _read(self, estimator: nn.Module, frames: Tensor) -> Tensor:
+        """Degradation vectors ``[N, 256]`` of uint8 frames ``[N, 1, H, W]``."""
+        found = []
+        for part in frames.split(32):
+            seen = (part.to(self.device) / 127.5 - 1).expand(-1, 3, -1, -1)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.run["dtype"] != "float32"):
+                found.append(estimator(seen).float().cpu())
+        return torch.cat(found)
+
+    def _fit(self, **wanted: Sequence[Tensor]) -> None:
+        """Ridge regression on the DEM's vectors: for each linear layer, by name, its outputs for the pool's parts."""
+        read = [self._read(self.model.estimator, frames[:FITTED]) for frames, *_ in self.pool]
+        vectors = torch.cat(read).double()
+        vectors = F.pad(vectors, (0, 1), value=1.0)
+        ridge = torch.eye(vectors.shape[1]).to(vectors) * (RIDGE * len(vectors))
+        for name, outputs in wanted.items():
+            known = torch.cat([part[:FITTED] for part in outputs]).to(vectors)
+            found = torch.linalg.solve(vectors.T @ vectors + ridge, vectors.T @ known).T
+            target = self.model.get_submodule(name)
+            with torch.no_grad():
+                target.weight.copy_(found[:, :-1])
+                target.bias.copy_(found[:, -1])
+
+    def _prepare_dem(self, name: str) -> None:
+        """The pool, and at the first step what the read-outs, or a DEM from nothing, start with."""
+        self.pool = self.pool or self._make_pool(self.config["data"]["frames"])
         if self.step:
             return
-        vectors, wanted = [], []
-        for frames, targets in self.pool:
-            for part, known in zip(frames.split(32)[:24], targets.split(32), strict=False):
-                seen = (part / 127.5 - 1).to(self.device)
-                vectors.append(self.anchor(seen.expand(-1, 3, -1, -1)).double())
-                wanted.append(known.to(vectors[-1]))
-        vectors = F.pad(torch.cat(vectors), (0, 1), value=1.0)
-        ridge = torch.eye(vectors.shape[1]).to(vectors) * (1e-3 * len(vectors))
-        found = torch.linalg.solve(vectors.T @ vectors + ridge, vectors.T @ torch.cat(wanted)).T
-        self.model.probe.weight.copy_(found[:, :-1])
-        self.model.probe.bias.copy_(found[:, -1])
+        first = next(phase for phase in PHASES if self.config[phase]["steps"])
+        if self.new_dem and name == first:
+            generator = torch.Generator().manual_seed(self.run["seed"])
+            frames = self.pool[0][0][:SEEN_AT_START] / 127.5 - 1
+            start_seeing(self.model.estimator, frames.to(self.device), generator)
+        _, factors, vectors = zip(*self.pool, strict=True)
+        self._fit(probe=factors, **({} if self.fresh else {"translation": vectors}))
 
     def _run_phase(self, name: str) -> None:
         phase, model = self.config[name], self.model
@@ -319,11 +366,8 @@ class Training:
             calibration = self._frames([[phase["crop"]] * 2], phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
         if name in ("glance", "estimator"):
-            parts = [model.estimator, model.probe]
-            self.pool = self.pool or self._make_pool(self.config["data"]["frames"])
-            self.anchor = None
-            if not self.fresh and phase["anchor"]:
-                self._hold_on()
+            parts = [model.estimator, model.probe, model.translation]
+            self._prepare_dem(name)
         elif name == "autoencoder":
             parts = [model.vae]
         elif name == "whole":  # half the cost: shading and brightness are the UNet's, and P is known by now
@@ -332,6 +376,8 @@ class Training:
             parts = [part for name, part in model.named_children() if name != "estimator"]
             parts += [part for name, part in model.estimator.named_children() if name != "backbone"]
         trained = {parameter for part in parts for parameter in part.parameters()}
+        # A step of the optimiser moves all weights of a patch's filter towards brightness alike: fine structure drowns
+        trained -= set(model.estimator.backbone.embeddings.patch_embeddings.parameters())
         for parameter in model.parameters():
             parameter.requires_grad_(parameter in trained)
         parameters = [parameter for parameter in model.parameters() if parameter in trained]
@@ -371,6 +417,9 @@ class Training:
                         file.flush()
             finally:
                 self.save(optimiser)
+        if name == "estimator" and not self.fresh:
+            self._fit(translation=[vectors for *_, vectors in self.pool])
+            model.translate()
 
     def _loss(self, name: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The loss of a batch, and the mean squared error for the log."""
@@ -384,11 +433,10 @@ class Training:
                 extra = factor_loss(model.probe(vectors).float(), batch["factors"])
                 if name in ("glance", "estimator"):
                     loss = extra
-                    if self.anchor is not None:
-                        with torch.no_grad():
-                            start = self.anchor(batch["frame"].expand(-1, 3, -1, -1))
-                        distance = F.mse_loss(vectors, start) / start.var(dim=0).mean()
-                        loss = loss + self.config[name]["anchor"] * distance
+                    if "vectors" in batch:
+                        earlier = batch["vectors"]
+                        missing = F.mse_loss(model.translation(vectors).float(), earlier) / earlier.var(dim=0).mean()
+                        loss = loss + self.config[name]["anchor"] * missing
                     return loss, extra.detach()
                 strength = draw_strength(self.run, torch.Generator().manual_seed(self.run["seed"] + self.step))
                 output = model(batch["degraded"], vectors, strength)

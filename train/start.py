@@ -1,8 +1,9 @@
-"""Initial values for a small backbone from nothing: one whose every image passes through, near enough, unchanged.
+"""Initial values for small networks from nothing: a backbone that copies, and a DEM that sees fine structure.
 
-A network of the Stable Diffusion family has no path by which its input reaches its output: each of its three parts ends
-in group normalisation, which erases the brightness that restoring an image is about, and at t = 999 the denoised latent
-is all network. From random weights most of a short training would go into learning to copy. Here the copy is built in:
+**The backbone** starts as one whose every image passes through, near enough, unchanged. A network of the Stable
+Diffusion family has no path by which its input reaches its output: each of its three parts ends in group normalisation,
+which erases the brightness that restoring an image is about, and at t = 999 the denoised latent is all network. From
+random weights most of a short training would go into learning to copy. Here the copy is built in:
 
 - a value travels as a pair of channels, ``+v`` and ``−v``: ``silu(v) − silu(−v) = v``, so the activations between are
   linear on it, and the mean over both is 0;
@@ -12,14 +13,18 @@ is all network. From random weights most of a short training would go into learn
 - residual branches start at zero.
 
 The other channels keep their random weights; the training is free to change all of it.
+
+**The DEM** starts with whitened patches, see :func:`start_seeing`.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hidra_core.backbone import DiffusersBackbone, alpha_cumprod
+from hidra_core.dem import IMAGENET_MEAN, IMAGENET_STD, DegradationEstimator, hub_name
 
 ANCHOR = 6.0
 """Level of the constant channels; images lie in [-1, 1]."""
@@ -176,3 +181,85 @@ def _calibrated(norm: nn.GroupNorm, values: int, run) -> Tensor:
     norm.bias[:values] = mean.mean()
     norm.weight[values : values + 2] = 0
     return run()
+
+
+# ---------------------------------------------------------------- the DEM
+
+SEEN_APART = 32
+"""Components of the patches, the strongest first, that get a channel each."""
+
+DARK_NOISE = 2 / 255
+"""Weaker components are not amplified to the strength of the others."""
+
+WEAK = 1e-3
+"""Share of the mean variance of pooled features from which on components count as strong."""
+
+STEEP = 3.0
+"""Scale at which GELU's pair is the absolute value rather than the square."""
+
+
+def start_seeing(estimator: DegradationEstimator, frames: Tensor, generator: torch.Generator) -> None:
+    """Set the weights of a DEM from nothing so that its first layer sees noise and stripes as well as brightness.
+
+    Nearly all the variance of a patch is its brightness and a ramp or two: random weights see those alone, and the
+    few thousand steps of a small training hardly move them. Here the patches are whitened: the strongest components
+    get a channel each, random mixtures of all the others the rest. What is told apart is told by how strong a component
+    is, on average over the image, and an average over signs is 0: the first block adds to each channel its absolute
+    value, ``gelu(x) + gelu(−x)``. All other residual branches start at zero, and the head reads the pooled features
+    whitened in their turn.
+
+    Args:
+        estimator: its weights are overwritten.
+        frames: degraded, ``[B, 1, H, W]`` in [-1, 1], whose patches are whitened.
+        generator: of the random weights.
+    """
+    backbone = estimator.backbone
+    with torch.no_grad():
+        for module in estimator.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight, generator=generator)
+                nn.init.zeros_(module.bias)
+        for name, parameter in backbone.named_parameters():
+            if hub_name(name).endswith(("attention.output.dense.weight", "mlp.fc2.weight")):
+                nn.init.zeros_(parameter)
+        mlp = backbone.encoder.layer[0].mlp
+        channels = torch.arange(mlp.fc1.in_features)
+        mlp.fc1.weight[: 2 * len(channels)] = 0
+        for sign, units in ((1, channels), (-1, len(channels) + channels)):
+            mlp.fc1.weight[units, channels] = sign * STEEP
+            mlp.fc2.weight[channels, units] = 1 / STEEP
+        _whiten_patches(estimator, frames, generator)
+        _whiten_pooled(estimator, frames, generator)
+
+
+def _whiten_patches(estimator: DegradationEstimator, frames: Tensor, generator: torch.Generator) -> None:
+    patch, projection = estimator.patch_size, estimator.backbone.embeddings.patch_embeddings.projection
+    grey = (frames * 0.5 + 0.5)[..., : frames.shape[-2] // patch * patch, : frames.shape[-1] // patch * patch]
+    patches = F.unfold(grey, patch, stride=patch).transpose(1, 2).flatten(0, 1).double()  # [N, patch²]
+    centre = patches.mean(dim=0)
+    strength, components = torch.linalg.eigh(torch.cov((patches - centre).T))
+    strength, components = strength.flip(0), components.flip(1)  # the strongest first
+    white = components / (strength.clamp_min(0) + DARK_NOISE**2).sqrt()
+    apart = min(SEEN_APART, projection.out_channels)
+    mixtures = torch.empty(patch**2 - apart, projection.out_channels - apart, dtype=torch.float64)
+    nn.init.orthogonal_(mixtures, generator=generator)
+    filters = torch.cat([white[:, :apart], white[:, apart:] @ mixtures], dim=1).T / 3  # [channels, patch²]
+    constant = torch.randn(len(filters), generator=generator, dtype=torch.float64) - filters @ centre
+    # each colour is the grey, less IMAGENET_MEAN, over IMAGENET_STD
+    std, mean = (torch.tensor(values, dtype=torch.float64) for values in (IMAGENET_STD, IMAGENET_MEAN))
+    shape = (len(filters), 1, patch, patch)
+    projection.weight.copy_(filters.view(shape) * std.view(1, 3, 1, 1) / 3)
+    projection.bias.copy_(constant + filters.sum(dim=1) * mean.mean())
+
+
+def _whiten_pooled(estimator: DegradationEstimator, frames: Tensor, generator: torch.Generator) -> None:
+    pooled = torch.cat([estimator.pooled(part.expand(-1, 3, -1, -1)) for part in frames.split(32)]).double()
+    centre = pooled.mean(dim=0)
+    strength, components = torch.linalg.eigh(torch.cov((pooled - centre).T))
+    # what so few frames say of the weakest components is chance: those are not amplified all the way
+    white = components / (strength.clamp_min(0) + WEAK * strength.mean()).sqrt()
+    first = estimator.head[0]
+    mixtures = torch.empty(white.shape[1], first.out_features, dtype=torch.float64)
+    nn.init.orthogonal_(mixtures, generator=generator)
+    first.weight.copy_((white @ mixtures).T)
+    first.bias.copy_(-first.weight.double() @ centre)
