@@ -479,6 +479,35 @@ UNTOUCHED = replace(
 )
 """No stage at all: what presets of single kinds are made from."""
 
+FIELD = Preset(
+    p_untouched=0.1,
+    p_contrast=0.5,
+    alpha=(0.3, 1.0),
+    beta=(-0.3, 0.3),
+    p_resolution=0.6,
+    p_blur=0.7,
+    kernel=(7, 15),
+    blur_sigma=(0.4, 2.0),
+    factors=(1, 1, 2, 2, 4),
+    back_filters=("linear", "cubic"),
+    p_noise=0.9,
+    p_optical=0.4,
+    optical_strength=(2, 40),
+    p_stripes=0.6,
+    p_both_axes=0.3,
+    stripe_gain=(0.0, 0.04),
+    stripe_offset=(0.1, 8.0),
+    p_random=0.9,
+    p_poisson=0.2,
+    gaussian_sigma=(0.5, 4.0),
+    uniform_variance=False,
+    poisson_scale=(0.01, 0.3),
+    p_dead=0.25,
+    p_sharpen=0.25,
+    p_jpeg=0.3,
+)
+"""What today's cameras do, beyond the paper's recipe and mostly far milder: this project's own numbers."""
+
 PRESETS: dict[str, Preset] = {
     "composite": COMPOSITE,
     # The older chain, of the HM-TIR test sets: another optical field, Gaussian noise only, no down-scaling.
@@ -517,33 +546,22 @@ PRESETS: dict[str, Preset] = {
         p_both_axes=0.1,
         p_random=0.5,
     ),
-    # What today's cameras do, beyond the paper's recipe and mostly far milder: this project's own numbers.
-    "field": Preset(
-        p_untouched=0.1,
-        p_contrast=0.5,
-        alpha=(0.3, 1.0),
-        beta=(-0.3, 0.3),
-        p_resolution=0.6,
-        p_blur=0.7,
-        kernel=(7, 15),
-        blur_sigma=(0.4, 2.0),
-        factors=(1, 1, 2, 2, 4),
-        back_filters=("linear", "cubic"),
-        p_noise=0.9,
-        p_optical=0.4,
-        optical_strength=(2, 40),
-        p_stripes=0.6,
-        p_both_axes=0.3,
-        stripe_gain=(0.0, 0.04),
-        stripe_offset=(0.1, 8.0),
-        p_random=0.9,
-        p_poisson=0.2,
-        gaussian_sigma=(0.5, 4.0),
-        uniform_variance=False,
-        poisson_scale=(0.01, 0.3),
-        p_dead=0.25,
-        p_sharpen=0.25,
-        p_jpeg=0.3,
+    "field": FIELD,
+    # Its mild end: of every range the third next to nothing, and no stage that leaves visible scars.
+    "field-mild": replace(
+        FIELD,
+        alpha=(0.77, 1.0),
+        beta=(-0.1, 0.1),
+        kernel=(7, 9),
+        blur_sigma=(0.4, 0.9),
+        factors=(1,),
+        optical_strength=(2, 14),
+        stripe_gain=(0.0, 0.013),
+        stripe_offset=(0.1, 2.7),
+        gaussian_sigma=(0.5, 1.7),
+        poisson_scale=(0.01, 0.1),
+        p_dead=0.0,
+        p_jpeg=0.0,
     ),
 }
 

@@ -87,7 +87,7 @@ def test_the_copy_returns_its_image(folder: Path) -> None:
 def test_run_resumes_and_exports_what_the_library_loads(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     options = ["--config", str(CONFIG), f"data.train={folder}", f"run.output={output}", "data.frames=[[64,80],[72,96]]"]
-    options += ["data.workers=0", "data.pool=4", "glance.size=[28,42]", "run.checkpoint_every=1"]
+    options += ["data.workers=0", "data.pool=4", "run.checkpoint_every=1"]
     for phase in pretrain.PHASES:
         options += [f"{phase}.steps=1", f"{phase}.batch=2", f"{phase}.warmup=0"]
     options += ["autoencoder.crop=64", "joint.crop=64", "finish.crop=64", "whole.frames=[[64,80],[96,112]]"]

@@ -5,12 +5,14 @@
     python train/pretrain.py --config …                                             # again: resumes its checkpoint
     python train/pretrain.py --config … --export                                    # only write the files
 
-Six phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
-and how bright it was, at a glance (frames shrunk, a tenth of the cost) and then at full size; the autoencoder learns
-to reproduce clean images; then everything but the DEM's backbone, as in the method, learns to restore, on small crops
-(joint) and then on large ones (finish); at the end the UNet and its adapter alone see whole frames (whole), as no crop
-shows how shading goes on beyond it. A phase of 0 steps is left out; ``run.init`` starts from the folder of an earlier
-export instead of from nothing. Writes to
+Five phases, each with its steps, batch and learning rate in the config: the DEM learns to tell how a frame was degraded
+and how bright it was; the autoencoder learns to reproduce clean images; then everything but the DEM's backbone, as in
+the method, learns to restore, on small crops (joint) and then on large ones (finish); at the end the UNet and its
+adapter alone see whole frames (whole), as no crop shows how shading goes on beyond it. A phase of 0 steps is left out.
+
+``run.init`` starts from the folder of an earlier export instead of from nothing; ``run.new_dem`` then still trains
+another DEM from nothing. Whenever the DEM changes, the adapter that was made for the earlier one gets the linear map by
+which the earlier vectors are best read from the new. Writes to
 ``run.output``: ``config.yaml``, ``log.csv``, ``checkpoint.pt`` and at the end ``backbone.safetensors`` and
 ``weights.safetensors``. Ctrl-C saves a checkpoint and exits.
 """
@@ -59,7 +61,7 @@ FITTED = 800
 SEEN_AT_START = 1000
 """Frames whose patches a DEM from nothing whitens."""
 
-PHASES = ("glance", "estimator", "autoencoder", "joint", "finish", "whole")
+PHASES = ("estimator", "autoencoder", "joint", "finish", "whole")
 
 
 class Enhancer(nn.Module):
@@ -240,7 +242,7 @@ class Training:
         """What is left of the phase's batches: sample i depends on i alone, so that resuming repeats nothing."""
         phase = self.config[name]
         seed = self.run["seed"] * len(PHASES) + PHASES.index(name)
-        if name in ("glance", "estimator"):
+        if name == "estimator":
             return self._drawn_from_pool(phase, seed)
         if name == "whole":
             return self._whole_frames(phase, seed)
@@ -288,13 +290,10 @@ class Training:
         for step in range(self.step, phase["steps"]):
             generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
             frames, wanted, vectors = self.pool[int(torch.randint(len(sizes), (1,), generator=generator))]
-            batch = phase["batch"]
-            if "size" not in phase:  # as many pixels a step, whatever the size of the frames
-                batch = max(2, batch * math.prod(sizes[0]) // frames[0].numel())
-            chosen = torch.randint(len(frames), (batch,), generator=generator)
+            # as many pixels a step, whatever the size of the frames
+            count = max(2, phase["batch"] * math.prod(sizes[0]) // frames[0].numel())
+            chosen = torch.randint(len(frames), (count,), generator=generator)
             seen = frames[chosen] / 127.5 - 1
-            if "size" in phase:
-                seen = F.interpolate(seen, size=tuple(phase["size"]), mode="area")
             batch = {"factors": wanted[chosen]}
             if torch.rand(1, generator=generator).item() < phase["shuffle"]:
                 seen = shuffled(seen, self.config["backbone"]["dem"]["patch_size"], generator)
@@ -347,13 +346,12 @@ class Training:
                 target.weight.copy_(found[:, :-1])
                 target.bias.copy_(found[:, -1])
 
-    def _prepare_dem(self, name: str) -> None:
+    def _prepare_dem(self) -> None:
         """The pool, and at the first step what the read-outs, or a DEM from nothing, start with."""
         self.pool = self.pool or self._make_pool(self.config["data"]["frames"])
         if self.step:
             return
-        first = next(phase for phase in PHASES if self.config[phase]["steps"])
-        if self.new_dem and name == first:
+        if self.new_dem:
             generator = torch.Generator().manual_seed(self.run["seed"])
             frames = self.pool[0][0][:SEEN_AT_START] / 127.5 - 1
             start_seeing(self.model.estimator, frames.to(self.device), generator)
@@ -365,9 +363,9 @@ class Training:
         if self.step == 0 and name == "autoencoder" and self.fresh:
             calibration = self._frames([[phase["crop"]] * 2], phase["crop"], 0, 32)
             model.start_as_copy(torch.stack([calibration[i]["clean"] for i in range(32)]).to(self.device))
-        if name in ("glance", "estimator"):
+        if name == "estimator":
             parts = [model.estimator, model.probe, model.translation]
-            self._prepare_dem(name)
+            self._prepare_dem()
         elif name == "autoencoder":
             parts = [model.vae]
         elif name == "whole":  # half the cost: shading and brightness are the UNet's, and P is known by now
@@ -431,12 +429,12 @@ class Training:
             else:
                 vectors = model.estimate(batch["frame"])
                 extra = factor_loss(model.probe(vectors).float(), batch["factors"])
-                if name in ("glance", "estimator"):
+                if name == "estimator":
                     loss = extra
                     if "vectors" in batch:
                         earlier = batch["vectors"]
                         missing = F.mse_loss(model.translation(vectors).float(), earlier) / earlier.var(dim=0).mean()
-                        loss = loss + self.config[name]["anchor"] * missing
+                        loss = loss + self.config["estimator"]["anchor"] * missing
                     return loss, extra.detach()
                 strength = draw_strength(self.run, torch.Generator().manual_seed(self.run["seed"] + self.step))
                 output = model(batch["degraded"], vectors, strength)
