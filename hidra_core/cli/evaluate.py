@@ -55,8 +55,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "--tasks",
         metavar="LIST",
         help="comma-separated: presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, extreme, "
-        "field, field-mild, hm-tir), untouched (clean pictures as they are), degraded (the inputs are), fusion (default: the "
-        "first eight; degraded with --references, fusion with --visible)",
+        "field, field-mild, hm-tir), untouched (clean pictures as they are), degraded (the inputs are), fusion "
+        "(default: the first eight; degraded with --references, fusion with --visible)",
     )
     tasks.add_argument("--references", metavar="DIR", help="clean pictures of the same names, for the task degraded")
     tasks.add_argument("--visible", metavar="DIR", help="visible pictures of the same names, for the task fusion")
