@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,8 @@ from PIL import Image
 
 from train import ablation
 from train.data import rendered_scenes
+
+ROOT = Path(__file__).parents[1]
 
 QUICK = (
     "solver.iterations=2",
@@ -63,3 +69,18 @@ def test_summary_over_seeds() -> None:
     rows = {"joint": {"psnr": ablation.summary([20.0, 22.0, 24.0])}, "input": {"psnr": ablation.summary([18.0])}}
     lines = ablation.table(rows, {"psnr": ("PSNR dB", 2), "ssim": ("SSIM", 3)}).splitlines()
     assert lines[2:] == ["| joint | 22.00 ± 2.00 | – |", "| input | 18.00 | – |"]
+
+
+def test_an_interrupted_run_has_time_to_save(tmp_path: Path) -> None:
+    child = "import signal, sys, time\ntry:\n  print('ready', flush=True)\n  time.sleep(60)\n"
+    child += "except KeyboardInterrupt:\n  time.sleep(1)\n  open(sys.argv[1], 'w').close()"
+    parent = "import sys; from train import ablation; ablation.exit_code(sys.argv[1:])"
+    saved = tmp_path / "saved"
+    command = [sys.executable, "-c", parent, sys.executable, "-c", child, str(saved)]
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(60) != 0
+    assert saved.exists()

@@ -59,6 +59,16 @@ METRICS = {"psnr": ("PSNR dB", 2), "psnr_affine": ("PSNR dB after gain and offse
 PROBES = {group: (f"{group} told apart", 3) for group in GROUPS}
 
 
+def exit_code(command: list[str]) -> int:
+    """Of a run to its end. Ctrl-C reaches the run as well, which saves its state first: the time for that is its."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+
+
 def run_one(config: str, overrides: list[str], output: Path) -> Path:
     """One run of ``train/run.py``, or what it wrote before.
 
@@ -71,7 +81,7 @@ def run_one(config: str, overrides: list[str], output: Path) -> Path:
     weights = output / "weights.safetensors"
     if not weights.exists():
         command = [sys.executable, str(ROOT / "train" / "run.py"), "--config", config, *overrides]
-        code = subprocess.run([*command, f"run.output={output}"], check=False).returncode
+        code = exit_code([*command, f"run.output={output}"])
         if code:
             raise RuntimeError(f"{output.name} ended with exit code {code}; the same command goes on from there")
     return weights
@@ -197,6 +207,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError, subprocess.CalledProcessError) as error:
         log.error("error: %s", error)
         return 1
+    except KeyboardInterrupt:
+        log.info("interrupted; the same command goes on from there")
+        return 130
     return 0
 
 
