@@ -172,7 +172,10 @@ def main(arguments: list[str] | None = None) -> int:
                 names[variant].append(name)
                 files.append(file)
         means = evaluate(files, config, options.held_out, options.output / "evaluation", options.tasks)
-        probes = told_apart(files, fitting, held)
+        # the DEM of lora is not trained, and Σ does not read it
+        read_by = {variant: found for variant, found in names.items() if variant != "lora"}
+        reading = {name for found in read_by.values() for name in found}
+        probes = told_apart([file for file in files if file.stem in reading], fitting, held)
         parts, tables = {}, []
         for task, by_method in means.items():
             bare = next(method for method in by_method if method.endswith("without adaptation"))
@@ -184,8 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
             tables.append(f"## {task}\n\n{table(parts[task], METRICS)}")
         read = {
             variant: {group: summary([probes[name][group] for name in found]) for group in GROUPS}
-            for variant, found in names.items()
-            if variant != "lora"  # its DEM is not trained, and Σ does not read it
+            for variant, found in read_by.items()
         }
         tables.append(f"## linear probes of P, share right on held-out images\n\n{table(read, PROBES)}")
         document = {
