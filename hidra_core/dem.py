@@ -72,17 +72,29 @@ class DegradationHead(nn.Sequential):
         )
 
 
+FITS = ("resize", "crop")
+"""How a DEM brings images to multiples of the patch size."""
+
+
 class DegradationEstimator(nn.Module):
     """DINOv2 with registers, MIA and head: the whole DEM.
 
     Args:
         backbone: from :func:`build_dinov2`, any width and depth.
         use_mia: ``False`` pools the backbone's features directly (the ablation "without MIA").
+        fit: one of :data:`FITS`. ``"resize"`` is the method's; it interpolates, by another share of a pixel at each
+            place, which hides noise and is hard to tell from blur and lost resolution. ``"crop"`` leaves out less than
+            a patch of the border and keeps the pixels as they are.
 
+    Raises:
+        ValueError: an unknown fit.
     """
 
-    def __init__(self, backbone: nn.Module, *, use_mia: bool = True) -> None:
+    def __init__(self, backbone: nn.Module, *, use_mia: bool = True, fit: str = "resize") -> None:
         super().__init__()
+        if fit not in FITS:
+            raise ValueError(f"a DEM fits images to its patches by {' or '.join(FITS)}, not by {fit!r}")
+        self.fit = fit
         self.backbone = backbone
         channels = backbone.config.hidden_size
         self.attention = MutualInteractionAttention(LAYERS, channels) if use_mia else None
@@ -93,7 +105,7 @@ class DegradationEstimator(nn.Module):
         return self.backbone.config.patch_size
 
     def backbone_input(self, images: Tensor) -> Tensor:
-        """Resize down to multiples of the patch size and normalise as DINOv2 expects.
+        """Bring down to multiples of the patch size and normalise as DINOv2 expects.
 
         Args:
             images: ``[B, 3, H, W]`` in [-1, 1].
@@ -103,6 +115,10 @@ class DegradationEstimator(nn.Module):
         """
         patch = self.patch_size
         size = tuple(max(patch, side // patch * patch) for side in images.shape[-2:])
+        if self.fit == "crop":
+            # what is smaller than a patch is enlarged all the same
+            top, left = (max(0, have - want) // 2 for have, want in zip(images.shape[-2:], size, strict=True))
+            images = images[..., top : top + size[0], left : left + size[1]]
         images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=False)
         images = (images * 0.5 + 0.5).clamp(0, 1)
         mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)

@@ -66,6 +66,17 @@ class Degradation:
                 "Estimate the degradation of the same images that are enhanced"
             )
 
+    def restrained(self, before: Tensor, after: Tensor, rows: slice) -> Tensor:
+        """What is taken of a change by the restraint of the weights; all of it where they have none.
+
+        Args:
+            before, after: some of the images, ``[b, 1, H, W]`` on the CPU, on any scale that they share.
+            rows: which of them; all the same where there is one vector.
+        """
+        if self.weights.restraint is None:
+            return after
+        return self.weights.restraint.apply(before, after, self.vectors if len(self) == 1 else self.vectors[rows])
+
 
 @torch.inference_mode()
 def estimate(images: Images, weights: Weights, *, after_image: Callable[[int, int], None] | None = None) -> Degradation:
@@ -109,6 +120,7 @@ def enhance(
     upscale: int = 1,
     tile: int | Literal["auto"] | None = "auto",
     fold: bool = False,
+    restraint: bool = True,
     blend: float = 1.0,
     low_frequencies: float = 1.0,
     cutoff: float = fidelity.CUTOFF,
@@ -126,7 +138,9 @@ def enhance(
             In any case tiles are halved when memory runs out, down to 256 pixels.
         fold: add the update to copies of the weights instead of hooking it in: takes memory for a second copy of the
             adapted layers and is free of cost per image. One degradation vector only.
-        blend, low_frequencies, cutoff: how much of the change is taken, see :func:`~hidra_core.fidelity.blend`; with
+        restraint: whether images that need less get less of the change, if the weights know how much, see
+            :class:`~hidra_core.restraint.Restraint`.
+        blend, low_frequencies, cutoff: how much of that is taken, see :func:`~hidra_core.fidelity.blend`; with
             ``blend`` 0 the input is returned to the bit and the networks do not run.
         progress: called after every tile and image, see :data:`Progress`; may raise to stop.
 
@@ -155,7 +169,8 @@ def enhance(
             for network in NETWORKS:
                 stack.enter_context(modulated.folded(network, backbone.lookup(network)))
         attach = None if fold else modulated
-        runner = Runner(backbone, text_embedding, attach, upscale, tile, progress)
+        restrained_by = degradation if restraint else None
+        runner = Runner(backbone, text_embedding, attach, upscale, tile, progress, restrained_by)
         results = runner.run(pictures)
     blended = fidelity.blend_all(pictures, results, blend, low_frequencies=low_frequencies, cutoff=cutoff)
     return _like(images, blended)
@@ -186,6 +201,7 @@ class Runner:
         text_embedding: ``[1, 77, width]``.
         modulated: attached around each call; ``None`` when the backbone comes adapted already.
         upscale, tile, progress: see :func:`enhance`.
+        restrained_by: the degradation whose weights say how much of the change is taken; ``None`` takes all of it.
     """
 
     def __init__(
@@ -196,6 +212,7 @@ class Runner:
         upscale: int,
         tile: int | Literal["auto"] | None,
         progress: Progress | None,
+        restrained_by: Degradation | None = None,
     ) -> None:
         self.backbone = backbone
         self.text_embedding = text_embedding
@@ -203,6 +220,7 @@ class Runner:
         self.upscale = upscale
         self.tile = tile
         self.progress = progress
+        self.restrained_by = restrained_by
 
     def run(self, pictures: Sequence[Tensor]) -> list[Tensor]:
         """Enhance pictures ``[H, W, C]``; neighbours of one size share a batch within the pixel budget."""
@@ -214,8 +232,11 @@ class Runner:
             grey = to_grey(batch).float() * 2 - 1
             if self.upscale > 1:
                 grey = F.interpolate(grey, scale_factor=self.upscale, mode="bilinear", align_corners=False)
-            with self.backbone.rows(slice(first, first + count)):
-                enhanced = self._with_smaller_tiles(grey, slice(first, first + count), len(pictures))
+            rows = slice(first, first + count)
+            with self.backbone.rows(rows):
+                enhanced = self._with_smaller_tiles(grey, rows, len(pictures))
+            if self.restrained_by is not None:
+                enhanced = self.restrained_by.restrained(grey.cpu(), enhanced, rows)
             results += from_grey(enhanced.clamp(-1, 1) / 2 + 0.5, batch).unbind(0)
             self._report((first + count) / len(pictures), results[-1])
         return results

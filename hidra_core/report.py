@@ -124,7 +124,9 @@ def _numbered(noun: str, described: list[list[str]], count: int) -> list[str]:
 
 
 def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
-    """One image in words: a line of what was measured and, if the weights have probes, :func:`reading_lines`.
+    """One image in words: what was measured, and what the weights can say of its vector.
+
+    A line with the measurements; with probes :func:`reading_lines`, with a restraint a line of the shares.
 
     Args:
         picture: ``[H, W, C]`` in [0, 1].
@@ -139,6 +141,9 @@ def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
     ]
     if weights.probes is not None:
         lines += reading_lines(weights.probes.read(vector[None])[0])
+    if weights.restraint is not None:
+        low, high = weights.restraint.shares(vector[None])[0].tolist()
+        lines.append(f"to be taken of the change: {low:.0%} in brightness and shading, {high:.0%} in detail")
     return lines
 
 

@@ -33,6 +33,7 @@ def enhance_frames(
     strength: float = 1.0,
     upscale: int = 1,
     tile: int | Literal["auto"] | None = "auto",
+    restraint: bool = True,
     progress: FramesDone | None = None,
 ) -> Iterator[Tensor]:
     """Enhance the frames of a sequence one after the other; a few at a time are in memory.
@@ -45,7 +46,7 @@ def enhance_frames(
             then folded into copies of the adapted layers once, which takes memory for them and saves its time in every
             frame. Left out, the degradation is read off every frame and smoothed over time.
         smoothing: share of the past in a frame's degradation, see :class:`~hidra_core.vectors.SmoothOverTime`.
-        strength, upscale, tile: see :func:`~hidra_core.enhance.enhance`.
+        strength, upscale, tile, restraint: see :func:`~hidra_core.enhance.enhance`.
         progress: see :data:`FramesDone`; may raise to stop.
 
     Returns:
@@ -68,8 +69,11 @@ def enhance_frames(
         read = DegradationOverTime(weights, smoothing)
 
         def run(chunk: list[Tensor], done: Progress) -> list[Tensor]:
-            modulated = weights.adapter.modulate(read(chunk).vectors.to(like), strength)
-            return Runner(backbone, weights.text_embedding, modulated, upscale, tile, done).run(chunk)
+            found = read(chunk)
+            modulated = weights.adapter.modulate(found.vectors.to(like), strength)
+            restrained_by = found if restraint else None
+            runner = Runner(backbone, weights.text_embedding, modulated, upscale, tile, done, restrained_by)
+            return runner.run(chunk)
     else:
         with torch.inference_mode():
             modulated = weights.adapter.modulate(degradation.vectors.to(like), strength)
@@ -81,7 +85,9 @@ def enhance_frames(
             with ExitStack() as stack:
                 for network, parameters in folded.items():
                     stack.enter_context(substituted(parameters, backbone.lookup(network)))
-                return Runner(backbone, weights.text_embedding, None, upscale, tile, done).run(chunk)
+                restrained_by = degradation if restraint else None
+                runner = Runner(backbone, weights.text_embedding, None, upscale, tile, done, restrained_by)
+                return runner.run(chunk)
 
     return in_chunks(frames, run, upscale=upscale, progress=progress)
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 
 from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network, lora_targets
 from .backbone import HIDRA_TINY, MODELS
-from .dem import DEGRADATION_WIDTH, LAYERS, DegradationEstimator, build_dinov2, hub_name
+from .dem import DEGRADATION_WIDTH, FITS, LAYERS, DegradationEstimator, build_dinov2, hub_name
 from .files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
 from .probes import KINDS, MAPS, Probes
+from .restraint import BANDS, Restraint
 
 FORMAT = "hidra"
 VERSION = 1
@@ -47,6 +48,7 @@ class Weights:
         training: how it was trained (steps, data count, seed, strategy, licence note), as the header tells.
         source: the file, for messages.
         probes: linear read-outs of the degradation vector, if the file has them.
+        restraint: how much of the change an image gets, by its degradation vector, if the file says so.
     """
 
     estimator: DegradationEstimator
@@ -56,6 +58,7 @@ class Weights:
     training: dict[str, Any] = field(default_factory=dict)
     source: str = "memory"
     probes: Probes | None = None
+    restraint: Restraint | None = None
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -113,6 +116,8 @@ def save_weights(
         tensors |= {hub_name(key): t.detach().to("cpu", torch.float16).contiguous() for key, t in backbone.items()}
     if weights.probes is not None:
         tensors |= _probe_tensors(weights.probes)
+    if weights.restraint is not None:
+        tensors |= _restraint_tensors(weights.restraint)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: not written, '{key}' has values that are not finite in {tensor.dtype}")
@@ -123,10 +128,13 @@ def save_weights(
         "backbone": weights.backbone,
         "architecture": json.dumps(weights.architecture),
         "dem_backbone": json.dumps({key: getattr(config, key) for key in DINOV2_BASE}),
+        "dem_fit": estimator.fit,
         "training": json.dumps(weights.training),
     }
     if weights.probes is not None:
         metadata["probes"] = json.dumps(weights.probes.header())
+    if weights.restraint is not None:
+        metadata["restraint"] = json.dumps(weights.restraint.header())
     write_safetensors(tensors, path, metadata)
 
 
@@ -143,11 +151,23 @@ def add_probes(source: str | PathLike, probes: Probes, path: str | PathLike) -> 
         ValueError: not a weights file.
         OSError: the copy cannot be written; an existing file is as it was.
     """
+    _replace_part(source, "probe.", _probe_tensors(probes), {"probes": json.dumps(probes.header())}, path)
+
+
+def add_restraint(source: str | PathLike, restraint: Restraint, path: str | PathLike) -> None:
+    """The same with a restraint, fitted to this very file and its backbone; see :func:`add_probes`."""
+    tensors, header = _restraint_tensors(restraint), json.dumps(restraint.header())
+    _replace_part(source, "restraint.", tensors, {"restraint": header}, path)
+
+
+def _replace_part(
+    source: str | PathLike, prefix: str, part: dict[str, Tensor], header: dict[str, str], path: str | PathLike
+) -> None:
     tensors, metadata = read_safetensors(weights_path(source))
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"{source} is not a HiDRA weights file: probes belong into one")
-    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith("probe.")}
-    write_safetensors(tensors | _probe_tensors(probes), Path(path), metadata | {"probes": json.dumps(probes.header())})
+        raise ValueError(f"{source} is not a HiDRA weights file: {' and '.join(header)} can only be added to one")
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(prefix)}
+    write_safetensors(tensors | part, Path(path), metadata | header)
 
 
 def _probe_tensors(probes: Probes) -> dict[str, Tensor]:
@@ -155,6 +175,10 @@ def _probe_tensors(probes: Probes) -> dict[str, Tensor]:
     parts = {"weight": probes.weight, "bias": probes.bias}
     maps = {f"probe.{name}.{part}": found[name].contiguous() for part, found in parts.items() for name in MAPS}
     return maps | {"probe.directions": probes.directions.contiguous()}
+
+
+def _restraint_tensors(restraint: Restraint) -> dict[str, Tensor]:
+    return {"restraint.weight": restraint.weight, "restraint.bias": restraint.bias}
 
 
 def weights_path(source: str | PathLike) -> Path:
@@ -194,8 +218,15 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
     weight = reader.take("conv_in.weight", (None, None, 3, 3))
     conv_in = ConvIn(weight, reader.take("conv_in.bias", (weight.shape[0],)))
     text_embedding = reader.take("text_embedding", (1, TEXT_TOKENS, None))
-    estimator = reader.estimator(reader.header(metadata, "dem_backbone"), dem_backbone)
+    fit = metadata.get("dem_fit", FITS[0])  # earlier files do not say
+    reader.expect(
+        fit in FITS,
+        f"has a DEM that fits images to its patches by '{fit}'; this release knows {' and '.join(FITS)}. "
+        "Update the pack",
+    )
+    estimator = reader.estimator(reader.header(metadata, "dem_backbone"), fit, dem_backbone)
     probes = reader.probes(metadata)
+    restraint = reader.restraint(metadata)
     reader.finish()
     adapter = Adapter(layers, heads, conv_in)
     for network, head in heads.items():
@@ -213,6 +244,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
         reader.header(metadata, "training"),
         str(source),
         probes,
+        restraint,
     )
     stated = reader.header(metadata, "architecture")
     for key, value in weights.architecture.items():
@@ -282,7 +314,7 @@ class _Reader:
         self._load(head, prefix)
         return head
 
-    def estimator(self, config: dict[str, Any], folder: str | PathLike | None) -> DegradationEstimator:
+    def estimator(self, config: dict[str, Any], fit: str, folder: str | PathLike | None) -> DegradationEstimator:
         unknown = config.keys() ^ DINOV2_BASE.keys()
         self.expect(not unknown, f"describes its DEM backbone with missing or unknown fields {sorted(unknown)}")
         buildable = all(type(value) is int and value >= 0 for value in config.values())
@@ -293,7 +325,7 @@ class _Reader:
         with torch.device("meta"):
             backbone = build_dinov2(config)
             estimator = DegradationEstimator(
-                backbone, use_mia=any(key.startswith("dem.attention.") for key in self.tensors)
+                backbone, use_mia=any(key.startswith("dem.attention.") for key in self.tensors), fit=fit
             )
         self._load(estimator.head, "dem.head")
         if estimator.attention is not None:
@@ -322,6 +354,17 @@ class _Reader:
             return Probes.from_header(header, directions, weight, bias)
         except ValueError as error:
             raise ValueError(f"{self.path} has probes that cannot be used: {error}. Fit them again") from error
+
+    def restraint(self, metadata: dict[str, str]) -> Restraint | None:
+        if "restraint" not in metadata and not any(key.startswith("restraint.") for key in self.tensors):
+            return None
+        header = self.header(metadata, "restraint")
+        weight = self.take("restraint.weight", (len(BANDS), DEGRADATION_WIDTH))
+        bias = self.take("restraint.bias", (len(BANDS),))
+        try:
+            return Restraint.from_header(header, weight, bias)
+        except ValueError as error:
+            raise ValueError(f"{self.path} has a restraint that cannot be used: {error}. Fit it again") from error
 
     def _load(self, module: nn.Module, prefix: str) -> None:
         state = {

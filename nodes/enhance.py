@@ -11,6 +11,14 @@ from ..hidra_core.images import check_images
 from . import host
 from .schema import one_of, schema
 
+RESTRAINT_INPUT = {
+    "default": True,
+    "optional": True,
+    "tooltip": "Takes less of the change where the degradation says that an image needs less, so that good images stay "
+    "as they are. Only with weights that carry a restraint, as hidra-tiny's do; off takes all of it.",
+}
+"""What both nodes that enhance say of their restraint."""
+
 TILING = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
 
 
@@ -52,7 +60,7 @@ class OneStepEnhance(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="Share of the change that is taken: 0 gives the input back, 1 is the model's output. (The "
+                    tooltip="Share of the change that is taken: 0 gives the input back, 1 is the result as it is. (The "
                     "strength of Apply changes what the model computes.)",
                 ),
                 io.Float.Input(
@@ -74,6 +82,7 @@ class OneStepEnhance(io.ComfyNode):
                     optional=True,
                     tooltip="Period at which low frequencies end, in pixels of the result.",
                 ),
+                io.Boolean.Input("restraint", **RESTRAINT_INPUT),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="Grey, in as many channels as came in.")],
         )
@@ -94,18 +103,21 @@ class OneStepEnhance(io.ComfyNode):
         blend: float = 1.0,
         low_frequencies: float = 1.0,
         cutoff: float = fidelity.CUTOFF,
+        restraint: bool = True,
     ) -> io.NodeOutput:
         pictures = check_images(image)
         check_options(1.0, upscale, TILING[tiling])
         fidelity.check_blend(blend, low_frequencies, cutoff)
+        restrained_by = None
         if conditioning is None:
             applied = host.applied_to_both(model, vae)
             applied.degradation.check_serves(len(pictures))
             text_embedding = applied.text_embedding
+            restrained_by = applied.degradation if restraint else None
         else:
             text_embedding = host.text_embedding(model, vae, conditioning)
         backbone = host.HostBackbone(model, vae)
-        runner = Runner(backbone, text_embedding, None, upscale, TILING[tiling], host.Progress())
+        runner = Runner(backbone, text_embedding, None, upscale, TILING[tiling], host.Progress(), restrained_by)
         if blend == 0:
             results = fidelity.untouched(pictures, upscale)
         else:

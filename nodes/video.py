@@ -14,7 +14,7 @@ from ..hidra_core.vectors import SMOOTHING, SmoothOverTime, average, check_smoot
 from ..hidra_core.video import DegradationOverTime, Flicker, in_chunks
 from . import host
 from .degradation import DEM_BYTES
-from .enhance import TILING
+from .enhance import RESTRAINT_INPUT, TILING
 from .schema import Degradation, one_of, schema
 
 ONE_PER = ["frame", "clip"]
@@ -132,6 +132,7 @@ class EnhanceVideo(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Baked VAE, for a baked MODEL and VAE: nothing is estimated then.",
                 ),
+                io.Boolean.Input("restraint", **RESTRAINT_INPUT),
             ],
             outputs=[
                 io.Video.Output(display_name="video"),
@@ -174,6 +175,7 @@ class EnhanceVideo(io.ComfyNode):
         on_broken_frame: str,
         degradation: Vectors | None = None,
         conditioning: list | None = None,
+        restraint: bool = True,
     ) -> io.NodeOutput:
         from .host_video import open_video  # PyAV is slow to import
 
@@ -183,15 +185,12 @@ class EnhanceVideo(io.ComfyNode):
             degradation.check_serves(1)
         opened = open_video(video, on_broken_frame)
 
-        def run_with(backbone: host.HostBackbone, embedding: torch.Tensor, chunk: list, done: Progress) -> list:
-            return Runner(backbone, embedding, None, upscale, TILING[tiling], done).run(chunk)
-
         if conditioning is not None:
             baked = host.HostBackbone(model, vae)
             embedding = host.text_embedding(model, vae, conditioning)
 
             def run(chunk: list[torch.Tensor], done: Progress) -> list[torch.Tensor]:
-                return run_with(baked, embedding, chunk, done)
+                return Runner(baked, embedding, None, upscale, TILING[tiling], done).run(chunk)
         else:
             loaded = host.weights(weights)
             if degradation is None and degradation_per == "clip":
@@ -204,8 +203,9 @@ class EnhanceVideo(io.ComfyNode):
                 if found is None:
                     loaded.load_estimator(DEM_BYTES)
                     found = over_time(chunk)
-                adapted = host.apply(model, vae, found, strength)
-                return run_with(host.HostBackbone(*adapted), found.weights.text_embedding, chunk, done)
+                adapted = host.HostBackbone(*host.apply(model, vae, found, strength))
+                embedding, restrained_by = found.weights.text_embedding, found if restraint else None
+                return Runner(adapted, embedding, None, upscale, TILING[tiling], done, restrained_by).run(chunk)
 
         before, after = Flicker(), Flicker()
         progress = host.Progress()

@@ -25,6 +25,7 @@ from hidra_core.backbone import build_diffusers, denoise_step
 from hidra_core.dem import DegradationEstimator, build_dinov2
 from hidra_core.modulation import ModulationHead
 from hidra_core.probes import KINDS, MAPS, Kind, Probes, directions
+from hidra_core.restraint import Restraint
 
 VECTORS = Path(__file__).parent / "vectors"
 RANKS = {"unet": 32, "vae": 16}
@@ -157,6 +158,13 @@ def make_probes(seed: int = 0) -> Probes:
     weight = {name: torch.randn(outputs, 256, generator=generator) for name, outputs in MAPS.items()}
     bias = {name: torch.randn(outputs, generator=generator) for name, outputs in MAPS.items()}
     return Probes(kinds, directions(weight, torch.eye(256)), weight, bias, {"level_accuracy": 0.5}, {"images": 3})
+
+
+def make_restraint(seed: int = 0) -> Restraint:
+    """A restraint with random weights."""
+    generator = torch.Generator().manual_seed(seed)
+    weight, bias = torch.randn(2, 256, generator=generator) * 0.3, torch.randn(2, generator=generator)
+    return Restraint(weight, bias, 32.0, {"images": 3})
 
 
 Attach = Callable[[ModulatedAdapter, Network, Callable], object]

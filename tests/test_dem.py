@@ -68,6 +68,25 @@ def test_any_size(size):
     assert torch.isfinite(dem(noise(1, 3, *size))).all()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (13, 50), (14, 27), (75, 101)])
+@torch.no_grad()
+def test_a_dem_that_crops_keeps_the_middle_pixels_as_they_are(size):
+    dem, images = make_small_dem(), noise(1, 3, *size)
+    dem.fit = "crop"
+    pixels = dem.backbone_input(images)
+    assert pixels.shape[-2:] == tuple(max(14, side // 14 * 14) for side in size)
+    if min(size) >= 14:
+        top, left = ((have - want) // 2 for have, want in zip(size, pixels.shape[-2:], strict=True))
+        middle = images[..., top : top + pixels.shape[-2], left : left + pixels.shape[-1]]
+        assert_close(pixels, make_small_dem().backbone_input(middle), 1e-6)  # of whole patches nothing is resized
+    assert torch.isfinite(dem(images)).all()
+
+
+def test_an_unknown_fit_is_refused():
+    with pytest.raises(ValueError, match="by resize or crop, not by 'pad'"):
+        DegradationEstimator(make_small_dem().backbone, fit="pad")
+
+
 def test_backbone_input_is_imagenet_normalised_and_clipped():
     white = make_small_dem().backbone_input(torch.full((1, 3, 14, 14), 3.0))
     expected = [(1 - mean) / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]

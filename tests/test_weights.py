@@ -8,13 +8,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference import SMALL_DINOV2, assert_same, load, make_probes, make_small_dem, make_weights
+from reference import SMALL_DINOV2, assert_same, load, make_probes, make_restraint, make_small_dem, make_weights
 from safetensors.torch import save_file
 
 from hidra_core import Weights, load_weights, save_weights
+from hidra_core.dem import FITS
 from hidra_core.files import read_safetensors
 from hidra_core.probes import MAPS
-from hidra_core.weights import add_probes, load_dinov2
+from hidra_core.weights import add_probes, add_restraint, load_dinov2
 
 
 @pytest.fixture(scope="module")
@@ -376,6 +377,69 @@ def test_bad_probes(weights, tmp_path, case):
     damage(tensors, header)
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
     with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_a_restraint_comes_back_exactly_whatever_the_type_of_the_rest(tmp_path, dtype):
+    original, path = replace(make_weights(), restraint=make_restraint()), tmp_path / "w.safetensors"
+    save_weights(original, path, dtype=dtype)
+    assert_same_restraint(load_weights(path).restraint, original.restraint)
+
+
+def test_adding_a_restraint_leaves_the_rest_of_a_file_bit_for_bit(tmp_path):
+    path, copy = tmp_path / "w.safetensors", tmp_path / "spared.safetensors"
+    save_weights(replace(make_weights(), probes=make_probes()), path, dtype=torch.float16)
+    assert load_weights(path).restraint is None
+    add_restraint(path, make_restraint(1), copy)
+    add_restraint(copy, make_restraint(2), copy)  # in place of the first
+    (before, header), (after, new_header) = read_safetensors(path), read_safetensors(copy)
+    assert new_header.items() >= header.items()
+    for key, tensor in before.items():
+        assert_same(after[key], tensor)
+    assert after.keys() - before.keys() == {"restraint.weight", "restraint.bias"}
+    assert_same_restraint(load_weights(copy).restraint, make_restraint(2))
+
+
+def assert_same_restraint(found, expected):
+    assert found.header() == expected.header()
+    assert_same(found.weight, expected.weight)
+    assert_same(found.bias, expected.bias)
+
+
+BAD_RESTRAINTS = {
+    "no header": (unstated("restraint"), "no readable 'restraint'"),
+    "header of a file without": (all_of("restraint.", removed), r"lacks the tensor 'restraint\.weight'"),
+    "other width": (altered("restraint.weight", lambda t: t[:, :-1]), r"'restraint\.weight' of shape"),
+    "NaN": (altered("restraint.bias", with_nan), r"'restraint\.bias' that are not finite"),
+    "no cut-off": (stated_within("restraint", cutoff=None), "restraint that cannot be used: .*'cutoff'"),
+    "cut-off of nothing": (stated_within("restraint", cutoff=0), "restraint that cannot be used: cutoff"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_RESTRAINTS)
+def test_bad_restraints(weights, tmp_path, case):
+    damage, message = BAD_RESTRAINTS[case]
+    path = tmp_path / "bad.safetensors"
+    save_weights(replace(weights, restraint=make_restraint()), path)
+    tensors, header = read_safetensors(path)
+    damage(tensors, header)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
+    with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
+        load_weights(path)
+
+
+def test_how_the_dem_fits_images_to_its_patches_is_kept(tmp_path):
+    for fit in FITS:
+        original, path = make_weights(), tmp_path / f"{fit}.safetensors"
+        original.estimator.fit = fit
+        save_weights(original, path)
+        assert load_weights(path).estimator.fit == fit
+    tensors, header = read_safetensors(path)
+    save_file(tensors, path, {key: value for key, value in header.items() if key != "dem_fit"})
+    assert load_weights(path).estimator.fit == "resize"  # of files before there was a choice
+    save_file(tensors, path, header | {"dem_fit": "fold"})
+    with pytest.raises(ValueError, match=r"fits images to its patches by 'fold'; this release knows resize and crop"):
         load_weights(path)
 
 

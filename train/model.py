@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hidra_core.adapter import NETWORKS, Adapter
 from hidra_core.backbone import DiffusersBackbone, load_backbone
-from hidra_core.dem import DEGRADATION_WIDTH, DegradationEstimator, build_dinov2
+from hidra_core.dem import DEGRADATION_WIDTH, FITS, DegradationEstimator, build_dinov2
 from hidra_core.weights import DINOV2_BASE, TEXT_TOKENS, Weights, load_dinov2, load_weights
 
 from .config import Config, Model
@@ -160,8 +160,9 @@ def _trained_parts(
             raise ValueError(f"{model.init} was trained with mia: {not model.mia}; set model.mia to that")
         return init.adapter, init.estimator
     if init is not None:
-        dino = init.estimator.backbone
+        dino, fit = init.estimator.backbone, init.estimator.fit
     else:
+        fit = FITS[0]
         dino = build_dinov2(_dinov2_config(Path(model.dinov2)))
         load_dinov2(dino, model.dinov2)
     adapter = Adapter.for_networks(backbone.unet, backbone.vae, unet_rank=model.unet_rank, vae_rank=model.vae_rank)
@@ -172,7 +173,7 @@ def _trained_parts(
             for linear in (head.degradation, head.block, head.fuse):
                 linear.weight.data.mul_(1e4)
             head.fuse.bias.data.copy_(torch.eye(head.rank).flatten())
-    return adapter, DegradationEstimator(dino, use_mia=model.mia)
+    return adapter, DegradationEstimator(dino, use_mia=model.mia, fit=fit)
 
 
 def _dinov2_config(source: Path) -> dict[str, int]:

@@ -77,7 +77,7 @@ class Enhancer(nn.Module):
         self.backbone = DiffusersBackbone(
             self.unet, self.vae, name=backbone["name"], prediction_type=backbone["prediction_type"]
         )
-        self.estimator = DegradationEstimator(build_dinov2(backbone["dem"]))
+        self.estimator = DegradationEstimator(build_dinov2(backbone["dem"]), fit=backbone["dem_fit"])
         self.adapter = Adapter.for_networks(
             self.unet, self.vae, unet_rank=adapter["unet_rank"], vae_rank=adapter["vae_rank"]
         )

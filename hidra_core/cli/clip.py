@@ -118,6 +118,7 @@ def enhance_clip(
             strength=arguments.strength,
             upscale=arguments.upscale,
             tile=arguments.tile,
+            restraint=arguments.restraint,
             progress=done,
         )
 

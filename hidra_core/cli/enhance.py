@@ -81,6 +81,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="enlarge by this whole factor: 1, 2, 3 or 4 (default: 1)",
     )
     result.add_argument(
+        "--no-restraint",
+        dest="restraint",
+        action="store_false",
+        help="take all of the change, also of images that need little of it by what the weights know; weights without "
+        "a restraint always do",
+    )
+    result.add_argument(
         "--tile",
         metavar="auto|none|N",
         type=tile_size,
@@ -245,6 +252,7 @@ def _enhance_one(
             strength=arguments.strength,
             upscale=arguments.upscale,
             tile=arguments.tile,
+            restraint=arguments.restraint,
             progress=progress,
         )
         return after

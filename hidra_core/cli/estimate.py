@@ -145,6 +145,8 @@ def _as_json(results: list[Estimated], weights: Weights, places: Map | None) -> 
 
 
 def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
+    from ..restraint import BANDS
+
     picture, vector = result.picture, result.vector
     height, width = picture.pixels.shape[:2]
     entry = {
@@ -156,6 +158,9 @@ def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
     }
     if weights.probes is not None:
         entry["degradation"] = weights.probes.read(vector[None])[0].to_dict()
+    if weights.restraint is not None:
+        shares = weights.restraint.shares(vector[None])[0].tolist()
+        entry["restraint"] = {band: round(share, 4) for band, share in zip(BANDS, shares, strict=True)}
     return entry | {"vector": [_float32(value) for value in vector.tolist()]}
 
 

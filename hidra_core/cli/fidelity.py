@@ -20,7 +20,7 @@ def add_options(group: argparse._ActionsContainer) -> None:
         metavar="0..1",
         type=float,
         default=1.0,
-        help="share of the change that is taken: 0 gives the input back, file and all, 1 is the model's output "
+        help="share of the change that is taken: 0 gives the input back, file and all, 1 is the result as it is "
         "(default: 1)",
     )
     group.add_argument(

@@ -87,11 +87,14 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any] | None:
     from ..backbone import _SD_TURBO_SHAPES, FORMAT
+    from ..dem import FITS
     from ..weights import FORMAT as WEIGHTS_FORMAT
 
     if metadata.get("format") == WEIGHTS_FORMAT:
         included = any(key.startswith("dem.backbone.") for key in shapes)
-        probes = {"probes": _describe_probes(json.loads(metadata["probes"]))} if "probes" in metadata else {}
+        parts = {"probes": _describe_probes(json.loads(metadata["probes"]))} if "probes" in metadata else {}
+        if "restraint" in metadata:
+            parts["restraint"] = json.loads(metadata["restraint"])
         return {
             "kind": "HiDRA weights",
             "format": metadata["format"],
@@ -99,8 +102,9 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
             "backbone": metadata["backbone"],
             "architecture": json.loads(metadata["architecture"]),
             "dem_backbone": {"included": included, **json.loads(metadata["dem_backbone"])},
+            "dem_fit": metadata.get("dem_fit", FITS[0]),
             "training": json.loads(metadata["training"]),
-            **probes,
+            **parts,
         }
     if metadata.get("format") in _OF_DEGRADATIONS:
         return {
