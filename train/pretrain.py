@@ -302,7 +302,10 @@ class Training:
             yield batch | {"frame": seen}
 
     def _make_pool(self, sizes: list[list[int]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """For each size of frames, some as uint8, their factors, and what the DEM of ``run.init`` says of them."""
+        """For each size of frames, some as uint8, their factors, and what the DEM of ``run.init`` says of them.
+
+        Without an anchor the latter is of the first :data:`FITTED` only.
+        """
         earlier = None
         if not self.fresh:
             earlier = load_weights(Path(self.run["init"]) / "weights.safetensors").estimator.to(self.device)
@@ -318,7 +321,8 @@ class Training:
             loader = DataLoader(samples, 50, num_workers=os.cpu_count() or 1)
             made = [(b["frame"], b["factors"]) for b in tqdm(loader, "pool", dynamic_ncols=True, mininterval=5)]
             frames = torch.cat([torch.round((frame + 1) * 127.5).to(torch.uint8) for frame, _ in made])
-            vectors = self._read(earlier, frames) if earlier else torch.empty(len(frames), 0)
+            known = len(frames) if self.config["estimator"]["anchor"] else FITTED  # what _fit looks at, in any case
+            vectors = self._read(earlier, frames[:known]) if earlier else torch.empty(len(frames), 0)
             pool.append((frames, torch.cat([wanted for _, wanted in made]), vectors))
         return pool
 

@@ -54,7 +54,7 @@ PENALTY = 0.03
 """Weight of the squared weights of the standardised vector, beside the mean logarithm of the squared error."""
 
 UNSEEN = 1 / 255**2
-"""A mean squared error of one grey level, which nobody sees, is added to every one: an untouched image counts no more."""
+"""The square of one grey level, which nobody sees, is added to every error: an untouched image counts no more."""
 
 STEPS = 60
 

@@ -170,6 +170,16 @@ def test_strength_zero_is_the_plain_backbone(client: HostClient, degraded: torch
     assert np.abs(found[..., 0] - library(degraded, strength=0.0)).max() <= 2
 
 
+def test_restraint_can_be_switched_off(client: HostClient, degraded: torch.Tensor) -> None:
+    found = {}
+    for restraint in (True, False):
+        prompt = _with(graph(scene()), "enhance", restraint=restraint)
+        (picture,) = pictures(client, client.run(prompt))
+        assert np.abs(picture[..., 0] - library(degraded, restraint=restraint)).max() <= 2
+        found[restraint] = picture
+    assert np.abs(found[True] - found[False]).max() > 2
+
+
 def test_model_works_in_a_stock_sampler(client: HostClient) -> None:
     prompt = graph(scene(width=128, height=128))
     prompt |= {
