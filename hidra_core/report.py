@@ -99,7 +99,7 @@ def degradation_report(images: Images, degradation: Degradation, weights_name: s
 
 
 def vector_report(degradation: Degradation, limit: int = 8) -> str:
-    """What the probes say of each of the first vectors, where no image is at hand: the edited, the loaded.
+    """What probes and restraint say of each of the first vectors, where no image is at hand: the edited, the loaded.
 
     Args:
         degradation: vectors of weights with probes.
@@ -108,7 +108,8 @@ def vector_report(degradation: Degradation, limit: int = 8) -> str:
     vectors = degradation.vectors[:limit]
     readings = degradation.weights.probes.read(vectors)
     described = [
-        [f"|P| {vector.norm():.2f}", *reading_lines(reading)] for vector, reading in zip(vectors, readings, strict=True)
+        [f"|P| {vector.norm():.2f}", *reading_lines(reading), *_restraint_lines(vector, degradation.weights)]
+        for vector, reading in zip(vectors, readings, strict=True)
     ]
     return "\n".join(_numbered("vector", described, len(degradation)))
 
@@ -141,10 +142,14 @@ def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
     ]
     if weights.probes is not None:
         lines += reading_lines(weights.probes.read(vector[None])[0])
-    if weights.restraint is not None:
-        low, high = weights.restraint.shares(vector[None])[0].tolist()
-        lines.append(f"to be taken of the change: {low:.0%} in brightness and shading, {high:.0%} in detail")
-    return lines
+    return lines + _restraint_lines(vector, weights)
+
+
+def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
+    if weights.restraint is None:
+        return []
+    low, high = weights.restraint.shares(vector[None])[0].tolist()
+    return [f"to be taken of the change: {low:.0%} in brightness and shading, {high:.0%} in detail"]
 
 
 def reading_lines(reading: Reading) -> list[str]:

@@ -42,7 +42,7 @@ from train.labelled import add_options, framed, load_split
 
 log = logging.getLogger("train")
 
-_NAMES = ("composite", "mild", "extreme", "fpn", "sr-x2", "field", "field-mild")
+_NAMES = ("composite", "mild", "severe", "extreme", "fpn", "sr-x2", "field", "field-mild")
 
 RECIPES = {name: PRESETS[name] for name in _NAMES} | {"untouched": UNTOUCHED}
 """Everything from ruined to untouched, with even odds."""
@@ -50,7 +50,7 @@ RECIPES = {name: PRESETS[name] for name in _NAMES} | {"untouched": UNTOUCHED}
 TONE = 0.3
 """Deviation of the logarithm of the gamma of clean images."""
 
-PENALTY = 0.03
+PENALTY = 0.02
 """Weight of the squared weights of the standardised vector, beside the mean logarithm of the squared error."""
 
 UNSEEN = 1 / 255**2
