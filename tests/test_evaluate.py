@@ -327,6 +327,16 @@ def evaluate(*arguments: str | os.PathLike, baselines: str = "median-3x3") -> in
     return main(["evaluate", *map(str, arguments), "--device", "cpu", "--baselines", baselines])
 
 
+def test_the_restraint_counts_unless_it_is_switched_off(clean, tmp_path, capsys):
+    found = []
+    for number, options in enumerate([[], ["--no-restraint"]]):
+        out = tmp_path / str(number)
+        assert evaluate(clean, "-o", out, "--tasks", "untouched", "--metrics", "psnr", *options, baselines="none") == 0
+        content = json.loads((out / "evaluation.json").read_text())
+        found.append(content["tasks"][0]["means"]["hidra-tiny"]["psnr"])
+    assert found[0] > found[1] + 3
+
+
 def test_the_command_writes_tables_sheets_and_outputs(clean, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     out = tmp_path / "out"

@@ -72,6 +72,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     model.add_argument("--dem-backbone", metavar="FOLDER", help="as for enhance")
     model.add_argument("--bare", action="store_true", help="measure the backbone without adaptation too (strength 0)")
+    model.add_argument(
+        "--no-restraint",
+        dest="restraint",
+        action="store_false",
+        help="as for enhance; the backbone without adaptation never has one",
+    )
     model.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
     add_device(model)
     compared = parser.add_argument_group("comparison")
@@ -312,8 +318,8 @@ def _models(
             "training": weights.training,
         }
         if arguments.bare and not methods:
-            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, strength=0.0)
-        methods[name] = model(backbone, weights)
+            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, strength=0.0, restraint=False)
+        methods[name] = model(backbone, weights, restraint=arguments.restraint)
     return methods, described
 
 

@@ -40,12 +40,13 @@ Progress = Callable[[int, str], None]
 # --- methods ---------------------------------------------------------------------------------------------------------
 
 
-def model(backbone: Backbone, weights: Weights, strength: float = 1.0) -> Method:
-    """The network as a method; strength 0 is the bare backbone."""
+def model(backbone: Backbone, weights: Weights, strength: float = 1.0, restraint: bool = True) -> Method:
+    """The network as a method; strength 0 without the restraint is the bare backbone."""
 
     def method(image: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(image)[None, :, :, None]
-        return enhance(images, backbone, estimate(images, weights), strength=strength)[0, :, :, 0].numpy()
+        degradation = estimate(images, weights)
+        return enhance(images, backbone, degradation, strength=strength, restraint=restraint)[0, :, :, 0].numpy()
 
     return method
 
