@@ -221,8 +221,8 @@ def test_the_program_writes_a_copy(clean: Path, tmp_path: Path, capsys, caplog) 
     assert program.main([str(argument) for argument in arguments]) == 0
     assert "| untouched |" in capsys.readouterr().out
     restraint, built_in = load_weights(output).restraint, load_weights("hidra-tiny")
-    assert restraint.fitted["images"] == 6 and restraint.fitted["presets"] == list(program.RECIPES)
-    assert restraint.fitted["figures"].keys() == program.RECIPES.keys()
+    assert restraint.fitted["images"] == 6 and restraint.fitted["presets"] == program.FRAMES
+    assert restraint.fitted["figures"].keys() == program.FRAMES.keys()
     assert torch.equal(load_weights(output).adapter.conv_in.weight, built_in.adapter.conv_in.weight)
     assert program.main([str(argument) for argument in arguments]) == 1
     assert "exists; --overwrite replaces it" in caplog.text

@@ -42,15 +42,23 @@ from train.labelled import add_options, framed, load_split
 
 log = logging.getLogger("train")
 
-_NAMES = ("composite", "mild", "severe", "extreme", "fpn", "sr-x2", "field", "field-mild")
+FRAMES = {
+    "composite": 2,
+    "mild": 1,
+    "severe": 1,
+    "extreme": 1,
+    "fpn": 1,
+    "sr-x2": 1,
+    "field": 4,
+    "field-mild": 2,
+    "untouched": 1,
+}
+"""Presets from ruined to untouched, and frames an image of each: most where some need all of the change, some none."""
 
-RECIPES = {name: PRESETS[name] for name in _NAMES} | {"untouched": UNTOUCHED}
-"""Everything from ruined to untouched, with even odds."""
-
-TONE = 0.3
+TONE = 0.15
 """Deviation of the logarithm of the gamma of clean images."""
 
-PENALTY = 0.02
+PENALTY = 0.002
 """Weight of the squared weights of the standardised vector, beside the mean logarithm of the squared error."""
 
 UNSEEN = 1 / 255**2
@@ -86,7 +94,7 @@ class Blends:
 
 def blends(
     images: Sequence[np.ndarray],
-    draws: int,
+    draws: Mapping[str, int],
     weights: Weights,
     backbone: Backbone,
     frame: tuple[int, int],
@@ -97,21 +105,22 @@ def blends(
 
     Args:
         images: clean, grey uint8 ``[H, W]``.
-        draws: frames an image for each preset.
+        draws: frames an image for each of :data:`FRAMES`.
         weights, backbone: the pair that is to be restrained.
         frame: height and width that images are brought to.
         seed: draw ``d`` of preset ``r`` on image ``i`` depends on ``(seed, i, r, d)`` alone.
         tone: deviation of the logarithm of the gamma.
     """
     vectors, errors, gains, powers, recipes = [], [], [], [], []
-    in_order = [(name, draw) for name in RECIPES for draw in range(draws)]
+    recipes_by_name = {name: UNTOUCHED if name == "untouched" else PRESETS[name] for name in FRAMES}
+    in_order = [(name, draw) for name in FRAMES for draw in range(draws[name])]
     with tqdm(total=len(images) * len(in_order), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
         for number, image in enumerate(images):
             picture = framed(image, frame)
             for name, draw in in_order:
                 generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number} {name} {draw}".encode()))
                 clean = picture ** math.exp(tone * torch.randn(1, generator=generator).item())
-                seen = degradations.apply(clean, degradations.sample(RECIPES[name], generator)).movedim(1, -1)
+                seen = degradations.apply(clean, degradations.sample(recipes_by_name[name], generator)).movedim(1, -1)
                 degradation = estimate(seen, weights)
                 change = enhance(seen, backbone, degradation, restraint=False)[0] - seen[0]
                 low = lowpass(change, CUTOFF)
@@ -158,7 +167,7 @@ def figures(found: Blends, restraint: Restraint) -> dict[str, dict[str, float]]:
         "restrained": found.squared_error(shares),
     }
     table = {}
-    for name in RECIPES:
+    for name in FRAMES:
         chosen = torch.from_numpy(found.recipes == name)
         row = {kind: -10 * (error[chosen] + UNSEEN).log10().mean().item() for kind, error in errors.items()}
         row |= {f"{band} share": shares[chosen, index].mean().item() for index, band in enumerate(BANDS)}
@@ -195,10 +204,11 @@ def main(arguments: list[str] | None = None) -> int:
         fitting, held = load_split(options)
         log.info("%d images to fit on, %d held out", len(fitting), len(held))
         frame = tuple(options.frame)
-        weight, bias = fit(blends(fitting, 1, weights, backbone, frame, options.seed, TONE))
-        fitted = {"images": len(fitting), "frame": list(frame), "seed": options.seed, "presets": list(RECIPES)}
+        weight, bias = fit(blends(fitting, FRAMES, weights, backbone, frame, options.seed, TONE))
+        fitted = {"images": len(fitting), "frame": list(frame), "seed": options.seed, "presets": FRAMES}
         restraint = Restraint(weight, bias, CUTOFF, fitted)
-        table = figures(blends(held, options.draws, weights, backbone, frame, options.seed + 1, 0.0), restraint)
+        draws = dict.fromkeys(FRAMES, options.draws)
+        table = figures(blends(held, draws, weights, backbone, frame, options.seed + 1, 0.0), restraint)
         add_restraint(options.weights, Restraint(weight, bias, CUTOFF, fitted | {"figures": table}), options.output)
         sys.stdout.write(f"{as_markdown(table)}\nwrote {options.output}\n")
     except (ValueError, OSError) as error:
