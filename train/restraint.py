@@ -142,7 +142,7 @@ def blends(
 
 
 def fit(found: Blends) -> tuple[Tensor, Tensor]:
-    """Weight ``[2, 256]`` and bias ``[2]`` by which the blends lose the fewest dB on average, moved by :data:`DOUBT`."""
+    """Weight ``[2, 256]`` and bias ``[2]`` that lose the fewest dB on average, then moved by :data:`DOUBT`."""
     centre, spread = found.vectors.mean(dim=0), found.vectors.std(dim=0) + 1e-6
     standardised = (found.vectors - centre) / spread
     weight = torch.zeros(len(BANDS), standardised.shape[1], dtype=torch.float64, requires_grad=True)
