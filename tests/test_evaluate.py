@@ -17,6 +17,8 @@ from hidra_core.cli import main
 from hidra_core.evaluation import measures, runner, tables
 from hidra_core.evaluation.sheets import sheet
 from hidra_core.evaluation.tasks import Pictures, RenderedScenes, Task, degrade, file_name, partners
+from hidra_core.restraint import Restraint
+from hidra_core.weights import add_restraint
 
 KEYS = ("psnr", "psnr_affine", "ssim")
 
@@ -328,12 +330,16 @@ def evaluate(*arguments: str | os.PathLike, baselines: str = "median-3x3") -> in
 
 
 def test_the_restraint_counts_unless_it_is_switched_off(clean, tmp_path, capsys):
+    weights = tmp_path / "spared.safetensors"
+    nothing = Restraint(torch.zeros(2, 256), torch.full((2,), -50.0), 64)  # is taken of any change
+    add_restraint("hidra-tiny", nothing, weights)
     found = []
     for number, options in enumerate([[], ["--no-restraint"]]):
         out = tmp_path / str(number)
-        assert evaluate(clean, "-o", out, "--tasks", "untouched", "--metrics", "psnr", *options, baselines="none") == 0
+        options += ["--weights", weights, "--tasks", "untouched", "--metrics", "psnr"]
+        assert evaluate(clean, "-o", out, *options, baselines="none") == 0
         content = json.loads((out / "evaluation.json").read_text())
-        found.append(content["tasks"][0]["means"]["hidra-tiny"]["psnr"])
+        found.append(float(content["tasks"][0]["means"]["spared"]["psnr"]))
     assert found[0] > found[1] + 3
 
 
