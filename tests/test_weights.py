@@ -286,10 +286,13 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_file(saved, tmp_path, case):
-    damage, message = BAD[case]
-    tensors, header = read_safetensors(saved)
+    assert_damage_is_named(saved, tmp_path, *BAD[case])
+
+
+def assert_damage_is_named(whole, folder, damage, message):
+    tensors, header = read_safetensors(whole)
     damage(tensors, header)
-    path = tmp_path / "bad.safetensors"
+    path = folder / "bad.safetensors"
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
     with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
         load_weights(path)
@@ -370,14 +373,9 @@ BAD_PROBES = {
 
 @pytest.mark.parametrize("case", BAD_PROBES)
 def test_bad_probes(weights, tmp_path, case):
-    damage, message = BAD_PROBES[case]
-    path = tmp_path / "bad.safetensors"
-    save_weights(replace(weights, probes=make_probes()), path)
-    tensors, header = read_safetensors(path)
-    damage(tensors, header)
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
-    with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
-        load_weights(path)
+    whole = tmp_path / "whole.safetensors"
+    save_weights(replace(weights, probes=make_probes()), whole)
+    assert_damage_is_named(whole, tmp_path, *BAD_PROBES[case])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -419,14 +417,9 @@ BAD_RESTRAINTS = {
 
 @pytest.mark.parametrize("case", BAD_RESTRAINTS)
 def test_bad_restraints(weights, tmp_path, case):
-    damage, message = BAD_RESTRAINTS[case]
-    path = tmp_path / "bad.safetensors"
-    save_weights(replace(weights, restraint=make_restraint()), path)
-    tensors, header = read_safetensors(path)
-    damage(tensors, header)
-    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, header)
-    with pytest.raises(ValueError, match=rf"(?s)^{path}.*{message}"):
-        load_weights(path)
+    whole = tmp_path / "whole.safetensors"
+    save_weights(replace(weights, restraint=make_restraint()), whole)
+    assert_damage_is_named(whole, tmp_path, *BAD_RESTRAINTS[case])
 
 
 def test_how_the_dem_fits_images_to_its_patches_is_kept(tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,22 +96,48 @@ def degraded_vectors(
         vectors.append(estimator(stacked.expand(-1, 3, -1, -1)).float().cpu().numpy())
         frames.clear()
 
-    draws_in_order = [(name, draw) for name in recipes for draw in range(draws[name])]
-    with tqdm(total=len(images) * len(draws_in_order), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
-        for number, image in enumerate(images):
-            clean = framed(image, frame)
-            for name, draw in draws_in_order:
-                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number} {name} {draw}".encode()))
-                record = degradations.sample(recipes[name], generator)
-                frames.append(degradations.apply(clean.flip(-1) if draw % 2 else clean, record))
-                known.append((number, name, amounts(record)))
-                if len(frames) == batch:
-                    read()
-                bar.update()
-        if frames:
+    for drawn in drawn_frames(images, {name: draws[name] for name in recipes}, frame, seed):
+        record = degradations.sample(recipes[drawn.recipe], drawn.generator)
+        frames.append(degradations.apply(drawn.clean.flip(-1) if drawn.draw % 2 else drawn.clean, record))
+        known.append((drawn.image, drawn.recipe, amounts(record)))
+        if len(frames) == batch:
             read()
+    if frames:
+        read()
     numbers, presets, found = zip(*known, strict=True)
     return Vectors(np.concatenate(vectors), np.array(numbers), np.array(presets), np.array(found, dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One of :func:`drawn_frames`.
+
+    Attributes:
+        image: number of the clean image.
+        recipe, draw: the preset's name, and which of its draws.
+        clean: the image, ``[1, 1, h, w]``, see :func:`framed`.
+        generator: seeded with all of them, and with the run's seed.
+    """
+
+    image: int
+    recipe: str
+    draw: int
+    clean: Tensor
+    generator: torch.Generator
+
+
+def drawn_frames(
+    images: Sequence[np.ndarray], draws: Mapping[str, int], frame: tuple[int, int], seed: int
+) -> Iterator[Drawn]:
+    """Every draw of every preset on every image, in that order, the last running fastest, with a progress bar."""
+    in_order = [(name, draw) for name, count in draws.items() for draw in range(count)]
+    with tqdm(total=len(images) * len(in_order), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
+        for number, image in enumerate(images):
+            clean = framed(image, frame)
+            for name, draw in in_order:
+                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number} {name} {draw}".encode()))
+                yield Drawn(number, name, draw, clean, generator)
+                bar.update()
 
 
 def framed(image: np.ndarray, frame: tuple[int, int]) -> Tensor:
@@ -152,6 +178,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="size of the degraded frames; smaller images are left out (default: 240 320)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of the degradations")
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Where the programs that fit a part of a weights file write the copy that has it."""
+    parser.add_argument("--output", type=Path, required=True, help="weights file to write; may be that of --weights")
+    parser.add_argument("--overwrite", action="store_true", help="replace it if it exists")
+
+
+def check_output(options: argparse.Namespace) -> None:
+    """Raise ValueError unless the copy of :func:`add_output_options` can be written there."""
+    if options.output.suffix != ".safetensors" or not options.output.absolute().parent.is_dir():
+        raise ValueError(f"--output {options.output}: name a .safetensors file in a folder that exists")
+    if options.output.exists() and not options.overwrite:
+        raise ValueError(f"--output {options.output} exists; --overwrite replaces it")
 
 
 def load_split(options: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:

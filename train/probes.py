@@ -41,6 +41,8 @@ from train.labelled import (
     SEVERITIES,
     Vectors,
     add_options,
+    add_output_options,
+    check_output,
     degraded_vectors,
     load_split,
 )
@@ -194,15 +196,11 @@ def main(arguments: list[str] | None = None) -> int:
         description=__doc__.split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--output", type=Path, required=True, help="weights file to write; may be that of --weights")
-    parser.add_argument("--overwrite", action="store_true", help="replace it if it exists")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if options.output.suffix != ".safetensors" or not options.output.absolute().parent.is_dir():
-            raise ValueError(f"--output {options.output}: name a .safetensors file in a folder that exists")
-        if options.output.exists() and not options.overwrite:
-            raise ValueError(f"--output {options.output} exists; --overwrite replaces it")
+        check_output(options)
         weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
         fitting, held = load_split(options)
         estimator = weights.estimator.to(pick_device("auto"))

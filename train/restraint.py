@@ -3,12 +3,12 @@
     python train/restraint.py --images CLEAN --held-out OTHERS --output spared.safetensors          # hidra-tiny's
     python train/restraint.py --weights mine.safetensors --backbone my-backbone --images CLEAN --output …
 
-Clean images are degraded by the presets of the config and enhanced. The squared error of a blend of input and output is
-a quadratic in the two shares, of low and of high frequencies, so that the shares that lose the fewest dB on average
-over all frames, as a logistic function of the vector, are found without running the networks again. Clean images get a
-random gamma: the networks may know the brightness of those that they were trained on by heart. Figures are measured on
---held-out. Writes a copy of the weights file with the restraint in it; everything else stays bit for bit. About a
-quarter of an hour on two processor cores.
+Clean images are degraded by presets from ruined to untouched and enhanced. The squared error of a blend of input and
+output is a quadratic in the two shares, of low and of high frequencies, so that the shares that lose the fewest dB on
+average over all frames, as a logistic function of the vector, are found without running the networks again. Clean
+images get a random gamma: the networks may know the brightness of those that they were trained on by heart. Figures
+are measured on --held-out. Writes a copy of the weights file with the restraint in it; everything else stays bit for
+bit. About a quarter of an hour on two processor cores.
 
 Source: none, this is an addition to HiDRA.
 """
@@ -19,7 +19,6 @@ import argparse
 import logging
 import math
 import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,18 +26,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core import degradations
 from hidra_core.backbone import Backbone, load_backbone
-from hidra_core.degradations import PRESETS, UNTOUCHED
+from hidra_core.degradations import UNTOUCHED
 from hidra_core.enhance import enhance, estimate
 from hidra_core.fidelity import CUTOFF, lowpass
 from hidra_core.restraint import BANDS, Restraint
 from hidra_core.weights import Weights, add_restraint, load_weights
-from train.labelled import add_options, framed, load_split
+from train.labelled import add_options, add_output_options, check_output, drawn_frames, load_split
 
 log = logging.getLogger("train")
 
@@ -65,6 +63,7 @@ UNSEEN = 1 / 255**2
 """The square of one grey level, which nobody sees, is added to every error: an untouched image counts no more."""
 
 STEPS = 60
+"""Iterations of the optimiser at most."""
 
 DOUBT = 2.0
 """The logit of the low frequencies' share is doubled and raised by this: in doubt (a half) nearly all of it is taken.
@@ -119,26 +118,20 @@ def blends(
         tone: deviation of the logarithm of the gamma.
     """
     vectors, errors, gains, powers, recipes = [], [], [], [], []
-    recipes_by_name = {name: UNTOUCHED if name == "untouched" else PRESETS[name] for name in FRAMES}
-    in_order = [(name, draw) for name in FRAMES for draw in range(draws[name])]
-    with tqdm(total=len(images) * len(in_order), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
-        for number, image in enumerate(images):
-            picture = framed(image, frame)
-            for name, draw in in_order:
-                generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {number} {name} {draw}".encode()))
-                clean = picture ** math.exp(tone * torch.randn(1, generator=generator).item())
-                seen = degradations.apply(clean, degradations.sample(recipes_by_name[name], generator)).movedim(1, -1)
-                degradation = estimate(seen, weights)
-                change = enhance(seen, backbone, degradation, restraint=False)[0] - seen[0]
-                low = lowpass(change, CUTOFF)
-                parts = torch.stack([low, change - low]).flatten(1).double()
-                wanted = (clean[0, 0, ..., None] - seen[0]).flatten().double()
-                vectors.append(degradation.vectors[0].double())
-                errors.append(wanted.square().mean())
-                gains.append(parts @ wanted / len(wanted))
-                powers.append(parts @ parts.T / len(wanted))
-                recipes.append(name)
-                bar.update()
+    for drawn in drawn_frames(images, draws, frame, seed):
+        clean = drawn.clean ** math.exp(tone * torch.randn(1, generator=drawn.generator).item())
+        preset = UNTOUCHED if drawn.recipe == "untouched" else drawn.recipe
+        seen = degradations.apply(clean, degradations.sample(preset, drawn.generator)).movedim(1, -1)
+        degradation = estimate(seen, weights)
+        change = enhance(seen, backbone, degradation, restraint=False)[0] - seen[0]
+        low = lowpass(change, CUTOFF)
+        parts = torch.stack([low, change - low]).flatten(1).double()
+        wanted = (clean[0, 0, ..., None] - seen[0]).flatten().double()
+        vectors.append(degradation.vectors[0].double())
+        errors.append(wanted.square().mean())
+        gains.append(parts @ wanted / len(wanted))
+        powers.append(parts @ parts.T / len(wanted))
+        recipes.append(drawn.recipe)
     return Blends(torch.stack(vectors), torch.stack(errors), torch.stack(gains), torch.stack(powers), np.array(recipes))
 
 
@@ -198,15 +191,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     add_options(parser)
     parser.add_argument("--backbone", default="hidra-tiny", help="hidra-tiny, a folder or a file (default: hidra-tiny)")
-    parser.add_argument("--output", type=Path, required=True, help="weights file to write; may be that of --weights")
-    parser.add_argument("--overwrite", action="store_true", help="replace it if it exists")
+    add_output_options(parser)
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        if options.output.suffix != ".safetensors" or not options.output.absolute().parent.is_dir():
-            raise ValueError(f"--output {options.output}: name a .safetensors file in a folder that exists")
-        if options.output.exists() and not options.overwrite:
-            raise ValueError(f"--output {options.output} exists; --overwrite replaces it")
+        check_output(options)
         weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
         backbone = load_backbone(options.backbone, dtype="fp32")
         fitting, held = load_split(options)
