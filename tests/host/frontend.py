@@ -180,6 +180,8 @@ class Frontend:
         self.page.wait_for_function(
             "() => app.graph.nodes.every(n => (n.imgs ?? []).every(i => i.complete))", timeout=15_000
         )
+        # The canvas draws what a node got while it was out of sight only when something else moves.
+        self.page.evaluate("() => app.canvas.setDirty(true, true)")
         self.page.wait_for_timeout(300)
 
     def _on_console(self, message: ConsoleMessage) -> None:
