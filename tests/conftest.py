@@ -13,10 +13,11 @@ from hidra_core import DiffusersBackbone, Weights, load_backbone, load_weights
 
 @pytest.fixture(scope="session", params=["cpu", "cuda"])
 def device(request) -> torch.device:
-    if request.param == "cuda" and not torch.cuda.is_available():
-        pytest.skip("no CUDA GPU here")
-    # Convolutions would round to 10 bits on newer GPUs: an error of 1e-3, ten times what the reference numbers allow.
-    torch.backends.cudnn.allow_tf32 = False
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA GPU here")
+        # Convolutions would round to 10 bits there: an error of 1e-3, ten times what the reference numbers allow.
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(request.param)
 
 

@@ -31,12 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from hidra_core import degradations
 from hidra_core.backbone import Backbone, load_backbone
-from hidra_core.degradations import UNTOUCHED
 from hidra_core.enhance import enhance, estimate
 from hidra_core.fidelity import CUTOFF, lowpass
 from hidra_core.restraint import BANDS, Restraint
 from hidra_core.weights import Weights, add_restraint, load_weights
-from train.labelled import add_options, add_output_options, check_output, drawn_frames, load_split
+from train.labelled import MIXTURES, add_options, add_output_options, check_output, drawn_frames, load_split
 
 log = logging.getLogger("train")
 
@@ -120,7 +119,7 @@ def blends(
     vectors, errors, gains, powers, recipes = [], [], [], [], []
     for drawn in drawn_frames(images, draws, frame, seed):
         clean = drawn.clean ** math.exp(tone * torch.randn(1, generator=drawn.generator).item())
-        preset = UNTOUCHED if drawn.recipe == "untouched" else drawn.recipe
+        preset = MIXTURES.get(drawn.recipe, drawn.recipe)  # it has the untouched
         seen = degradations.apply(clean, degradations.sample(preset, drawn.generator)).movedim(1, -1)
         degradation = estimate(seen, weights)
         change = enhance(seen, backbone, degradation, restraint=False)[0] - seen[0]

@@ -180,7 +180,7 @@ class Frontend:
         self.page.wait_for_function(
             "() => app.graph.nodes.every(n => (n.imgs ?? []).every(i => i.complete))", timeout=15_000
         )
-        # The canvas draws what a node got while it was out of sight only when something else moves.
+        # What nodes were given at the end of a run is drawn when something moves: a user's mouse, or this.
         self.page.evaluate("() => app.canvas.setDirty(true, true)")
         self.page.wait_for_timeout(300)
 
