@@ -23,19 +23,22 @@ import dataclasses
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from common import PeakMemory
 from torch import Tensor
 
 from hidra_core.evaluation.provenance import machine
-from train.config import Config, read_config
+from train.method.config import Config, read_config
+from train.method.solver import gradient, inner
+from train.method.trainer import Trainer
 from train.run import pick_accelerator
-from train.solver import gradient, inner
-from train.trainer import Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Published(Trainer):

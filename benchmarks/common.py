@@ -6,7 +6,6 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +14,12 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for train/, which is no installed package
 
+from typing import TYPE_CHECKING
+
 from hidra_core import scenes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def clean_images(folder: Path | None) -> dict[str, np.ndarray]:

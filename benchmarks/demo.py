@@ -18,7 +18,7 @@ from PIL import Image
 from hidra_core import cli, scenes
 from hidra_core.evaluation.sheets import sheet
 from hidra_core.evaluation.tasks import degrade
-from hidra_core.files import atomic_path
+from hidra_core.images.files import atomic_path
 
 
 def main() -> int:

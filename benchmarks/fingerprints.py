@@ -18,13 +18,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 from safetensors import safe_open
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -161,7 +163,14 @@ def record(folder: Path) -> dict[str, str]:
     run([str(ROOT / "train/run.py"), "--config", "toy", *short, "run.output=out/train"], folder)
     phases = [f"{name}.steps=1" for name in ("estimator", "autoencoder", "joint", "finish", "whole")]
     small = [*phases, "data.train=clean", "data.frames=[[112,128]]", "data.pool=8", "data.workers=0"]
-    small += ["joint.crop=64", "finish.crop=64", "autoencoder.crop=64", "whole.frames=[[112,128]]", "whole.batch=2", "run.dtype=float32"]
+    small += [
+        "joint.crop=64",
+        "finish.crop=64",
+        "autoencoder.crop=64",
+        "whole.frames=[[112,128]]",
+        "whole.batch=2",
+        "run.dtype=float32",
+    ]
     small += ["joint.batch=2", "finish.batch=2", "autoencoder.batch=2", "estimator.batch=2"]
     config = str(ROOT / "train/configs/hidra-tiny-prior.yaml")
     run([str(ROOT / "train/pretrain.py"), "--config", config, *small, "run.output=out/pretrain"], folder)

@@ -14,9 +14,8 @@ import numpy as np
 
 import hidra_core
 from hidra_core import scenes
-from hidra_core.mapping import fit
-from hidra_core.radiometric import BLOCK, bring_back
-from hidra_core.sample import thermal_sample
+from hidra_core.thermal import BLOCK, bring_back, fit
+from hidra_core.thermal.sample import thermal_sample
 
 
 def main() -> None:

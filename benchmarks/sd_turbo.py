@@ -18,9 +18,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from common import PeakMemory
@@ -31,12 +31,15 @@ import hidra_core
 from hidra_core.adapter import NETWORKS, Adapter
 from hidra_core.backbone import SD_TURBO_UNET, SD_TURBO_VAE, DiffusersBackbone, build_diffusers
 from hidra_core.dem import DegradationEstimator, build_dinov2
-from hidra_core.enhance import Degradation, Runner
+from hidra_core.enhance import DegradationVectors, Runner
 from hidra_core.evaluation.provenance import machine
 from hidra_core.images import read_image
 from hidra_core.layouts import original_unet_name, original_vae_state
 from hidra_core.weights import DINOV2_BASE, Weights, save_weights
-from train.losses import VGG_FILE
+from train.method.losses import VGG_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FOLDER, FILE, WEIGHTS = "sd-turbo", "sd_turbo.safetensors", "hidra-sd-turbo.safetensors"
 DINO, TORCH_HOME = "dino-vitb16", "torch"
@@ -87,7 +90,7 @@ def cost(folder: Path, image: Path, dtype: str, source: str, repeats: int) -> No
     backbone = hidra_core.load_backbone(folder / source, dtype=dtype)
     weights = hidra_core.load_weights(folder / WEIGHTS)
     picture = torch.as_tensor(read_image(image).pixels)
-    degradation: Degradation = hidra_core.estimate([picture], weights)
+    degradation: DegradationVectors = hidra_core.estimate([picture], weights)
     modulated = weights.adapter.modulate(degradation.vectors)
     height, width = picture.shape[:2]
     print(f"{width}×{height}, {dtype}, {source}, median of {repeats}; {machine()}\n")

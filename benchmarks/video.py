@@ -12,19 +12,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from common import clean_images, process_peak
 
 import hidra_core
-from hidra_core import degradations, scenes, video
-from hidra_core.clip_passes import rewrite
-from hidra_core.clips import ClipReader, ClipWriter
+from hidra_core import degradations, scenes
 from hidra_core.evaluation.provenance import machine
 from hidra_core.vectors import average
+from hidra_core.video import ClipReader, ClipWriter, rewrite
+from hidra_core.video import sequence as video
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 def still_scene(

@@ -11,7 +11,7 @@ Images are ``[B, H, W, C]`` floats in [0, 1], or a list of ``[H, W, C]`` of any 
 """
 
 from .backbone import HIDRA_TINY, Backbone, DiffusersBackbone, load_backbone
-from .enhance import Degradation, enhance, estimate
+from .enhance import DegradationVectors, enhance, estimate
 from .weights import Weights, load_weights, save_weights
 
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 __all__ = [
     "HIDRA_TINY",
     "Backbone",
-    "Degradation",
+    "DegradationVectors",
     "DiffusersBackbone",
     "Weights",
     "enhance",

@@ -8,18 +8,21 @@ from __future__ import annotations
 import json
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
-from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from .adapter import NETWORKS, Lookup, Network
-from .files import read_safetensors, write_safetensors
+from .images.files import read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
 
 TIMESTEP = 999
 SIZE_MULTIPLE = 64

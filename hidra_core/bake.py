@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from .adapter import Lookup
-from .backbone import DiffusersBackbone
-from .degradation_file import about
-from .enhance import Degradation, check_options
-from .files import read_safetensors, write_safetensors
+from .enhance import DegradationVectors, check_options
+from .images.files import read_safetensors, write_safetensors
 from .layouts import original_vae_name, original_vae_state
+from .vectors import about
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from .adapter import Lookup
+    from .backbone import DiffusersBackbone
 
 LORA_FORMAT = "hidra-baked-lora"
 VAE_FORMAT = "hidra-baked-vae"
@@ -73,7 +76,9 @@ def base_of(backbone: DiffusersBackbone) -> Base:
 
 
 @torch.inference_mode()
-def bake(degradation: Degradation, base: Base, *, strength: float = 1.0, dtype: torch.dtype = torch.float16) -> Baked:
+def bake(
+    degradation: DegradationVectors, base: Base, *, strength: float = 1.0, dtype: torch.dtype = torch.float16
+) -> Baked:
     """Fold one degradation into a LoRA and a VAE.
 
     Args:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,9 @@ from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers
 from .dem import DegradationEstimator, build_dinov2
 from .modulation import ModulationHead
 from .weights import DINOV2_BASE, TEXT_TOKENS, Weights, load_dinov2
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 _DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError)
 """What torch's unpickler stumbles over in damaged files, beside its own errors."""

@@ -6,19 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import fidelity
 from .adapter import NETWORKS, ModulatedAdapter
 from .backbone import SIZE_MULTIPLE, Backbone
 from .dem import DEGRADATION_WIDTH
+from .images import blend as fidelity
 from .images import check_images, from_grey, to_grey
 from .tiling import SharedNormalisation, blend_tiles, overview, pad_to_multiple, spans
-from .weights import Weights
+
+if TYPE_CHECKING:
+    from .weights import Weights
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +38,8 @@ DEM_WINDOW = 1024
 
 
 @dataclass(frozen=True)
-class Degradation:
-    """Degradation vectors and the weights they belong to.
+class DegradationVectors:
+    """DegradationVectors vectors and the weights they belong to.
 
     Attributes:
         vectors: ``P``, ``[B, 256]`` float32 on the CPU, one per image; a single one serves any number of images.
@@ -79,7 +81,9 @@ class Degradation:
 
 
 @torch.inference_mode()
-def estimate(images: Images, weights: Weights, *, after_image: Callable[[int, int], None] | None = None) -> Degradation:
+def estimate(
+    images: Images, weights: Weights, *, after_image: Callable[[int, int], None] | None = None
+) -> DegradationVectors:
     """Read the degradation vector off each image with the DEM (HiDRA, "Degradation estimation module").
 
     Images of more than about 1 megapixel are read in evenly spread windows whose pooled features are averaged.
@@ -107,14 +111,14 @@ def estimate(images: Images, weights: Weights, *, after_image: Callable[[int, in
         vectors.append(estimator.head(torch.stack(pooled).mean(dim=0)).float().cpu())
         if after_image is not None:
             after_image(done, len(pictures))
-    return Degradation(torch.cat(vectors), weights)
+    return DegradationVectors(torch.cat(vectors), weights)
 
 
 @torch.inference_mode()
 def enhance(
     images: Images,
     backbone: Backbone,
-    degradation: Degradation,
+    degradation: DegradationVectors,
     *,
     strength: float = 1.0,
     upscale: int = 1,
@@ -139,8 +143,8 @@ def enhance(
         fold: add the update to copies of the weights instead of hooking it in: takes memory for a second copy of the
             adapted layers and is free of cost per image. One degradation vector only.
         restraint: whether images that need less get less of the change, if the weights know how much, see
-            :class:`~hidra_core.restraint.Restraint`.
-        blend, low_frequencies, cutoff: how much of that is taken, see :func:`~hidra_core.fidelity.blend`; with
+            :class:`~hidra_core.readouts.restraint.Restraint`.
+        blend, low_frequencies, cutoff: how much of that is taken, see :func:`~hidra_core.images.blend.blend`; with
             ``blend`` 0 the input is returned to the bit and the networks do not run.
         progress: called after every tile and image, see :data:`Progress`; may raise to stop.
 
@@ -212,7 +216,7 @@ class Runner:
         upscale: int,
         tile: int | Literal["auto"] | None,
         progress: Progress | None,
-        restrained_by: Degradation | None = None,
+        restrained_by: DegradationVectors | None = None,
     ) -> None:
         self.backbone = backbone
         self.text_embedding = text_embedding

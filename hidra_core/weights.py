@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +16,12 @@ from torch import Tensor, nn
 from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network, lora_targets
 from .backbone import HIDRA_TINY, MODELS
 from .dem import DEGRADATION_WIDTH, FITS, LAYERS, DegradationEstimator, build_dinov2, hub_name
-from .files import read_safetensors, write_safetensors
+from .images.files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
-from .probes import KINDS, MAPS, Probes
-from .restraint import BANDS, Restraint
+from .readouts import BANDS, KINDS, MAPS, Probes, Restraint
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 FORMAT = "hidra"
 VERSION = 1

@@ -43,7 +43,7 @@ class BakeLoRA(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: object, vae: object, name: str) -> io.NodeOutput:
-        from . import host_bake
+        from .host import bake as host_bake
 
         applied = host.applied_to_both(model, vae)
         baked = host_bake.bake_applied(applied)
@@ -83,6 +83,6 @@ class LoadBakedVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, file: str) -> io.NodeOutput:
-        from . import host_bake
+        from .host import bake as host_bake
 
         return io.NodeOutput(*host_bake.load_vae(host.path_of("vae", file)))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io, ui
 
 from ..hidra_core.enhance import estimate
 from ..hidra_core.images import check_images
-from ..hidra_core.report import degradation_report
+from ..hidra_core.vectors import degradation_report
 from . import host
 from .schema import Degradation, one_of, schema
+
+if TYPE_CHECKING:
+    import torch
 
 DEM_BYTES = 1 << 30
 """Room for the activations of one window of the DEM, in the host's memory management."""

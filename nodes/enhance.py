@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..hidra_core import fidelity
 from ..hidra_core.enhance import Runner, check_options
+from ..hidra_core.images import blend as fidelity
 from ..hidra_core.images import check_images
 from . import host
 from .schema import one_of, schema

@@ -25,7 +25,7 @@ PALETTES = (
     "sepia",
     "green",
 )
-"""``hidra_core.palettes.PALETTES``, which imports SciPy: not when the host starts. A test compares the two."""
+"""``hidra_core.images.palettes.PALETTES``, which imports SciPy: not when the host starts. A test compares the two."""
 
 
 class ColourMap(io.ComfyNode):
@@ -66,7 +66,7 @@ class ColourMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, direction: str, palette: str) -> io.NodeOutput:
-        from ..hidra_core import palettes
+        from ..hidra_core.images import palettes
 
         pictures = check_images(image)
         progress = host.Progress()

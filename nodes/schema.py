@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 CATEGORY = "image/HiDRA thermal"
 Degradation = io.Custom("HIDRA_DEGRADATION")

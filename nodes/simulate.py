@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-import torch
 from comfy_api.latest import io
 
-from ..hidra_core import degradations, simulation
+from ..hidra_core import degradations
+from ..hidra_core.degradations import batches as simulation
 from ..hidra_core.images import check_images, from_grey, to_grey
 from .schema import one_of, schema
+
+if TYPE_CHECKING:
+    import torch
 
 PRESETS = list(degradations.PRESETS)
 BATCHES = list(simulation.BATCHES)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
 from comfy_api.latest import io, ui
 
-from ..hidra_core.files import atomic_path
 from ..hidra_core.images import check_images, to_grey
-from ..hidra_core.mapping import KINDS, Mapping, fit, identity
-from ..hidra_core.radiometric import bring_back
-from ..hidra_core.readers import THERMAL_EXTENSIONS, RawLayout, read_thermal
-from ..hidra_core.readers.y16 import parse_size
-from ..hidra_core.sample import thermal_sample
+from ..hidra_core.images.files import atomic_path
 from ..hidra_core.scenes import SCENES
-from ..hidra_core.thermal import LinearKelvin, ThermalImage, write_thermal
-from . import host, host_files
+from ..hidra_core.thermal import KINDS, LinearKelvin, Mapping, ThermalImage, bring_back, fit, identity, write_thermal
+from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS, RawLayout, read_thermal
+from ..hidra_core.thermal.readers.y16 import parse_size
+from ..hidra_core.thermal.sample import thermal_sample
+from . import host
+from .host import folders as host_files
 from .schema import one_of, schema
+
+if TYPE_CHECKING:
+    import torch
 
 Thermal = io.Custom("HIDRA_THERMAL")
 NO_FILE = ""

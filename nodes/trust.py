@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from comfy_api.latest import io, ui
-from PIL import Image
 
 from ..hidra_core.images import check_images
-from ..hidra_core.report import image_lines
+from ..hidra_core.vectors import image_lines
 from . import host
 from .schema import Degradation, one_of, schema
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 NUMBERS = {
     "PSNR": "psnr",
@@ -64,8 +67,7 @@ class TrustReport(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, enhanced: torch.Tensor, degradation: object = None) -> io.NodeOutput:
         # SciPy's import takes a while: not when the host starts
-        from ..hidra_core.trust import check_pair, compare
-        from ..hidra_core.trust_picture import trust_picture
+        from ..hidra_core.trust import check_pair, compare, trust_picture
 
         pairs = _pairs(image, enhanced)
         for before, after in pairs:
@@ -132,7 +134,7 @@ class QualityMetrics(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, number: str, reference: torch.Tensor | None = None) -> io.NodeOutput:
-        from ..hidra_core.quality_report import measure_all
+        from ..hidra_core.evaluation.quality_report import measure_all
 
         key = NUMBERS[number]
         if reference is None and key not in ("noise", "stripes"):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io, ui
 
-from ..hidra_core.degradation_file import load_degradation, save_degradation
-from ..hidra_core.enhance import Degradation as Vectors
-from ..hidra_core.probes import KINDS
-from ..hidra_core.report import vector_report
-from ..hidra_core.vectors import average, blend, edit
+from ..hidra_core.readouts import KINDS
+from ..hidra_core.vectors import average, blend, edit, load_degradation, save_degradation, vector_report
 from . import host
 from .schema import Degradation, one_of, schema
+
+if TYPE_CHECKING:
+    from ..hidra_core.enhance import DegradationVectors as Vectors
 
 
 class SaveDegradation(io.ComfyNode):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import torch
 from comfy_api.latest import io, ui
 
-from ..hidra_core.enhance import Degradation as Vectors
+from ..hidra_core.enhance import DegradationVectors as Vectors
 from ..hidra_core.enhance import Progress, Runner, check_options, estimate
 from ..hidra_core.images import check_images
 from ..hidra_core.vectors import SMOOTHING, SmoothOverTime, average, check_smoothing
@@ -16,6 +15,11 @@ from . import host
 from .degradation import DEM_BYTES
 from .enhance import RESTRAINT_INPUT, TILING
 from .schema import Degradation, one_of, schema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import torch
 
 ONE_PER = ["frame", "clip"]
 ON_BROKEN = ["stop", "skip"]
@@ -177,7 +181,7 @@ class EnhanceVideo(io.ComfyNode):
         conditioning: list | None = None,
         restraint: bool = True,
     ) -> io.NodeOutput:
-        from .host_video import open_video  # PyAV is slow to import
+        from .host.video import open_video
 
         check_options(strength, upscale, TILING[tiling])
         check_smoothing(smoothing)

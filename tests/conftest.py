@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 import torch
+from helpers import reference
 from PIL import Image
 
 from hidra_core import DiffusersBackbone, Weights, load_backbone, load_weights

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import (
+from helpers.reference import (
     adapted,
     assert_close,
     assert_same,
@@ -245,7 +245,7 @@ def test_a_fresh_adapter_changes_nothing(backbone, attach):
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @torch.no_grad()
 def test_attention_projections_as_linear_and_as_convolution(memory_format):
-    """diffusers' VAE projects with Linear where ComfyUI's has 1×1 convolutions: the same numbers on both."""
+    """Diffusers' VAE projects with Linear where ComfyUI's has 1×1 convolutions: the same numbers on both."""
     generator = torch.Generator().manual_seed(0)
     linear, conv = nn.Linear(24, 16), nn.Conv2d(24, 16, 1).to(memory_format=memory_format)
     conv.weight.copy_(linear.weight[:, :, None, None])

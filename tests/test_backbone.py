@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from reference import assert_close, assert_same, load, make_backbone, meta, network_states, run
+from helpers.reference import assert_close, assert_same, load, make_backbone, meta, network_states, run
 from safetensors.torch import load_file, save_file
 
 from hidra_core import backbone as module
@@ -262,4 +262,5 @@ def test_automatic_device_and_dtype(monkeypatch):
 def test_built_in_backbone_runs(tiny):
     backbone, weights = tiny
     found = run(backbone, torch.zeros(1, 3, 64, 64), weights.text_embedding)["enhanced"]
-    assert found.shape == (1, 3, 64, 64) and torch.isfinite(found).all()
+    assert found.shape == (1, 3, 64, 64)
+    assert torch.isfinite(found).all()

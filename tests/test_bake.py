@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -15,10 +15,13 @@ import hidra_core
 from hidra_core import scenes
 from hidra_core.bake import LORA_FORMAT, TEXT_EMBEDDING, bake, base_of, read_baked_vae, save_baked
 from hidra_core.cli import main
-from hidra_core.degradation_file import save_degradation
-from hidra_core.enhance import Degradation, Runner, estimate
-from hidra_core.files import read_safetensors
+from hidra_core.enhance import DegradationVectors, Runner, estimate
+from hidra_core.images.files import read_safetensors
 from hidra_core.layouts import original_vae_state
+from hidra_core.vectors import save_degradation
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture(scope="module")
@@ -99,19 +102,19 @@ def test_headers_say_what_is_in_the_files(tiny, image: Tensor) -> None:
 
 def test_what_cannot_be_baked_is_refused(tiny) -> None:
     network, adapted = tiny
-    two = Degradation(torch.zeros(2, 256), adapted)
+    two = DegradationVectors(torch.zeros(2, 256), adapted)
     with pytest.raises(ValueError, match="needs one degradation vector, not 2"):
         bake(two, base_of(network))
-    one = Degradation(torch.zeros(1, 256), adapted)
+    one = DegradationVectors(torch.zeros(1, 256), adapted)
     with pytest.raises(ValueError, match="strength"):
         bake(one, base_of(network), strength=3.0)
-    huge = Degradation(torch.full((1, 256), 1e9), adapted)
+    huge = DegradationVectors(torch.full((1, 256), 1e9), adapted)
     with pytest.raises(ValueError, match=r"cannot hold"):
         bake(huge, base_of(network))
 
 
 def test_only_baked_vaes_are_read(tmp_path: Path, tiny) -> None:
-    baked = bake(Degradation(torch.zeros(1, 256), tiny[1]), base_of(tiny[0]))
+    baked = bake(DegradationVectors(torch.zeros(1, 256), tiny[1]), base_of(tiny[0]))
     with pytest.raises(ValueError, match="give the file that suffix"):
         save_baked(baked, tmp_path / "a.pt", tmp_path / "b.safetensors")
     save_baked(baked, tmp_path / "a.safetensors", tmp_path / "b.safetensors")
@@ -127,7 +130,9 @@ def test_the_command_bakes_pictures_or_a_saved_degradation(tiny, image: Tensor, 
     assert main(["bake", str(folder), "--output", str(tmp_path / "a"), "--device", "cpu"]) == 0
     assert sorted(p.name for p in tmp_path.glob("*.safetensors")) == ["a-vae.safetensors", "a.safetensors"]
     _, header = read_safetensors(tmp_path / "a.safetensors")
-    save_degradation(Degradation(torch.tensor([json.loads(header["vector"])]), tiny[1]), tmp_path / "d.safetensors")
+    save_degradation(
+        DegradationVectors(torch.tensor([json.loads(header["vector"])]), tiny[1]), tmp_path / "d.safetensors"
+    )
     options = ["--degradation", str(tmp_path / "d.safetensors"), "--output", str(tmp_path / "b"), "--device", "cpu"]
     assert main(["bake", *options]) == 0
     first, second = (read_safetensors(tmp_path / f"{name}.safetensors")[0] for name in "ab")

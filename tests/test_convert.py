@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference import (
+from helpers import SHARED
+from helpers.reference import (
     DEM_PARTS,
     HEAD_PARTS,
     RANKS,
@@ -23,7 +24,7 @@ from hidra_core import load_weights, save_weights
 from hidra_core.adapter import NETWORKS
 from hidra_core.convert import convert_authors, empty_prompt_embedding, read_pickle
 
-AUTHORS = Path(__file__).parents[2] / "shared" / "vectors" / "authors_format"
+AUTHORS = SHARED / "vectors" / "authors_format"
 SUFFIX = {"unet": "default", "vae": "vae_skip"}
 DINOV2 = SMALL_DINOV2 | {"hidden_size": 768, "num_attention_heads": 12}
 

@@ -4,17 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from reference import (
-    assert_close,
-    assert_same,
-    load,
-    make_backbone,
-    make_weights,
-    unchanged,
-)
+from helpers.reference import assert_close, assert_same, load, make_backbone, make_weights, unchanged
 from torch import nn
 
-from hidra_core import Backbone, Degradation, DiffusersBackbone, enhance, estimate
+from hidra_core import Backbone, DegradationVectors, DiffusersBackbone, enhance, estimate
 from hidra_core.enhance import Runner
 from hidra_core.tiling import spans
 
@@ -37,14 +30,14 @@ def smooth(height: int, width: int) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def degradation(weights) -> Degradation:
+def degradation(weights) -> DegradationVectors:
     """The reference's two vectors."""
-    return Degradation(load("enhance")["degradation_vector"], weights)
+    return DegradationVectors(load("enhance")["degradation_vector"], weights)
 
 
 @pytest.fixture(scope="module")
-def one(degradation) -> Degradation:
-    return Degradation(degradation.vectors[:1], degradation.weights)
+def one(degradation) -> DegradationVectors:
+    return DegradationVectors(degradation.vectors[:1], degradation.weights)
 
 
 class EchoBackbone(Backbone):
@@ -92,8 +85,11 @@ def echo(images, backbone, *, upscale=1, tile="auto", progress: Callable | None 
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size_comes_back(backbone, one, size):
     result = enhance(pictures(1, *size, 1), backbone, one)
-    assert result.shape == (1, *size, 1) and result.dtype == torch.float32
-    assert torch.isfinite(result).all() and result.min() >= 0 and result.max() <= 1
+    assert result.shape == (1, *size, 1)
+    assert result.dtype == torch.float32
+    assert torch.isfinite(result).all()
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -121,7 +117,8 @@ def test_list_of_sizes(backbone, one):
         pictures(*size, channels, seed=i) for i, (size, channels) in enumerate(zip(SIZES, (1, 3, 4, 2), strict=True))
     ]
     results = enhance(images, backbone, one)
-    assert isinstance(results, list) and [r.shape for r in results] == [i.shape for i in images]
+    assert isinstance(results, list)
+    assert [r.shape for r in results] == [i.shape for i in images]
     assert_close(results[1], enhance([images[1]], backbone, one)[0], 1e-4)
 
 
@@ -129,10 +126,10 @@ def test_batch_equals_singles(backbone, degradation):
     images = pictures(2, 40, 70, 1)
     both = enhance(images, backbone, degradation)
     for row in range(2):
-        single = Degradation(degradation.vectors[row : row + 1], degradation.weights)
+        single = DegradationVectors(degradation.vectors[row : row + 1], degradation.weights)
         assert_close(enhance(images[row : row + 1], backbone, single), both[row : row + 1], 1e-4)
     assert (
-        both[0] - enhance(images[:1], backbone, Degradation(degradation.vectors[1:], degradation.weights))[0]
+        both[0] - enhance(images[:1], backbone, DegradationVectors(degradation.vectors[1:], degradation.weights))[0]
     ).abs().max() > 0.01
 
 
@@ -141,7 +138,7 @@ def test_vectors_follow_images_of_mixed_sizes(backbone, degradation):
     images = [pictures(64, 64, 1), pictures(64, 30, 1)]
     results = enhance(images, backbone, degradation)
     for row, image in enumerate(images):
-        single = Degradation(degradation.vectors[row : row + 1], degradation.weights)
+        single = DegradationVectors(degradation.vectors[row : row + 1], degradation.weights)
         assert_close(results[row], enhance([image], backbone, single)[0], 1e-4)
 
 
@@ -176,7 +173,7 @@ def test_two_runs_are_equal(device, one):
     for network in (backbone.unet, backbone.vae):
         network.to(device)
     image = pictures(2, 65, 100, 1)
-    own = Degradation(one.vectors, make_weights())
+    own = DegradationVectors(one.vectors, make_weights())
     first, second = (enhance(image, backbone, own) for _ in range(2))
     assert_same(first, second)
     assert first.device.type == "cpu"
@@ -189,7 +186,9 @@ def test_devices_agree(device, one):
     image = pictures(1, 64, 64, 1)
     on_cpu = enhance(image, make_backbone(), one)
     tolerance = 1e-5 if device.type == "cpu" else 5e-3  # TF32 convolutions
-    assert_close(enhance(image.to(device), backbone, Degradation(one.vectors, make_weights())), on_cpu, tolerance)
+    assert_close(
+        enhance(image.to(device), backbone, DegradationVectors(one.vectors, make_weights())), on_cpu, tolerance
+    )
 
 
 def test_the_weights_can_be_trained_afterwards(device, one):
@@ -197,7 +196,7 @@ def test_the_weights_can_be_trained_afterwards(device, one):
     backbone, weights = make_backbone(), make_weights()
     for network in (backbone.unet, backbone.vae):
         network.to(device)
-    enhance(pictures(1, 64, 64, 1), backbone, Degradation(one.vectors, weights))
+    enhance(pictures(1, 64, 64, 1), backbone, DegradationVectors(one.vectors, weights))
     adapter = weights.adapter.requires_grad_(True)
     adapter.modulate(one.vectors.to(next(adapter.parameters()))).sigma["unet"].sum().backward()
     assert adapter.heads["unet"].fuse.weight.grad.any()
@@ -338,7 +337,9 @@ def test_progress_reaches_one():
 
     images = [pictures(64, 64, 1), pictures(700, 300, 3), pictures(64, 64, 1)]
     results = echo(images, EchoBackbone(), tile=256, progress=progress)
-    assert shares == sorted(shares) and shares[0] > 0 and shares[-1] == 1
+    assert shares == sorted(shares)
+    assert shares[0] > 0
+    assert shares[-1] == 1
     assert len(shares) > 6
     assert len(finished) == 3
     for ours, theirs in zip(finished, results, strict=True):
@@ -412,7 +413,7 @@ def test_weights_for_another_backbone(tiny, one):
 )
 def test_bad_vectors(weights, vectors, message):
     with pytest.raises(ValueError, match=message):
-        Degradation(vectors, weights)
+        DegradationVectors(vectors, weights)
 
 
 # --- estimation ------------------------------------------------------------------------------------------------------
@@ -422,8 +423,10 @@ def test_bad_vectors(weights, vectors, message):
 @pytest.mark.parametrize("size", SIZES)
 def test_estimate(weights, size, channels):
     found = estimate(pictures(2, *size, channels), weights)
-    assert found.weights is weights and len(found) == 2
-    assert found.vectors.shape == (2, 256) and found.vectors.dtype == torch.float32
+    assert found.weights is weights
+    assert len(found) == 2
+    assert found.vectors.shape == (2, 256)
+    assert found.vectors.dtype == torch.float32
     assert torch.isfinite(found.vectors).all()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from reference import BLOCKS, RANKS, assert_close, load, make_head, meta
+from helpers.reference import BLOCKS, RANKS, assert_close, load, make_head, meta
 
 from hidra_core.adapter import NETWORKS
 from hidra_core.modulation import ModulationHead, unet_block_index, vae_block_index

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from reference import assert_close, assert_same, load, make_backbone, run, unchanged
+from helpers.reference import assert_close, assert_same, load, make_backbone, run, unchanged
 from torch import nn
 
 from hidra_core.tiling import SharedNormalisation, blend_tiles, overview, pad_to_multiple, spans
@@ -28,11 +28,13 @@ def test_spans_are_a_partition_of_unity(length, tile, overlap):
     found = spans(length, tile, overlap)
     total = torch.zeros(length)
     for span in found:
-        assert span.slice.stop <= length and len(span.weights) == min(tile, length)
+        assert span.slice.stop <= length
+        assert len(span.weights) == min(tile, length)
         assert (span.weights >= 0).all()
         total[span.slice] += span.weights
     assert_close(total, torch.ones(length), 1e-5)
-    assert found[0].start == 0 and found[-1].slice.stop == length
+    assert found[0].start == 0
+    assert found[-1].slice.stop == length
     for left, right in zip(found, found[1:], strict=False):
         assert overlap <= left.slice.stop - right.start <= tile
 
@@ -68,7 +70,8 @@ def test_tiles_come_one_by_one_and_cover_the_image():
     result = blend_tiles(image, function, 100, 10, lambda done, total: calls.append((done, total)))
     assert sizes == [(1, 1, 100, 100)] * 6
     assert calls == [(i, 6) for i in range(1, 7)]
-    assert result.shape == (1, 3, 150, 260) and result.dtype == torch.float32
+    assert result.shape == (1, 3, 150, 260)
+    assert result.dtype == torch.float32
 
 
 def test_stopping_between_tiles():

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from reference import SMALL_DINOV2, assert_same, load, make_probes, make_restraint, make_small_dem, make_weights
+from helpers.reference import SMALL_DINOV2, assert_same, load, make_probes, make_restraint, make_small_dem, make_weights
 from safetensors.torch import save_file
 
 from hidra_core import Weights, load_weights, save_weights
 from hidra_core.dem import FITS
-from hidra_core.files import read_safetensors
-from hidra_core.probes import MAPS
+from hidra_core.images.files import read_safetensors
+from hidra_core.readouts import MAPS
 from hidra_core.weights import add_probes, add_restraint, load_dinov2
 
 
@@ -468,7 +468,8 @@ def test_disk_full_leaves_the_old_file(weights, tmp_path):
             save_weights(weights, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert path.read_bytes() == b"the old file" and list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"the old file"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(("stage", "target"), [("begin", tempfile), ("replace", os)])
@@ -481,7 +482,8 @@ def test_no_permission_leaves_the_old_file(weights, tmp_path, monkeypatch, stage
     monkeypatch.setattr(target, "mkstemp" if stage == "begin" else "replace", refuse)
     with pytest.raises(PermissionError, match=rf"cannot write {path}: Permission denied"):
         save_weights(weights, path)
-    assert path.read_bytes() == b"the old file" and list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"the old file"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_missing_folder_is_named(weights, tmp_path):

@@ -6,7 +6,7 @@
 
 Runs ``train/run.py`` for every variant and seed, one after the other, then ``hidra evaluate`` with all of their
 weights and the bare backbone on ``--held-out``, and fits linear probes to the vectors of every DEM, as
-``train/embedding.py`` does. ``--output`` receives a folder a run, ``weights/``, ``evaluation/``, and ``ablation.json``
+``train/probing/embedding.py`` does. ``--output`` receives a folder a run, ``weights/``, ``evaluation/``, and ``ablation.json``
 and ``ablation.md``: mean and standard deviation over the seeds. An iteration that moves the upper level costs four
 ordinary ones; the table compares equal iterations, not equal time.
 
@@ -23,21 +23,23 @@ import shutil
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from hidra_core.backbone import pick_device
 from hidra_core.evaluation.provenance import machine
-from hidra_core.files import atomic_path
+from hidra_core.images.files import atomic_path
 from hidra_core.weights import load_weights
-from train.config import Config, add_options, read_config
-from train.embedding import GROUPS, separation
-from train.labelled import ALONE, SEVERITIES, degraded_vectors, load_split
+from train.method.config import Config, add_options, read_config
+from train.probing.embedding import GROUPS, separation
+from train.probing.labelled import ALONE, SEVERITIES, degraded_vectors, load_split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
 
 log = logging.getLogger("train")
 

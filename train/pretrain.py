@@ -27,9 +27,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -43,12 +42,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 from hidra_core.adapter import Adapter
 from hidra_core.backbone import DiffusersBackbone, build_diffusers, load_backbone, save_backbone
 from hidra_core.dem import DEGRADATION_WIDTH, DegradationEstimator, build_dinov2
-from hidra_core.files import atomic_path
+from hidra_core.images.files import atomic_path
 from hidra_core.weights import TEXT_TOKENS, Weights, load_weights, save_weights
-from train.data import FACTORS, GREY_FACTORS, DegradedFrames, list_images, load_images, source_odds
-from train.losses import reconstruction_loss
-from train.norm import speed_up_group_norm
-from train.start import start_as_copy, start_seeing
+from train.method.data import FACTORS, GREY_FACTORS, DegradedFrames, list_images, load_images, source_odds
+from train.method.losses import reconstruction_loss
+from train.pretraining.norm import speed_up_group_norm
+from train.pretraining.start import start_as_copy, start_seeing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 log = logging.getLogger("train")
 
@@ -113,7 +115,7 @@ class Enhancer(nn.Module):
         self.text_embedding.copy_(weights.text_embedding)
 
     def start_as_copy(self, images: Tensor) -> None:
-        """See :mod:`train.start`; the adapter's ``conv_in`` starts as the backbone's."""
+        """See :mod:`train.pretraining.start`; the adapter's ``conv_in`` starts as the backbone's."""
         start_as_copy(self.backbone, images.expand(-1, 3, -1, -1), self.text_embedding)
         self.adapter.conv_in.load_state_dict(self.unet.conv_in.state_dict())
 
@@ -145,7 +147,7 @@ class Enhancer(nn.Module):
 
 
 def factor_loss(predicted: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error of :data:`~train.data.FACTORS`; the grey levels count double, the picture hangs on them."""
+    """Mean squared error of :data:`~train.method.data.FACTORS`; the grey levels count double, the picture hangs on them."""
     error = (predicted - wanted).square().mean(dim=0)
     return (error[:GREY_FACTORS].sum() * 2 + error[GREY_FACTORS:].sum()) / len(FACTORS)
 

@@ -28,9 +28,9 @@ from accelerate import Accelerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from hidra_core.files import atomic_path
-from train.config import Config, add_options, read_config
-from train.trainer import Trainer
+from hidra_core.images.files import atomic_path
+from train.method.config import Config, add_options, read_config
+from train.method.trainer import Trainer
 
 log = logging.getLogger("train")
 

@@ -13,11 +13,14 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from . import bake, convert, enhance, estimate, evaluate, info
 from .console import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, log, messages, report
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 COMMANDS = (enhance, estimate, evaluate, convert, info, bake)
 

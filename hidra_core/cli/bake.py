@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,9 @@ from .model import computing, load_pair
 from .options import add_backbone, add_command, add_device, add_overwrite, add_quiet, add_weights
 
 if TYPE_CHECKING:
-    from ..enhance import Degradation
+    import argparse
+
+    from ..enhance import DegradationVectors
     from ..weights import Weights
 
 
@@ -59,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     device, dtype = computing(arguments)
     require("diffusers", "tqdm")
     from ..bake import bake, base_of, save_baked
-    from ..degradation_file import load_degradation
-    from ..vectors import average
+    from ..vectors import average, load_degradation
 
     weights, backbone = load_pair(arguments, device, dtype)
     if arguments.degradation is not None:
@@ -73,10 +73,10 @@ def run(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def _estimate(found: list[Path], weights: Weights, arguments: argparse.Namespace) -> Degradation:
+def _estimate(found: list[Path], weights: Weights, arguments: argparse.Namespace) -> DegradationVectors:
     import torch
 
-    from ..enhance import Degradation, estimate
+    from ..enhance import DegradationVectors, estimate
     from ..images import read_image
 
     vectors = []
@@ -85,4 +85,4 @@ def _estimate(found: list[Path], weights: Weights, arguments: argparse.Namespace
             bar.set_description_str(f"{index + 1}/{len(found)} {source.name}")
             vectors.append(estimate([for_networks(read_image(source))[0]], weights).vectors)
             advance(bar, index + 1)
-    return Degradation(torch.cat(vectors), weights)
+    return DegradationVectors(torch.cat(vectors), weights)

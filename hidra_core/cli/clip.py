@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import fidelity
 from .console import UsageError, reason
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
     import torch
 
     from ..backbone import Backbone
-    from ..clips import Frame
+    from ..video import Frame
     from ..weights import Weights
 
 CLIP_SAMPLES = 16
@@ -63,7 +64,7 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 def result_name(source: Path, name: Path, arguments: argparse.Namespace) -> Path:
     """What the enhanced clip is called: like the clip, but ``.mkv`` where it has to be lossless."""
-    from ..clips import LOSSLESS_EXTENSION, ClipReader
+    from ..video import LOSSLESS_EXTENSION, ClipReader
 
     lossless = arguments.lossless
     if not lossless:
@@ -87,13 +88,11 @@ def enhance_clip(
     """Enhance one clip; results appear complete or not at all."""
     import torch
 
-    from ..clip_passes import clip_range, rewrite, spread
-    from ..clips import ClipReader, ClipWriter
     from ..enhance import estimate
-    from ..files import atomic_path
     from ..images import stretch
+    from ..images.files import atomic_path
     from ..vectors import average
-    from ..video import enhance_frames
+    from ..video import ClipReader, ClipWriter, clip_range, enhance_frames, rewrite, spread
 
     on_broken = arguments.on_broken_frame
     with ClipReader(source, quiet=True) as reader:

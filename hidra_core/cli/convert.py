@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,8 @@ from .inputs import check_file, check_paths
 from .options import DTYPES, add_command, add_overwrite
 
 if TYPE_CHECKING:
+    import argparse
+
     import torch
 
 
@@ -79,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read_text_embedding(path: str) -> torch.Tensor:
-    from ..files import read_safetensors
+    from ..images.files import read_safetensors
 
     tensors, _ = read_safetensors(path)
     if "text_embedding" not in tensors:

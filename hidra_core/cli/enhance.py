@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +24,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
     import torch
 
     from ..backbone import Backbone
@@ -182,7 +183,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> list[Job]:
     """What to enhance into which files; raises UsageError unless every target is one of its own and no input."""
     folder = arguments.output
-    from ..clips import import_av, is_clip
+    from ..video import import_av, is_clip
 
     found = find_pictures(arguments.inputs, leave_out=folder, clips=True)
     if any(is_clip(source) for source, _ in found):
@@ -232,11 +233,11 @@ def _enhance_one(
 ) -> None:
     import torch
 
-    from ..clips import is_clip
     from ..enhance import enhance, estimate
-    from ..fidelity import untouched
     from ..images import check_writable, stretch, unstretch, write_image
+    from ..images.blend import untouched
     from ..thermal import ThermalImage
+    from ..video import is_clip
 
     if is_clip(job.source):
         clip.enhance_clip(job.source, job.output, job.compare, backbone, weights, arguments, progress)
@@ -284,8 +285,8 @@ def _enhance_one(
 
 
 def _write_comparison(path: Path, before: torch.Tensor, after: torch.Tensor) -> None:
-    from ..files import atomic_path
     from ..images import comparison
+    from ..images.files import atomic_path
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import sys
@@ -15,6 +14,8 @@ from .inputs import check_file, check_model_paths, find_pictures, for_networks, 
 from .options import add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 
 if TYPE_CHECKING:
+    import argparse
+
     import torch
 
     from ..images import Picture
@@ -103,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        from ..files import atomic_path
+        from ..images.files import atomic_path
 
         with atomic_path(arguments.output) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -113,9 +114,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _estimate(source: Path, weights: Weights, with_report: bool) -> Estimated:
     from ..enhance import estimate
-    from ..readers import read_input
-    from ..report import image_lines
     from ..thermal import ThermalImage
+    from ..thermal.readers import read_input
+    from ..vectors import image_lines
 
     found = read_input(source)
     picture = found.picture if isinstance(found, ThermalImage) else found  # of several pages the first
@@ -145,7 +146,7 @@ def _as_json(results: list[Estimated], weights: Weights, places: Map | None) -> 
 
 
 def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
-    from ..restraint import BANDS
+    from ..readouts import BANDS
 
     picture, vector = result.picture, result.vector
     height, width = picture.pixels.shape[:2]
@@ -188,7 +189,7 @@ def _check_map(arguments: argparse.Namespace, found: list[Path]) -> dict[Path, s
         if arguments.labels is not None:
             raise UsageError("--labels colours the map: give --tsne too")
         return {}
-    from ..embedding import FEWEST, SUFFIXES, check_packages
+    from ..vectors import FEWEST, SUFFIXES, check_packages
 
     check_packages()
     if path.suffix.lower() not in SUFFIXES:
@@ -222,7 +223,7 @@ def _read_labels(listing: Path, found: list[Path]) -> dict[Path, str]:
 def _draw_map(arguments: argparse.Namespace, results: list[Estimated], labels: list[str]) -> Map | None:
     import numpy as np
 
-    from ..embedding import FEWEST, draw, silhouette, tsne
+    from ..vectors import FEWEST, draw, silhouette, tsne
 
     if len(results) < FEWEST:  # some failed; the vectors of the others are still worth writing
         log.error("no map %s: it needs at least %d pictures, %d are left", arguments.tsne, FEWEST, len(results))

@@ -127,10 +127,9 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.weights = list(dict.fromkeys(arguments.weights or [BUILT_IN]))
     _check(arguments)
     require("diffusers", "tqdm")
-    from .. import perceptual
     from ..backbone import pick_device, pick_dtype
-    from ..baselines import BASELINES
-    from ..evaluation import measures, runner
+    from ..evaluation import measures, perceptual, runner
+    from ..evaluation.baselines import BASELINES
 
     tasks = _tasks(arguments)
     keys = _chosen("metrics", arguments.metrics, {key: key for key in measures.SELECTABLE})
@@ -271,8 +270,8 @@ def _chosen(what: str, text: str, known: dict[str, str]) -> list[str]:
 
 
 def _fusions(arguments: argparse.Namespace) -> list[str | FusedFolder]:
+    from ..evaluation.fusion import METHODS
     from ..evaluation.runner import FusedFolder
-    from ..fusion import METHODS
 
     fusions: list[str | FusedFolder] = [*_chosen("fusions", arguments.fusions, {name: name for name in METHODS})]
     for text in arguments.fused:
@@ -290,7 +289,7 @@ def _models(
 ) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods of the weights given, and what is to be known of each; the backbone is loaded once."""
     from ..adapter import NETWORKS
-    from ..baselines import BASELINES
+    from ..evaluation.baselines import BASELINES
     from ..evaluation.provenance import hashes
     from ..evaluation.runner import INPUT, model
     from ..weights import load_weights
@@ -344,7 +343,7 @@ def _write(folder: Path, results: list[Result], about: dict[str, Any]) -> None:
     """Tables of all tasks so far, and the sheet of the last."""
     from ..evaluation.sheets import sheet
     from ..evaluation.tables import document, markdown, to_json
-    from ..files import atomic_path
+    from ..images.files import atomic_path
 
     folder.mkdir(parents=True, exist_ok=True)
     if results[-1].samples:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import UsageError, reason
 
 if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
     import numpy as np
 
-CUTOFF = 64.0  # hidra_core.fidelity.CUTOFF, which only PyTorch's import gives
+CUTOFF = 64.0  # hidra_core.images.blend.CUTOFF, which only PyTorch's import gives
 
 
 def add_options(group: argparse._ActionsContainer) -> None:
@@ -41,7 +42,7 @@ def add_options(group: argparse._ActionsContainer) -> None:
 
 
 def check_options(arguments: argparse.Namespace) -> None:
-    from ..fidelity import check_blend
+    from ..images.blend import check_blend
 
     try:
         check_blend(arguments.blend, **_bands(arguments))
@@ -60,8 +61,8 @@ def takes_all(arguments: argparse.Namespace) -> bool:
 
 
 def blended(before: Any, after: Any, arguments: argparse.Namespace) -> Any:
-    """``hidra_core.fidelity.blend`` with the options given."""
-    from ..fidelity import blend
+    """``hidra_core.images.blend.blend`` with the options given."""
+    from ..images.blend import blend
 
     return blend(before, after, arguments.blend, **_bands(arguments))
 
@@ -90,7 +91,7 @@ def gives_back(source: Path, output: Path, arguments: argparse.Namespace) -> boo
 def copy(source: Path, output: Path) -> None:
     from shutil import copyfile
 
-    from ..files import atomic_path
+    from ..images.files import atomic_path
 
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as temporary:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .console import OK, megabytes, say
 from .inputs import check_model_paths
 from .options import BUILT_IN, add_command
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -43,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     return OK
 
 
-_OF_DEGRADATIONS = {  # formats of hidra_core.degradation_file and hidra_core.bake, which only PyTorch's import gives
+_OF_DEGRADATIONS = {  # formats of hidra_core.vectors.file and hidra_core.bake, which only PyTorch's import gives
     "hidra-degradation": "degradation vectors",
     "hidra-baked-lora": "a degradation baked into a LoRA",
     "hidra-baked-vae": "a degradation baked into a VAE, with the text embedding",

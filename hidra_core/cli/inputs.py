@@ -24,9 +24,9 @@ def find_pictures(inputs: list[str], leave_out: Path | None = None, *, clips: bo
     Results of an earlier run are not taken for inputs: what a search finds in the folder ``leave_out`` does not count,
     unless the search was for that folder or one inside it, or the file is named itself.
     """
-    from .. import clips as clip_files
     from ..images import find_images
-    from ..readers import THERMAL_EXTENSIONS
+    from ..thermal.readers import THERMAL_EXTENSIONS
+    from ..video import clips as clip_files
 
     try:
         found = find_images(inputs, (*THERMAL_EXTENSIONS, *(clip_files.EXTENSIONS if clips else ())))
@@ -70,7 +70,8 @@ def check_paths(*sources: str | None) -> None:
 
 def check_folder(folder: Path, option: str = "--output") -> None:
     """Raise UsageError unless files can be written in this folder, or it can be made."""
-    from .. import clips, images
+    from .. import images
+    from ..video import clips
 
     place = Path(os.path.abspath(folder))
     if folder.suffix.lower() in (*images.EXTENSIONS, *clips.EXTENSIONS) and not place.is_dir():

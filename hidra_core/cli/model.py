@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 from typing import TYPE_CHECKING
 
 from .console import UsageError, reason
 from .options import BUILT_IN
 
 if TYPE_CHECKING:
+    import argparse
+
     import torch
 
     from ..backbone import Backbone

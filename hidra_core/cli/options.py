@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BUILT_IN = "hidra-tiny"  # hidra_core.HIDRA_TINY, which only PyTorch's import gives
 DTYPES = ("fp32", "bf16", "fp16")

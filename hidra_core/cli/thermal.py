@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import fidelity
 from .console import UsageError, log, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import torch
 
     from ..enhance import Progress
     from ..images import Picture
-    from ..mapping import Mapping
-    from ..readers import RawLayout
-    from ..thermal import LinearKelvin, ThermalImage
+    from ..thermal import LinearKelvin, Mapping, ThermalImage
+    from ..thermal.readers import RawLayout
 
-KINDS = ("linear", "percentile", "plateau")  # hidra_core.mapping.KINDS, which only PyTorch's import gives
+KINDS = ("linear", "percentile", "plateau")  # hidra_core.thermal.mapping.KINDS, which only PyTorch's import gives
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -85,7 +85,7 @@ def check_options(arguments: argparse.Namespace) -> None:
         raise UsageError("--plateau belongs to --mapping plateau: give that too")
     import numpy as np
 
-    from ..mapping import fit
+    from ..thermal import fit
 
     try:  # ranges are the library's business; a small slope shows what it thinks of them
         fit(arguments.mapping or "linear", np.arange(64, dtype=np.uint16).reshape(1, 8, 8), **_parameters(arguments))
@@ -97,7 +97,7 @@ def check_options(arguments: argparse.Namespace) -> None:
 
 def result_name(source: Path, name: Path, arguments: argparse.Namespace) -> Path:
     """What the result of a picture is called: like it, but 16-bit TIFF for counts out of a JPEG, FFF or raw file."""
-    from ..readers import is_radiometric
+    from ..thermal.readers import is_radiometric
 
     if arguments.format:
         return name.with_suffix(f".{arguments.format}")
@@ -106,7 +106,7 @@ def result_name(source: Path, name: Path, arguments: argparse.Namespace) -> Path
 
 def read(source: Path, arguments: argparse.Namespace) -> ThermalImage | Picture:
     """The file as counts, where it holds them or an option asks for them; else as a picture."""
-    from ..readers import read_input, read_thermal
+    from ..thermal.readers import read_input, read_thermal
 
     asked = arguments.radiometric or arguments.mapping is not None or arguments.limits is not None
     return (read_thermal if asked else read_input)(source, raw=_layout(arguments), relation=_relation(arguments))
@@ -128,8 +128,7 @@ def enhance_counts(
     """
     import torch
 
-    from ..radiometric import bring_back
-    from ..thermal import check_thermal_writable, write_thermal
+    from ..thermal import bring_back, check_thermal_writable, write_thermal
 
     check_thermal_writable(output, image)
     mapping = _mapping(image, arguments)
@@ -169,7 +168,7 @@ def report_path(output: Path) -> Path:
 
 
 def _mapping(image: ThermalImage, arguments: argparse.Namespace) -> Mapping:
-    from ..mapping import fit, identity
+    from ..thermal import fit, identity
 
     parameters = _parameters(arguments)
     if arguments.mapping is None and not parameters and image.bit_depth == 8:
@@ -189,13 +188,13 @@ def _relation(arguments: argparse.Namespace) -> LinearKelvin | None:
 
 
 def _layout(arguments: argparse.Namespace) -> RawLayout:
-    from ..readers import RawLayout
+    from ..thermal.readers import RawLayout
 
     return RawLayout(arguments.raw_size, arguments.raw_order)
 
 
 def _write_json(path: Path, record: dict[str, Any]) -> None:
-    from ..files import atomic_path
+    from ..images.files import atomic_path
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
@@ -214,7 +213,7 @@ def _kelvin(text: str) -> tuple[float, ...]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    from ..readers.y16 import parse_size
+    from ..thermal.readers.y16 import parse_size
 
     try:
         return parse_size(text)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import log
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
 
@@ -19,9 +20,8 @@ def targets(output: Path) -> tuple[Path, Path]:
 
 def write_report(source: Path, output: Path, before: torch.Tensor, after: torch.Tensor) -> None:
     """Compare a picture before and after, ``[H, W, C]`` and ``[k·H, k·W, C]``, and write what was found."""
-    from ..files import atomic_path
-    from ..trust import compare
-    from ..trust_picture import trust_picture
+    from ..images.files import atomic_path
+    from ..trust import compare, trust_picture
 
     found = compare(before, after)
     picture, record = targets(output)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from .. import metrics, perceptual
+from . import metrics, perceptual
 from .tasks import FUSION, Case, Task
 
 Function = Callable[[np.ndarray, Case], float]

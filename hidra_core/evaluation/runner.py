@@ -9,23 +9,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from .. import fusion
-from ..backbone import Backbone
-from ..baselines import BASELINES
 from ..enhance import enhance, estimate
-from ..files import atomic_path
 from ..images import read_image, to_grey
-from ..metrics import to_8_bit
-from ..perceptual import Measure
-from ..weights import Weights
-from .measures import Metric
+from ..images.files import atomic_path
+from . import fusion
+from .baselines import BASELINES
+from .metrics import to_8_bit
 from .tasks import FUSION, Case, Task, file_name
+
+if TYPE_CHECKING:
+    from ..backbone import Backbone
+    from ..weights import Weights
+    from .measures import Metric
+    from .perceptual import Measure
 
 INPUT = "input"
 """The method that does nothing."""

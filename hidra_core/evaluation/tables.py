@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..degradations import PRESETS
-from .measures import Metric
-from .runner import Result
 from .tasks import DEGRADED, FUSION, UNTOUCHED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .measures import Metric
+    from .runner import Result
 
 FORMAT = "hidra-evaluation"
 VERSION = 1

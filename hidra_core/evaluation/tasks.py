@@ -12,9 +12,9 @@ import numpy as np
 import torch
 
 from .. import degradations, scenes
-from ..fusion import VIF_SIDE
 from ..images import EXTENSIONS, read_image, stretch, to_grey
-from ..metrics import SSIM_SIDE, to_8_bit
+from .fusion import VIF_SIDE
+from .metrics import SSIM_SIDE, to_8_bit
 
 PAPER_TASKS = ("fpn", "sr-x2", "sr-x4", "composite", "mild", "moderate", "severe", "extreme")
 """Presets of ``degradations``: FPN correction, blind super-resolution, composite degradation and its severities."""
@@ -124,7 +124,7 @@ class Case:
         visible: the visible partner, for fusion.
         draw: number of the degradation of this picture, from 0.
         seed: of that degradation's generator.
-        record: the degradation, as ``Degradation.to_dict`` gives it.
+        record: the degradation, as ``DegradationRecord.to_dict`` gives it.
     """
 
     name: str
@@ -202,7 +202,7 @@ class Task:
                     )
 
 
-def degrade(clean: np.ndarray, preset: str, seed: int) -> tuple[np.ndarray, degradations.Degradation]:
+def degrade(clean: np.ndarray, preset: str, seed: int) -> tuple[np.ndarray, degradations.DegradationRecord]:
     """One draw of a preset; drawn again while no stage is in it, as PSNR then is infinite.
 
     Args:

@@ -12,10 +12,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Kinds of binary websocket messages (the host's `protocol.BinaryEventTypes`).
 _PREVIEW_IMAGE = 1

@@ -18,13 +18,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from client import HostClient
 from frontend import Frontend, chromium_missing, open_frontend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACK_NAME = "ComfyUI-HiDRA"

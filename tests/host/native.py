@@ -29,7 +29,7 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules["pack"] = pack
 spec.loader.exec_module(pack)
 
-from pack.hidra_core.enhance import Degradation  # noqa: E402
+from pack.hidra_core.enhance import DegradationVectors  # noqa: E402
 from pack.hidra_core.weights import load_weights  # noqa: E402
 from pack.nodes import host  # noqa: E402
 
@@ -48,7 +48,7 @@ def main() -> None:
     before = snapshot(model, vae)
 
     def run(images, vectors):
-        adapted = host.HostBackbone(*host.apply(model, vae, Degradation(vectors, weights), 1.0))
+        adapted = host.HostBackbone(*host.apply(model, vae, DegradationVectors(vectors, weights), 1.0))
         latent = adapted.encode(images)
         denoised = adapted.denoise(latent, weights.text_embedding)
         return {"latent": latent, "denoised_latent": denoised, "enhanced": adapted.decode(denoised)}

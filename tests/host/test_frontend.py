@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from frontend import Frontend
 from PIL import Image
+
+if TYPE_CHECKING:
+    from frontend import Frontend
 
 WORKFLOWS = Path(__file__).parents[2] / "example_workflows"
 BUILT_IN = sorted(path for path in WORKFLOWS.glob("*.json") if "SD-Turbo" not in path.stem)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from client import HostClient, HostError, PromptRejected
-from frontend import Frontend
 from PIL import Image
 
 if TYPE_CHECKING:  # at run time "conftest" may be another folder's
+    from collections.abc import Callable
+    from pathlib import Path
+
     from conftest import HostServer
+    from frontend import Frontend
 
 
 def invert_graph(picture: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import reference
 import torch
+from helpers import reference
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ from hidra_core import degradations, scenes
 from hidra_core.backbone import MODELS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import HostServer
 
 ROOT = Path(__file__).parents[2]

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from client import HostClient
-from conftest import HostServer
-from frontend import Frontend
-from reference import make_probes
+from helpers.reference import make_probes
 from safetensors.torch import save_file
 
 from hidra_core import degradations, estimate, load_weights, scenes
-from hidra_core.files import read_safetensors
-from hidra_core.probes import KINDS
-from hidra_core.report import degradation_report
+from hidra_core.images.files import read_safetensors
+from hidra_core.readouts import KINDS
+from hidra_core.vectors import degradation_report
 from hidra_core.weights import add_probes, weights_path
+
+if TYPE_CHECKING:
+    from client import HostClient
+    from conftest import HostServer
+    from frontend import Frontend
 
 WORKFLOW = Path(__file__).parents[2] / "example_workflows" / "Enhance a thermal image.json"
 

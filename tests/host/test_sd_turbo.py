@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from client import HostClient
-from conftest import HostServer
 from PIL import Image
 from test_nodes import graph, pictures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import HostServer
 
 FOLDER = os.environ.get("HIDRA_SD_TURBO")
 IMAGE = os.environ.get("HIDRA_IMAGE")

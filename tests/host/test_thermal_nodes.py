@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from client import HostClient, PromptRejected
-from frontend import Frontend
 from PIL import Image
 
-from hidra_core.readers import read_thermal
-from hidra_core.sample import thermal_sample
 from hidra_core.thermal import write_thermal
+from hidra_core.thermal.readers import read_thermal
+from hidra_core.thermal.sample import thermal_sample
 
 if TYPE_CHECKING:
     from conftest import HostServer
+    from frontend import Frontend
 
 WORKFLOWS = Path(__file__).parents[2] / "example_workflows"
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from client import HostClient
 from PIL import Image
 
-from hidra_core import palettes
+from hidra_core.images import palettes
 
 if TYPE_CHECKING:
-    from client import Result
+    from client import HostClient, Result
 
 NODES = ("HiDRA_TrustReport", "HiDRA_ColourMap", "HiDRA_QualityMetrics")
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import clip_files
 import numpy as np
 import pytest
 from client import HostClient, PromptRejected
-from conftest import HostServer
+from helpers import clip_files
 from test_nodes import failure, graph, pictures, scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import HostServer
 
 NODES = (
     "HiDRA_SmoothDegradation",
@@ -83,7 +86,7 @@ def clip(host: HostServer) -> Path:
 
 
 def test_a_video_file_is_enhanced_with_its_times_and_sound(client: HostClient, host: HostServer, clip: Path) -> None:
-    from hidra_core.clips import ClipReader
+    from hidra_core.video import ClipReader
 
     result = client.run(enhance_video(["file", 0]) | {"file": node("LoadVideo", file=clip.name)})
     before, after = flickers(result)
@@ -238,11 +241,11 @@ def test_a_degradation_is_saved_loaded_and_blended(client: HostClient, host: Hos
 def test_a_degradation_of_other_weights_is_refused(client: HostClient, host: HostServer, weights) -> None:
     import torch
 
-    from hidra_core.degradation_file import save_degradation
-    from hidra_core.enhance import Degradation
+    from hidra_core.enhance import DegradationVectors
+    from hidra_core.vectors import save_degradation
 
     folder = host.folder("models", "hidra_degradations")
-    save_degradation(Degradation(torch.zeros(1, 256), weights), folder / "foreign.safetensors")
+    save_degradation(DegradationVectors(torch.zeros(1, 256), weights), folder / "foreign.safetensors")
     prompt = graph(scene())
     prompt["file"] = node("HiDRA_LoadDegradation", file="foreign.safetensors", weights="hidra-tiny")
     prompt["apply"]["inputs"]["degradation"] = ["file", 0]

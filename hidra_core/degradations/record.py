@@ -1,0 +1,186 @@
+"""A degradation as a record that can be saved and replayed, and its application to images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .stages import (
+    check_images,
+    dead_pixels,
+    downscale,
+    gaussian_blur,
+    gaussian_noise,
+    jpeg,
+    low_contrast,
+    optical_nonuniformity,
+    poisson_noise,
+    quantise,
+    resize_back,
+    sharpen,
+    stripes,
+)
+
+
+@dataclass(frozen=True)
+class LowContrast:
+    """Arguments of `low_contrast`."""
+
+    alpha: float
+    beta: float
+
+
+@dataclass(frozen=True)
+class Blur:
+    """Arguments of `gaussian_blur`."""
+
+    kernel: int
+    sigma_x: float
+    sigma_y: float
+    angle: float
+
+
+@dataclass(frozen=True)
+class Downscale:
+    """`factor` and `filter` of `downscale`, and the filter of the `resize_back` after the sensor stages."""
+
+    factor: int
+    filter: str
+    back: str = "linear"
+
+
+@dataclass(frozen=True)
+class Optical:
+    """Arguments of `optical_nonuniformity`."""
+
+    centre_y: float
+    centre_x: float
+    strength: float
+    inverted: bool
+    form: str
+
+
+@dataclass(frozen=True)
+class Stripes:
+    """Arguments of `stripes`, but for the generator."""
+
+    axis: str
+    gain_sigma: float
+    offset_sigma: float
+
+
+@dataclass(frozen=True)
+class Sharpen:
+    """Arguments of `sharpen`."""
+
+    amount: float
+    sigma: float
+
+
+@dataclass(frozen=True)
+class DegradationRecord:
+    """Everything `apply` does to an image: its stages in order, None where a stage is left out, and the seed.
+
+    `seed` starts the random fields (stripes, noise, dead pixels); `dataclasses.replace(record, seed=...)` gives the
+    same degradation with other fields. Units are those of the stage functions. With `noise_seed` the random noise
+    (Gaussian, Poisson) comes from that seed instead: records that differ in it alone are frames of one camera, whose
+    stripes and dead pixels stay where they are.
+    """
+
+    seed: int = 0
+    noise_seed: int | None = None
+    low_contrast: LowContrast | None = None
+    blur: Blur | None = None
+    downscale: Downscale | None = None
+    optical: Optical | None = None
+    stripes: tuple[Stripes, ...] = ()
+    gaussian_sigma: float | None = None
+    poisson_scale: float | None = None
+    dead_fraction: float | None = None
+    sharpen: Sharpen | None = None
+    jpeg_quality: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """A dictionary of plain JSON types; stages left out are left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "DegradationRecord":
+        """The inverse of `to_dict`, before or after JSON. Raises ValueError for unknown stages or arguments."""
+        unknown = set(data) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(f"not a degradation record, unknown entries: {', '.join(sorted(unknown))}")
+        values = dict(data)
+        try:
+            for name in _STAGE_RECORDS.keys() & values.keys():
+                values[name] = _STAGE_RECORDS[name](**values[name])
+            values["stripes"] = tuple(Stripes(**lines) for lines in values.get("stripes", ()))
+        except TypeError as error:
+            raise ValueError(f"not a degradation record: {error}") from error
+        return cls(**values)
+
+
+_STAGE_RECORDS = {
+    "low_contrast": LowContrast,
+    "blur": Blur,
+    "downscale": Downscale,
+    "optical": Optical,
+    "sharpen": Sharpen,
+}
+
+
+def apply(
+    images: Tensor, degradation: DegradationRecord | Sequence[DegradationRecord], *, to_8_bit: bool = True
+) -> Tensor:
+    """Degrades whole frames `[B, C, H, W]`, float32 in [0, 1], and returns the same shape and range.
+
+    Crop afterwards: the optical field spans the frame. One record is shared by the whole batch, its random fields
+    included; a sequence holds one record an image. Every image comes out the same, bit for bit, alone or in any
+    batch on the same machine. With `to_8_bit` the result is rounded to 256 levels, once, at the end. Raises
+    ValueError for images of another shape, dtype or range, NaN, or a wrong number of records.
+    """
+    check_images(images)
+    low, high = (value.item() for value in images.aminmax())
+    if low < -1e-3 or high > 1 + 1e-3:
+        raise ValueError(f"images must be grey levels in [0, 1], got values from {low:g} to {high:g}")
+    if isinstance(degradation, DegradationRecord):
+        degradation = [degradation] * len(images)
+    if len(degradation) != len(images):
+        raise ValueError(f"{len(degradation)} degradations for {len(images)} images: give one, or one an image")
+    # Image by image: the fields of each start from its own record's seed, whatever else is in the batch.
+    degraded = torch.cat([_apply_one(image[None], r) for image, r in zip(images, degradation, strict=True)])
+    return quantise(degraded) if to_8_bit else degraded
+
+
+def _apply_one(image: Tensor, record: DegradationRecord) -> Tensor:
+    height, width = image.shape[-2:]
+    generator = torch.Generator().manual_seed(record.seed)
+    noise = generator if record.noise_seed is None else torch.Generator().manual_seed(record.noise_seed)
+    # Every stage is clipped, as the authors' 8-bit stages are and as a sensor saturates: what one stage drives out
+    # of range the next cannot bring back. Rounding is another matter: it would add up over the stages.
+    x = image.clamp(0, 1)
+    if record.low_contrast:
+        x = low_contrast(x, **vars(record.low_contrast)).clamp(0, 1)
+    if record.blur:
+        x = gaussian_blur(x, **vars(record.blur)).clamp(0, 1)
+    if record.downscale:
+        x = downscale(x, record.downscale.factor, record.downscale.filter).clamp(0, 1)
+    if record.optical:
+        x = optical_nonuniformity(x, **vars(record.optical)).clamp(0, 1)
+    for lines in record.stripes:
+        x = stripes(x, **vars(lines), generator=generator).clamp(0, 1)
+    if record.gaussian_sigma is not None:
+        x = gaussian_noise(x, record.gaussian_sigma, noise).clamp(0, 1)
+    if record.poisson_scale is not None:
+        x = poisson_noise(x, record.poisson_scale, noise).clamp(0, 1)
+    if record.dead_fraction is not None:
+        x = dead_pixels(x, record.dead_fraction, generator)
+    if record.sharpen:
+        x = sharpen(x, **vars(record.sharpen)).clamp(0, 1)
+    if record.downscale:
+        x = resize_back(x, height, width, record.downscale.back).clamp(0, 1)
+    if record.jpeg_quality is not None:
+        x = jpeg(x, record.jpeg_quality)
+    return x

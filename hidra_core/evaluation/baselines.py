@@ -1,0 +1,201 @@
+"""What people clear thermal pictures with today: the classical methods that the evaluation compares with.
+
+Every baseline takes one grey picture ``[H, W]``, uint8 or float in [0, 1], and returns the same shape and dtype. None
+is told how the picture was degraded: where a method needs the noise or the direction of the stripes, it is estimated.
+Widths of the destripers are those that did best on FPN correction of hidra-tiny's training pictures.
+``BASELINES`` names them all; a package that one needs is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import correlate1d, gaussian_filter, gaussian_filter1d, median_filter
+
+from .metrics import as_float, column_noise_energy, noise_level, row_noise_energy, to_8_bit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+STRIPES = ("columns", "rows", "auto")
+
+# --- contrast and smoothing ------------------------------------------------------------------------------------------
+
+
+def clahe(image: np.ndarray) -> np.ndarray:
+    """Contrast-limited adaptive histogram equalisation: clip limit 2, 8x8 tiles (8 bits inside). Needs OpenCV."""
+    return _like(_opencv().createCLAHE(clipLimit=2.0, tileGridSize=(8, 8)).apply(to_8_bit(image)), image)
+
+
+def equalise(image: np.ndarray) -> np.ndarray:
+    """Histogram equalisation of the whole picture (8 bits inside). Needs OpenCV."""
+    return _like(_opencv().equalizeHist(to_8_bit(image)), image)
+
+
+def median(image: np.ndarray, size: int = 3) -> np.ndarray:
+    """Median of ``size`` x ``size`` pixels."""
+    return _like(median_filter(as_float(image), size=size, mode="reflect"), image)
+
+
+def gaussian(image: np.ndarray, sigma: float = 1.0) -> np.ndarray:
+    """Gaussian blur, ``sigma`` in pixels."""
+    return _like(gaussian_filter(as_float(image), sigma, mode="reflect"), image)
+
+
+# --- denoising -------------------------------------------------------------------------------------------------------
+
+
+def nlm(image: np.ndarray, strength: float | None = None) -> np.ndarray:
+    """Non-local means (Buades et al. 2005; 8 bits inside): 7x7 patches, 21x21 search. Needs OpenCV.
+
+    Args:
+        strength: filter strength in grey levels; None takes 0.8 times the estimated noise, at least 3.
+    """
+    if strength is None:
+        strength = max(3.0, 0.8 * 255 * noise_level(image))
+    return _like(_opencv().fastNlMeansDenoising(to_8_bit(image), None, float(strength), 7, 21), image)
+
+
+def bm3d(image: np.ndarray, sigma: float | None = None) -> np.ndarray:
+    """Block matching and 3D filtering (Dabov et al. 2007) by its authors' package, which is free for research only.
+
+    Args:
+        sigma: deviation of the noise in [0, 1]; None takes the estimate, at least half a grey level.
+
+    Raises:
+        ImportError: the package is missing.
+    """
+    try:
+        import bm3d as package
+    except ImportError as error:
+        raise ImportError(
+            "BM3D needs its authors' package, whose licence allows non-commercial use only: pip install bm3d"
+        ) from error
+    values = as_float(image)
+    return _like(package.bm3d(values, sigma_psd=max(noise_level(image), 0.5 / 255) if sigma is None else sigma), image)
+
+
+# --- destriping ------------------------------------------------------------------------------------------------------
+
+
+def moment_matching(image: np.ndarray, window: int = 15, stripes: str = "auto") -> np.ndarray:
+    """Moment matching: each column gets the mean and deviation of the ``window`` columns around it.
+
+    The neighbourhood, not the whole picture, is matched, so that gradients across the scene survive.
+
+    Args:
+        stripes: ``"columns"``, ``"rows"``, or ``"auto"`` for the direction with more stripe energy.
+    """
+
+    def columns(values: np.ndarray) -> np.ndarray:
+        mean, deviation = values.mean(axis=0), values.std(axis=0)
+        weights = np.ones(min(window, values.shape[1])) / min(window, values.shape[1])
+        target_mean = correlate1d(mean, weights, mode="reflect")
+        target_deviation = correlate1d(deviation, weights, mode="reflect")
+        gain = np.where(deviation > 1e-6, target_deviation / np.maximum(deviation, 1e-6), 1.0)
+        return (values - mean) * gain + target_mean
+
+    return _along(columns, image, stripes)
+
+
+def midway(image: np.ndarray, stripes: str = "auto") -> np.ndarray:
+    """Midway equalisation (Tendero et al. 2010): each column takes the mean histogram of those around it.
+
+    The mean is of the sorted columns under a Gaussian; its deviation is the one of 0 to 8 columns that leaves the
+    least total variation across columns, as the authors choose it.
+
+    Args:
+        stripes: see ``moment_matching``.
+    """
+
+    def columns(values: np.ndarray) -> np.ndarray:
+        order = np.argsort(values, axis=0, kind="stable")
+        ranked = np.take_along_axis(values, order, axis=0)
+        best, least = values, np.abs(np.diff(values, axis=1)).sum()
+        for sigma in np.arange(0.5, 8.5, 0.5):
+            result = np.empty_like(values)
+            np.put_along_axis(result, order, gaussian_filter1d(ranked, sigma, axis=1, mode="reflect"), axis=0)
+            variation = np.abs(np.diff(result, axis=1)).sum()
+            if variation < least:
+                best, least = result, variation
+        return best
+
+    return _along(columns, image, stripes)
+
+
+def wavelet_fft(image: np.ndarray, sigma: float = 2.0, stripes: str = "auto") -> np.ndarray:
+    """Wavelet-Fourier destriping (Münch et al. 2009). Needs PyWavelets.
+
+    Stripes of every scale gather in the upright detail of a wavelet decomposition, and there in the lowest frequencies
+    along the stripes, which are damped by 1 - exp(-k² / (2 sigma²)). The wavelet is the authors' Daubechies 25, a
+    shorter one below 200 pixels so that there are two scales at least; all scales that it fits in are treated.
+
+    Args:
+        sigma: width of the damping, in frequencies of the transform.
+        stripes: see ``moment_matching``.
+
+    Raises:
+        ImportError: PyWavelets is missing.
+    """
+    try:
+        import pywt
+    except ImportError as error:
+        raise ImportError("the wavelet-FFT destriper needs PyWavelets: pip install PyWavelets") from error
+
+    order = min(25, max(1, (min(image.shape) // 4 + 1) // 2))
+    wavelet = f"db{order}"
+
+    def columns(values: np.ndarray) -> np.ndarray:
+        smooth, *details = pywt.wavedec2(values, wavelet, mode="symmetric")
+        damped = []
+        for lying, upright, diagonal in details:
+            spectrum = np.fft.rfft(upright, axis=0)
+            frequency = np.arange(len(spectrum))[:, None]
+            spectrum *= 1 - np.exp(-(frequency**2) / (2 * sigma**2))
+            damped.append((lying, np.fft.irfft(spectrum, n=len(upright), axis=0), diagonal))
+        return pywt.waverec2([smooth, *damped], wavelet, mode="symmetric")[: values.shape[0], : values.shape[1]]
+
+    return _along(columns, image, stripes)
+
+
+def _along(columns: Callable[[np.ndarray], np.ndarray], image: np.ndarray, stripes: str) -> np.ndarray:
+    """Apply a destriper of columns to columns or rows."""
+    if stripes not in STRIPES:
+        raise ValueError(f"stripes must be one of {', '.join(STRIPES)}, got '{stripes}'")
+    if stripes == "auto":
+        stripes = "columns" if column_noise_energy(image) >= row_noise_energy(image) else "rows"
+    values = as_float(image)
+    return _like(columns(values) if stripes == "columns" else columns(values.T).T, image)
+
+
+# --- all by name -----------------------------------------------------------------------------------------------------
+
+BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "CLAHE": clahe,
+    "histogram equalisation": equalise,
+    "median 3×3": lambda image: median(image, 3),
+    "median 5×5": lambda image: median(image, 5),
+    "Gaussian σ 1": lambda image: gaussian(image, 1.0),
+    "NLM": nlm,
+    "BM3D": bm3d,
+    "moment matching": moment_matching,
+    "moment matching + NLM": lambda image: nlm(moment_matching(image)),
+    "midway": midway,
+    "wavelet-FFT": wavelet_fft,
+}
+"""The baselines of the evaluation, by the name in its tables."""
+
+
+def _opencv() -> ModuleType:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError("this baseline needs OpenCV: pip install opencv-python-headless") from error
+    return cv2
+
+
+def _like(result: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """``result``, uint8 or float in [0, 1], clipped and in the dtype of ``image``."""
+    return to_8_bit(result) if image.dtype == np.uint8 else np.clip(as_float(result), 0, 1).astype(image.dtype)

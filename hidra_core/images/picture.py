@@ -1,0 +1,413 @@
+"""Picture files in and out: 8 and 16 bits a channel, grey or colour, with alpha and the camera's metadata."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import struct
+import warnings
+import zlib
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+
+from .files import atomic_path
+from .grey import display_range, fit_alpha, to_grey
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Format:
+    name: str  # Pillow's name
+    depths: tuple[int, ...]  # bits a channel
+    channels: tuple[int, ...]  # 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha
+
+
+_PNG = _Format("PNG", (8, 16), (1, 2, 3, 4))
+
+
+_TIFF = _Format("TIFF", (8, 16), (1, 2, 3, 4))
+
+
+_JPEG = _Format("JPEG", (8,), (1, 3))
+
+
+_FORMATS = {
+    ".png": _PNG,
+    ".tif": _TIFF,
+    ".tiff": _TIFF,
+    ".jpg": _JPEG,
+    ".jpeg": _JPEG,
+    ".bmp": _Format("BMP", (8,), (1, 3)),
+    ".webp": _Format("WEBP", (8,), (1, 2, 3, 4)),
+    ".pgm": _Format("PPM", (8, 16), (1,)),
+}
+
+
+EXTENSIONS = tuple(_FORMATS)
+"""File name endings (lower case) that ``read_image`` and ``write_image`` know."""
+
+
+DECODER_ERRORS = (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, struct.error, zlib.error)
+"""What Pillow's decoders raise on damaged files."""
+
+
+_READABLE = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+
+
+_KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
+
+
+_ORIENTATION, _EXIF_IFD, _GPS_IFD, _XMP = 0x0112, 0x8769, 0x8825, 700
+
+
+# TIFF keeps its EXIF among the tags that say where the pixels lie and, in GeoTIFF, what ground they cover; those (and
+# the size and orientation, which we change) belong to the old file only.
+_FILE_TAGS = {*range(254, 260), 262, 266, 273, _ORIENTATION, 277, 278, 279, 284, 317, 320, *range(322, 326), 330, 338}
+
+
+_FILE_TAGS |= {339, 347, 513, 514, *range(529, 533), _XMP, 33550, 33922, 34264, 34675, *range(34735, 34738)}
+
+
+_FILE_TAGS |= {40962, 40963, 40965}
+
+
+_JPEG_BLOCK = 65_000  # bytes that a metadata block of a JPEG may have, with room for its header
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as read from a file, with what is needed to write its enhanced version back.
+
+    Attributes:
+        path: the file it came from.
+        pixels: float32 ``[H, W, C]`` in [0, 1], counts / 255 or counts / 65535, nothing stretched. ``C`` is 1 (grey),
+            2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Upright: the EXIF orientation is already applied.
+        bit_depth: 8 or 16 bits a channel.
+        exif: EXIF block (camera, time, GPS) without orientation and size; empty if there is none.
+        icc_profile, xmp: those blocks of the file, or None.
+    """
+
+    path: Path
+    pixels: np.ndarray
+    bit_depth: int
+    exif: bytes = b""
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+
+    def limits(self) -> tuple[float, float]:
+        """The limits for ``stretch``: ``display_range`` of a 16-bit picture, (0, 1) for 8 bits (never stretched)."""
+        return display_range(self.pixels) if self.bit_depth == 16 else (0.0, 1.0)
+
+
+def read_image(path: str | Path) -> Picture:
+    """Read a PNG, JPEG, TIFF, BMP, WebP or PGM file of 8 or 16 bits a channel.
+
+    Palettes become RGB, 1-bit pictures grey, CMYK RGB. A float TIFF is accepted if it lies in [0, 1]; it counts as
+    16 bits. Only the first image of a JPEG with previews is read. 16-bit colour needs OpenCV (Pillow keeps 8 bits).
+
+    Raises:
+        OSError: the file is missing, is a folder, or may not be read.
+        ValueError: it is no picture, is truncated, holds several frames, or values that are not 8 or 16 bits.
+        ImportError: 16-bit colour without OpenCV.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a picture is expected, this is a folder; use find_images", str(path))
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "no such picture; check the spelling and the folder", str(path))
+    data = path.read_bytes()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large pictures; neither matters here
+            image = Image.open(io.BytesIO(data), formats=_READABLE)
+            bits = _bits_per_channel(image, data)
+            frames = _frame_count(image)
+            image.load()
+    except UnidentifiedImageError:
+        what = "is empty" if not data else "is not a picture this program can read"
+        raise ValueError(
+            f"{path} {what}; expected PNG, JPEG, TIFF, BMP, WebP or PGM with 8 or 16 bits a channel"
+        ) from None
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large: {error}; cut it into smaller pictures") from error
+    except DECODER_ERRORS as error:
+        raise ValueError(f"{path} is damaged or incomplete ({error}); copy or export it again") from error
+    if frames > 1:
+        raise ValueError(f"{path} holds {frames} frames, one is expected; save them as single pictures")
+
+    exif, orientation, xmp = read_metadata(image, path)
+    if bits == 16 and image.mode in ("LA", "RGB", "RGBA"):
+        grey_alpha = image.format == "PNG" and data[25] == 4  # PNG colour type; Pillow widens it to RGBA
+        pixels, bit_depth = _decode_deep_colour(data, "LA" if grey_alpha else image.mode, path), 16
+        orientation = 1 if image.format == "TIFF" else orientation  # OpenCV turns TIFF itself, but not PNG
+    else:
+        pixels, bit_depth = _decode(image, bits, path)
+    return Picture(
+        path=path,
+        pixels=np.ascontiguousarray(turn_upright(pixels, orientation), dtype=np.float32),
+        bit_depth=bit_depth,
+        exif=exif,
+        icc_profile=None if image.mode == "CMYK" else image.info.get("icc_profile"),
+        xmp=xmp,
+    )
+
+
+def _bits_per_channel(image: Image.Image, data: bytes) -> int:
+    """Bits a channel in the file; asked before decoding, for Pillow's modes do not tell 16-bit colour from 8-bit."""
+    if image.format == "PNG":
+        return data[24]  # the IHDR chunk comes first: signature 8, length 4, name 4, width 4, height 4
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))
+    if image.format == "PPM":
+        arguments = image.tile[0].args  # (rawmode, maximum value) unless the maximum is 255 or 65535 and grey
+        return 16 if image.mode == "I" or (isinstance(arguments, tuple) and arguments[-1] > 255) else 8
+    return 8
+
+
+def _frame_count(image: Image.Image) -> int:
+    if image.format == "TIFF":  # previews ("reduced-resolution" pages) are not frames
+        frames = 0
+        for index in range(image.n_frames):
+            image.seek(index)
+            frames += not int(image.tag_v2.get(254, 0)) & 1
+        image.seek(0)
+        return frames
+    return getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
+
+
+def read_metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | None]:
+    """EXIF without the tags that describe the old file, orientation (1 to 8), XMP."""
+    try:
+        source, kept = image.getexif(), Image.Exif()
+        for tag, value in source.items():
+            if tag not in _FILE_TAGS and tag not in (_EXIF_IFD, _GPS_IFD):
+                kept[tag] = value
+        for tag in (_EXIF_IFD, _GPS_IFD):
+            entries = {key: value for key, value in source.get_ifd(tag).items() if key not in _FILE_TAGS}
+            if entries:
+                kept[tag] = entries
+        orientation = source.get(_ORIENTATION, 1)
+        exif = kept.tobytes() if len(kept) else b""
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
+        # Cameras write broken EXIF often enough; it is no reason to refuse the pixels.
+        log.warning("%s: its EXIF cannot be read (%s) and is left out", path, error)
+        exif, orientation = b"", 1
+    xmp = image.info.get("xmp")
+    if isinstance(xmp, str):
+        xmp = xmp.encode()
+    # XMP repeats the orientation, which no longer holds once the picture is turned.
+    return exif, orientation, xmp if orientation == 1 else None
+
+
+def _decode(image: Image.Image, bits: int, path: Path) -> tuple[np.ndarray, int]:
+    """(pixels float32 ``[H, W, C]`` in [0, 1], bit depth) of everything but 16-bit colour."""
+    mode = image.mode
+    if mode == "F":
+        pixels = np.asarray(image, dtype=np.float32)
+        if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+            raise ValueError(
+                f"{path} holds floating-point values from {pixels.min():g} to {pixels.max():g}; expected 8- or 16-bit "
+                "integers, or finite floats in [0, 1]: export it as 16-bit PNG or TIFF"
+            )
+        return pixels[..., None], 16
+    if mode.startswith("I"):
+        counts = np.asarray(image).astype(np.int64)
+        if bits > 16 or counts.min() < 0 or counts.max() > 65535:
+            raise ValueError(
+                f"{path} holds {bits}-bit integers from {counts.min()} to {counts.max()}; expected 8- or 16-bit "
+                "integers without sign: export it as 16-bit PNG or TIFF"
+            )
+        if image.format == "TIFF" and image.tag_v2.get(262) == 0:
+            counts = 65535 - counts  # photometric "white is zero", which Pillow undoes for 8 bits only
+        return (counts / 65535.0).astype(np.float32)[..., None], 16
+    if bits > 8:
+        raise ValueError(f"{path} is a {bits}-bit {mode} picture; expected grey or RGB: export it as 16-bit PNG")
+    if mode == "1":
+        image = image.convert("L")
+    elif image.has_transparency_data:
+        image = image.convert("LA" if mode in ("L", "LA", "La") else "RGBA")
+    elif mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    pixels = np.asarray(image, dtype=np.float32) / 255.0
+    return pixels.reshape(*pixels.shape[:2], -1), 8
+
+
+def _decode_deep_colour(data: bytes, mode: str, path: Path) -> np.ndarray:
+    try:
+        import cv2
+    except ImportError as error:
+        raise ImportError(
+            f"{path} is a 16-bit colour picture, which needs OpenCV: pip install opencv-python-headless "
+            "(or save it as 16-bit grey)"
+        ) from error
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise ValueError(f"{path}: OpenCV cannot read this 16-bit colour picture; export it as 16-bit PNG")
+    blue_first = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[mode]
+    return pixels[..., blue_first].astype(np.float32) / 65535.0
+
+
+def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply the EXIF orientation to ``[H, W, …]``: 5 to 8 swap the axes first, then each is a choice of flips."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
+
+
+def write_image(path: str | Path, pixels: np.ndarray | torch.Tensor, like: Picture) -> None:
+    """Write a picture of the same kind as ``like``: bit depth, grey or colour, alpha, EXIF.
+
+    The file appears complete or not at all: it is written beside its place and then moved there. Missing folders are
+    made. JPEG is written at quality 95 without chroma subsampling, WebP without loss.
+
+    Args:
+        path: target file; its extension chooses the format (``EXTENSIONS``).
+        pixels: ``[h, w]`` or ``[h, w, C]`` in [0, 1], clipped; may be larger than ``like``. Grey is spread over the
+            channels of a colour ``like``, colour becomes grey for a grey one. Alpha comes from ``pixels`` if it has
+            some, else from ``like``, resized.
+        like: the picture it was made from.
+
+    Raises:
+        ValueError: an unknown extension, or one whose format cannot hold the depth or channels; NaN or infinite pixels.
+        OSError: the disk is full or the folder not writable. Nothing is left behind.
+    """
+    path = Path(path)
+    check_writable(path, like)
+    fmt = _FORMATS[path.suffix.lower()]
+    values = _as_kind(pixels, like)
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise ValueError(f"{path}: {bad} of {values.size} values to write are NaN or infinite; nothing was written")
+    if values.shape[-1] == 2 and fmt is _TIFF and like.bit_depth == 16:
+        values = values[..., [0, 0, 0, 1]]  # grey with alpha in 16 bits is a TIFF that few programs open
+    dtype = np.uint8 if like.bit_depth == 8 else np.uint16
+    counts = np.rint(values * np.float32(np.iinfo(dtype).max)).astype(dtype)
+
+    with suppress(OSError):  # a folder that cannot be made is reported by the next line
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_encode(counts, fmt, like))
+
+
+def check_writable(path: str | Path, like: Picture) -> None:
+    """Say before any work whether ``write_image(path, …, like)`` has a format that holds such a picture.
+
+    Raises:
+        ValueError: unknown extension, or its format holds neither the bit depth nor the channels of ``like``.
+    """
+    path = Path(path)
+    fmt = _FORMATS.get(path.suffix.lower())
+    if fmt is None:
+        raise ValueError(f"{path}: unknown picture extension '{path.suffix}'; use one of {', '.join(EXTENSIONS)}")
+    if like.bit_depth not in fmt.depths:
+        raise ValueError(
+            f"{path}: {path.suffix} cannot hold the {like.bit_depth} bits a channel of {like.path}; use .png or .tiff"
+        )
+    channels = like.pixels.shape[-1]
+    if channels not in fmt.channels:
+        raise ValueError(f"{path}: {path.suffix} cannot hold {_KINDS[channels]} like {like.path}; use .png or .tiff")
+
+
+def _as_kind(pixels: np.ndarray | torch.Tensor, like: Picture) -> np.ndarray:
+    """float32 ``[h, w, C]`` in [0, 1] with the channels of ``like``."""
+    values = torch.as_tensor(pixels).detach().float().cpu()
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or not 1 <= values.shape[-1] <= 4 or values.numel() == 0:
+        raise ValueError(f"pixels to write must be [h, w] or [h, w, C] with C from 1 to 4, got {list(values.shape)}")
+    reference = torch.from_numpy(like.pixels)[None]
+    if (values.shape[-1] < 3) == (reference.shape[-1] < 3):
+        colour = values[..., : 1 if values.shape[-1] < 3 else 3]
+    else:
+        colour = to_grey(values[None])[0, 0, :, :, None].expand(-1, -1, 1 if reference.shape[-1] < 3 else 3)
+    if reference.shape[-1] in (2, 4):
+        alpha = values[..., -1:] if values.shape[-1] in (2, 4) else fit_alpha(reference, *values.shape[:2])[0]
+        colour = torch.cat([colour, alpha], dim=-1)
+    return colour.clamp(0, 1).numpy()
+
+
+def _encode(counts: np.ndarray, fmt: _Format, like: Picture) -> bytes:
+    """The file's bytes for ``counts``, uint8 or uint16 ``[h, w, C]``."""
+    if counts.dtype == np.uint16 and counts.shape[-1] > 1:  # Pillow has no 16-bit colour
+        return _encode_png16(counts, like) if fmt is _PNG else _encode_tiff16(counts, like)
+    options: dict = {}
+    exif, xmp = like.exif, like.xmp or b""
+    if fmt is _JPEG and max(len(exif), len(xmp)) > _JPEG_BLOCK:
+        log.warning("%s: its metadata is too long for JPEG and is left out", like.path)
+        exif, xmp = b"", b""
+    if xmp and fmt is _TIFF:
+        block = Image.Exif()
+        block.load(exif)
+        block[_XMP] = xmp
+        exif = block.tobytes()
+    if exif and fmt.name in ("PNG", "JPEG", "WEBP", "TIFF"):
+        options["exif"] = exif
+    icc_formats = ("PNG", "JPEG", "TIFF", "WEBP") if counts.shape[-1] > 2 else ("PNG", "JPEG", "TIFF")
+    if like.icc_profile and fmt.name in icc_formats:
+        options["icc_profile"] = like.icc_profile
+    if xmp and fmt.name in ("JPEG", "WEBP"):
+        options["xmp"] = xmp
+    elif xmp and fmt is _PNG:
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
+    if fmt is _JPEG:
+        options |= {"quality": 95, "subsampling": 0}
+    elif fmt.name == "WEBP":
+        options["lossless"] = True
+    buffer = io.BytesIO()
+    Image.fromarray(counts[..., 0] if counts.shape[-1] == 1 else counts).save(buffer, fmt.name, **options)
+    return buffer.getvalue()
+
+
+def _encode_png16(counts: np.ndarray, like: Picture) -> bytes:
+    height, width, channels = counts.shape
+    rows = counts.astype(">u2").view(np.uint8).reshape(height, -1)
+    above = np.vstack([np.zeros_like(rows[:1]), rows[:-1]])
+    filtered = np.hstack([np.full((height, 1), 2, np.uint8), rows - above])  # filter 2: difference to the row above
+    colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    parts = [b"\x89PNG\r\n\x1a\n", chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0))]
+    if like.icc_profile:
+        parts.append(chunk(b"iCCP", b"ICC Profile\0\0" + zlib.compress(like.icc_profile)))
+    if like.exif:
+        parts.append(chunk(b"eXIf", like.exif.removeprefix(b"Exif\0\0")))
+    if like.xmp:
+        parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + like.xmp))
+    return b"".join([*parts, chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)), chunk(b"IEND", b"")])
+
+
+def _encode_tiff16(counts: np.ndarray, like: Picture) -> bytes:
+    height, width, channels = counts.shape
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    exif = Image.Exif()
+    exif.load(like.exif)
+    for tag, value in exif.items():
+        tags[tag] = exif.get_ifd(tag) if tag in (_EXIF_IFD, _GPS_IFD) else value
+    body = counts.astype("<u2").tobytes()
+    # 262 = 2: RGB; one strip (273, 278, 279) that follows the tags, Pillow adds their end to the offset 0
+    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 273: 0, 277: channels, 278: height}
+    layout |= {279: len(body), 284: 1}
+    for tag, value in layout.items():
+        tags[tag] = value
+    if channels == 4:
+        tags[338] = 2  # the fourth channel is alpha, not premultiplied
+    if like.icc_profile:
+        tags[34675] = like.icc_profile
+    if like.xmp:
+        tags[_XMP] = like.xmp
+    header = b"II*\0" + struct.pack("<I", 8)
+    return header + tags.tobytes(len(header)) + body

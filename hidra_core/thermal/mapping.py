@@ -1,0 +1,206 @@
+"""From a camera's counts to the range the networks know, and back.
+
+A 14- or 16-bit frame fills a narrow band of its counts; the networks were trained on pictures that fill [0, 1]. A
+:class:`Mapping` is the monotone curve between the two, kept with its parameters, so that what the networks change can
+be brought back onto the counts. Three kinds, as thermal cameras offer them in their gain control:
+
+- ``linear``: straight between two counts, by default the extremes of the scene (``images.display_range``);
+- ``percentile``: straight between two percentiles, what lies outside is clipped;
+- ``plateau``: plateau equalisation, the cumulative histogram with its bins cut at a plateau, mixed with a straight
+  line (FLIR, "Camera Adjustments", 102-PS242-100-01).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images import display_range
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as MappingType
+
+KINDS = ("linear", "percentile", "plateau")
+
+_BINS = 256
+_FADE = 0.25
+"""Change, in the range of the networks, from which on a pixel outside the curve's limits no longer keeps its excess."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A strictly rising curve from counts to [0, 1], flat outside its limits.
+
+    Attributes:
+        kind: one of ``KINDS``, or ``identity`` for counts that fill their bits (8-bit pictures).
+        parameters: what it was made with, in plain numbers.
+        counts: counts at the knots of the curve, rising; straight between them.
+        values: values in [0, 1] at the same knots, rising from 0 to 1.
+    """
+
+    kind: str
+    parameters: dict[str, float]
+    counts: tuple[float, ...]
+    values: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        rising = len(self.counts) == len(self.values) >= 2 and all(
+            np.diff(knots).min() > 0 for knots in (self.counts, self.values)
+        )
+        if not rising or self.values[0] != 0 or self.values[-1] != 1:
+            raise ValueError("a mapping needs two or more knots whose counts rise and whose values rise from 0 to 1")
+
+    def to_values(self, counts: np.ndarray) -> Tensor:
+        """Counts of any shape as float32 in [0, 1]; what lies outside the limits is clipped."""
+        return torch.from_numpy(np.interp(counts, self.counts, self.values).astype(np.float32))
+
+    def to_counts(self, values: Tensor | np.ndarray) -> np.ndarray:
+        """The inverse, float64 and not rounded; exact to a small part of a count within the limits."""
+        values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        return np.interp(np.asarray(values, dtype=np.float64), self.values, self.counts)
+
+    def restore(self, values: Tensor, counts: np.ndarray) -> np.ndarray:
+        """Bring values that the networks changed back onto counts, float64 and not rounded.
+
+        A pixel that was not changed gets its count back, exactly, also where the curve clips: what it lacks there is
+        added, and fades away as the change grows, so that a dead pixel does not keep its excess.
+
+        Args:
+            values: ``[N, h, w]`` in [0, 1], made from ``to_values(counts)``; may be a whole multiple larger.
+            counts: ``[N, H, W]``, what they were made from.
+
+        Raises:
+            ValueError: values that are not finite.
+        """
+        if not torch.isfinite(values).all():
+            raise ValueError("values to bring back onto counts are NaN or infinite; look at what made them")
+        mapped = self.to_values(counts)
+        lacking = counts - self.to_counts(mapped)
+        if values.shape != mapped.shape:
+            size = values.shape[-2:]
+            mapped = _enlarged(mapped, size)
+            lacking = _enlarged(torch.from_numpy(lacking), size).numpy()
+        kept = (1 - (values.double() - mapped.double()).abs() / _FADE).clamp(0, 1).numpy()
+        return self.to_counts(values) + lacking * kept
+
+    def to_dict(self) -> dict[str, Any]:
+        """In plain JSON types; :meth:`from_dict` makes the same mapping of it."""
+        return {
+            "kind": self.kind,
+            "parameters": dict(self.parameters),
+            "counts": list(self.counts),
+            "values": list(self.values),
+        }
+
+    @classmethod
+    def from_dict(cls, record: MappingType[str, Any]) -> Mapping:
+        """The inverse of ``to_dict``. Raises ValueError for anything else."""
+        try:
+            return cls(record["kind"], dict(record["parameters"]), tuple(record["counts"]), tuple(record["values"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a mapping of counts: {error!r}") from error
+
+
+def _enlarged(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    """``[N, H, W]`` as the networks' input is enlarged: bilinear."""
+    return F.interpolate(planes[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
+
+
+def rounded(counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Counts rounded and limited to what an integer type holds."""
+    limits = np.iinfo(dtype)
+    return np.rint(counts).clip(limits.min, limits.max).astype(dtype)
+
+
+# --- making one ------------------------------------------------------------------------------------------------------
+
+
+def identity(dtype: np.dtype) -> Mapping:
+    """All counts of an integer type onto [0, 1]."""
+    return Mapping("identity", {}, (0.0, float(np.iinfo(dtype).max)), (0.0, 1.0))
+
+
+def fit(kind: str, counts: np.ndarray, **parameters: float) -> Mapping:
+    """The mapping of this kind for these counts; parameters as for :func:`linear`, :func:`percentile`, :func:`plateau`.
+
+    Raises:
+        ValueError: an unknown kind, an unknown parameter, or one out of range.
+    """
+    makers = {"linear": linear, "percentile": percentile, "plateau": plateau}
+    if kind not in makers:
+        raise ValueError(f"unknown mapping '{kind}'; choose one of {', '.join(KINDS)}")
+    try:
+        return makers[kind](counts, **parameters)
+    except TypeError as error:
+        raise ValueError(f"mapping '{kind}': {error}") from error
+
+
+def linear(counts: np.ndarray, low: float | None = None, high: float | None = None) -> Mapping:
+    """Straight from count ``low`` to ``high``.
+
+    Args:
+        counts: ``[N, H, W]`` of an unsigned integer type; one mapping serves all pages.
+        low, high: counts; None: lowest and highest of the scene, which single dead pixels and lines do not set.
+    """
+    if low is None or high is None:
+        full = float(np.iinfo(counts.dtype).max)
+        ranges = [display_range((page / np.float32(full))[..., None].astype(np.float32)) for page in counts]
+        low = round(min(lowest for lowest, _ in ranges) * full) if low is None else low
+        high = round(max(highest for _, highest in ranges) * full) if high is None else high
+        if high <= low:  # a flat scene: in the middle of a band wide enough for its noise not to be blown up
+            low, high = low - 127.5, low + 127.5
+    elif not low < high:
+        raise ValueError(f"a linear mapping needs low below high, got {low:g} and {high:g} counts")
+    return Mapping("linear", {"low": float(low), "high": float(high)}, (float(low), float(high)), (0.0, 1.0))
+
+
+def percentile(counts: np.ndarray, low: float = 0.5, high: float = 99.5) -> Mapping:
+    """Straight between two percentiles of the counts, in percent; flat scenes as in :func:`linear`."""
+    first, last = _tails(counts, low, high)
+    return Mapping("percentile", {"low": float(low), "high": float(high)}, (first, last), (0.0, 1.0))
+
+
+def plateau(
+    counts: np.ndarray, low: float = 0.1, high: float = 99.9, plateau: float = 3.0, linear: float = 0.3
+) -> Mapping:
+    """Plateau equalisation between two percentiles.
+
+    Args:
+        counts: ``[N, H, W]``.
+        low, high: percentiles, in percent, beyond which values are clipped.
+        plateau: number of pixels at which bins of the histogram are cut, in multiples of what a bin would hold if all
+            held the same; 1 and less comes close to a straight line, large values to full equalisation.
+        linear: share of the straight line, 0.05 to 1; it keeps the curve rising where the histogram is empty.
+    """
+    if not plateau > 0:
+        raise ValueError(f"the plateau must be above 0, got {plateau:g}; usual are 1 to 10")
+    if not 0.05 <= linear <= 1:
+        raise ValueError(f"the linear share must be from 0.05 to 1, got {linear:g}")
+    first, last = _tails(counts, low, high)
+    bins = int(min(_BINS, max(1, last - first)))
+    edges = np.linspace(first, last, bins + 1)
+    held = np.histogram(counts, edges)[0].astype(np.float64)
+    held = np.minimum(held, plateau * held.sum() / bins)
+    total = held.sum()
+    equalised = np.concatenate([[0.0], np.cumsum(held) / total]) if total else np.linspace(0, 1, bins + 1)
+    values = (1 - linear) * equalised + linear * np.linspace(0, 1, bins + 1)
+    values[-1] = 1.0
+    parameters = {"low": low, "high": high, "plateau": plateau, "linear": linear}
+    return Mapping(
+        "plateau",
+        {name: float(value) for name, value in parameters.items()},
+        tuple(edges.tolist()),
+        tuple(values.tolist()),
+    )
+
+
+def _tails(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    if not 0 <= low < high <= 100:
+        raise ValueError(f"percentiles must be 0 ≤ low < high ≤ 100, got {low:g} and {high:g}")
+    first, last = (float(np.percentile(counts, share, method="nearest")) for share in (low, high))
+    return (first, last) if first < last else (first - 127.5, first + 127.5)

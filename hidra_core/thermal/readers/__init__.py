@@ -1,0 +1,90 @@
+"""Reading the counts of thermal cameras: 8/16-bit PNG and TIFF, raw Y16, FLIR and DJI radiometric JPEG, FLIR FFF.
+
+What a file is, is decided by its content; only raw frames, which have no mark, go by their name. The planes of FLIR and
+DJI files are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian variant of
+DJI's XT cameras, always swaps the bytes of PNG planes, and hands out temperatures but not the counts they come from.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+from ...images import EXTENSIONS, Picture
+from ..counts import LinearKelvin, ThermalImage
+from . import dji, flir, pictures, y16
+from .jpeg import JPEG, segments
+from .y16 import RawLayout
+
+__all__ = ["THERMAL_EXTENSIONS", "RawLayout", "is_radiometric", "read_input", "read_thermal"]
+
+THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS)
+"""File name endings (lower case) that :func:`read_input` knows."""
+
+
+def read_thermal(
+    path: str | Path, *, raw: RawLayout | None = None, relation: LinearKelvin | None = None
+) -> ThermalImage:
+    """Read the counts of a file.
+
+    Args:
+        path: the file.
+        raw: size and byte order of raw frames; what is left open is inferred from the file's length, name and content.
+        relation: from counts to kelvin, where the user knows it; goes before what the file says.
+
+    Raises:
+        OSError: the file is missing, is a folder, or may not be read.
+        ValueError: damaged or incomplete, colours instead of counts, floating point, pages of several sizes, a raw
+            frame of unknown size. Names the file, what is wrong and the remedy.
+        ImportError: a plane that needs an optional package; names it.
+    """
+    found = read_input(path, raw=raw, relation=relation)
+    return found if isinstance(found, ThermalImage) else pictures.as_thermal(found, relation)
+
+
+def read_input(
+    path: str | Path, *, raw: RawLayout | None = None, relation: LinearKelvin | None = None
+) -> ThermalImage | Picture:
+    """The counts where a file holds counts of more than 8 bits or of several pages, else the picture.
+
+    For programs that also take ordinary pictures; arguments and errors as for :func:`read_thermal`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a file is expected, this is a folder", str(path))
+    if not path.exists():
+        raise FileNotFoundError(errno.ENOENT, "no such file; check the spelling and the folder", str(path))
+    found: ThermalImage | Picture | None = None
+    data = path.read_bytes()
+    if data[:4] in flir.MAGICS:
+        found = flir.read_fff(data, path)
+    elif data[:2] == JPEG:
+        parts = segments(data)
+        found = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
+    elif path.suffix.lower() in y16.EXTENSIONS:
+        found = y16.read(data, path, raw or RawLayout())
+    if found is None:
+        found = pictures.read(path, data)
+    if isinstance(found, ThermalImage) and relation is not None:
+        found = replace(found, relation=relation)
+    return found
+
+
+def is_radiometric(path: str | Path) -> bool:
+    """Whether this is a JPEG, FFF or raw file with counts, whose result needs another format: 16-bit TIFF or PNG.
+
+    Reads the head of the file only; a file that cannot be read is not, its reader will say why.
+    """
+    path = Path(path)
+    if path.suffix.lower() in (*flir.EXTENSIONS, *y16.EXTENSIONS):
+        return True
+    try:
+        with path.open("rb") as file:
+            if file.read(2) != JPEG:
+                return False
+            file.seek(0)
+            parts = segments(file.read(1 << 23))  # the segments of a radiometric JPEG end before its pixels begin
+    except OSError:
+        return False
+    return flir.is_in(parts) or dji.is_in(parts)

@@ -1,0 +1,54 @@
+"""The application segments of a JPEG, in which cameras put what is no picture."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from ...images import Picture, read_image, turn_upright
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+JPEG = b"\xff\xd8"
+_START_OF_SCAN = 0xDA
+
+
+def segments(data: bytes) -> list[tuple[int, bytes]]:
+    """(marker, payload) of the segments before the pixels; those after a damaged or cut-off one are missing."""
+    found, at = [], len(JPEG)
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if marker == _START_OF_SCAN or length < 2 or at + 2 + length > len(data):
+            break
+        found.append((marker, data[at + 4 : at + 2 + length]))
+        at += 2 + length
+    return found
+
+
+def make_and_model(data: bytes) -> str:
+    """Make and model that the EXIF of a JPEG states; empty if it does not."""
+    try:
+        exif = Image.open(io.BytesIO(data)).getexif()
+    except (OSError, SyntaxError, ValueError):
+        return ""
+    words = [str(exif.get(tag, "")).strip("\0 ") for tag in (271, 272)]
+    return " ".join(word for word in words if word)
+
+
+def carrier(path: Path, counts: np.ndarray) -> tuple[Picture, np.ndarray]:
+    """The metadata of a radiometric JPEG on its plane of counts ``[H, W]``, and the plane, upright as the JPEG is."""
+    shown = read_image(path)
+    with Image.open(path) as image:
+        orientation = image.getexif().get(0x0112, 1)
+    counts = np.ascontiguousarray(turn_upright(counts, orientation))
+    pixels = (counts / np.float32(65535))[..., None].astype(np.float32)
+    # The colour profile is that of the coloured picture.
+    return Picture(path, pixels, 16, exif=shown.exif, xmp=shown.xmp), counts

@@ -1,0 +1,6 @@
+"""How far an enhanced image can be trusted."""
+
+from .compare import Trust, check_pair, compare
+from .picture import trust_picture
+
+__all__ = ["Trust", "check_pair", "compare", "trust_picture"]

@@ -1,0 +1,172 @@
+"""Arithmetic on degradation vectors: average, blend, edits in the report's terms, a smooth course over time."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images import to_grey
+from ..readouts import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..enhance import DegradationVectors
+    from ..weights import Weights
+
+SMOOTHING = 0.9
+"""Share of the past in a smoothed vector: each frame's own weighs a tenth, as if the last ten frames were averaged."""
+
+THUMBNAIL = 16
+CUT = 0.5
+FLAT = 2 / 255
+
+
+def fingerprint(weights: Weights) -> str:
+    """Tells whether vectors belong to these weights: SHA-256 of what makes them (the DEM's head) and what reads them.
+
+    Of the values in fp32, so that a copy of the file under another name, or without the DINOv2 backbone, is the same.
+    """
+    digest = hashlib.sha256()
+    modules = {"head": weights.estimator.head, "attention": weights.estimator.attention, "heads": weights.adapter.heads}
+    for place, module in modules.items():
+        for name, tensor in sorted(module.state_dict().items()) if module is not None else ():
+            digest.update(f"{place}.{name} {tuple(tensor.shape)}".encode())
+            digest.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def average(degradation: DegradationVectors) -> DegradationVectors:
+    """One vector for all: the mean of the given ones, e.g. of several frames of one camera."""
+    return replace(degradation, vectors=degradation.vectors.mean(dim=0, keepdim=True))
+
+
+def blend(first: DegradationVectors, second: DegradationVectors, share: float) -> DegradationVectors:
+    """Linear interpolation, vector by vector.
+
+    Args:
+        first, second: as many vectors, or one in either of them; made with the same weights.
+        share: 0 is the first, 1 the second.
+
+    Raises:
+        ValueError: a share outside [0, 1], counts that do not match, or vectors of different weights, whose numbers
+            mean different things.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must be from 0 (the first) to 1 (the second), got {share}")
+    if fingerprint(first.weights) != fingerprint(second.weights):
+        raise ValueError(
+            f"degradations of different weights cannot be blended: {first.weights.source} and {second.weights.source}. "
+            "Estimate or load both with the same weights"
+        )
+    if len(first) != len(second) and 1 not in (len(first), len(second)):
+        raise ValueError(f"{len(first)} and {len(second)} degradation vectors: give as many, or one in either of them")
+    return replace(first, vectors=torch.lerp(first.vectors, second.vectors, share))
+
+
+def edit(degradation: DegradationVectors, changes: Mapping[str, float]) -> DegradationVectors:
+    """More or less of some kinds of degradation, as the report counts them.
+
+    Each kind is moved alone (:meth:`~hidra_core.readouts.probes.Probes.moved`): what the report says of the kinds that are not
+    named stays. A bar stops at its ends, empty and full, since the adapter knows no image beyond them.
+
+    Args:
+        degradation: one vector or more; each is moved from where it is.
+        changes: for some of :data:`~hidra_core.readouts.probes.KINDS` the change of the bar, as a share of the full one, in
+            [-1, 1].
+
+    Raises:
+        ValueError: weights without probes, an unknown kind, or a change outside [-1, 1].
+    """
+    probes = degradation.weights.probes
+    if probes is None:
+        raise ValueError(
+            f"the weights {degradation.weights.source} have no probes, so that nothing says where a kind of "
+            "degradation is in the vector. Fit them with train/probing/probes.py, or use weights that have them"
+        )
+    for name, change in changes.items():
+        if name not in KINDS:
+            raise ValueError(f"unknown kind of degradation '{name}'; known kinds: {', '.join(KINDS)}")
+        if not -1 <= change <= 1:
+            raise ValueError(f"the change of {name} must be from -1 (a full bar less) to 1 (more), got {change}")
+    vectors = []
+    raw = probes.outputs("amount", degradation.vectors)
+    for vector, reading, amounts in zip(
+        degradation.vectors.split(1), probes.read(degradation.vectors), raw.tolist(), strict=True
+    ):
+        for found, amount in zip(reading.kinds, amounts, strict=True):
+            target = min(max(found.severity + changes.get(found.kind.name, 0.0), 0.0), 1.0)
+            if target != found.severity:  # from where the probe is, which may be beyond the end of its bar
+                vector = probes.moved(vector, found.kind.name, target * found.kind.full - amount)
+        vectors.append(vector)
+    return replace(degradation, vectors=torch.cat(vectors))
+
+
+class SmoothOverTime:
+    """Exponential moving average of degradation vectors that starts over where the scene changes.
+
+    A vector read off one noisy frame wavers from frame to frame though the camera does not, and the wavering shows as
+    flicker. Up to ``1 / (1 - smoothing)`` frames after a start all frames weigh the same, so that the first one, as
+    noisy as any other, does not linger.
+
+    Args:
+        smoothing: share of the past, in [0, 1): 0 leaves the vectors as they are.
+
+    Raises:
+        ValueError: a share outside [0, 1).
+    """
+
+    def __init__(self, smoothing: float = SMOOTHING) -> None:
+        check_smoothing(smoothing)
+        self.smoothing = smoothing
+        self._mean: Tensor | None = None
+        self._since_start = 0
+        self._thumbnail: Tensor | None = None
+
+    def __call__(self, vectors: Tensor, frames: Sequence[Tensor]) -> Tensor:
+        """The smoothed vectors of the next frames.
+
+        Args:
+            vectors: ``[N, 256]``, in order of time; continues where the last call ended.
+            frames: the N frames, ``[H, W, C]`` in [0, 1], for finding scene changes.
+        """
+        smoothed = []
+        for vector, frame in zip(vectors, frames, strict=True):
+            thumbnail = _thumbnail(frame)
+            if self._mean is None or is_cut(self._thumbnail, thumbnail):
+                self._mean, self._since_start = vector, 1
+            else:
+                self._since_start += 1
+                weight = max(1 - self.smoothing, 1 / self._since_start)
+                self._mean = torch.lerp(self._mean, vector, weight)
+            self._thumbnail = thumbnail
+            smoothed.append(self._mean)
+        return torch.stack(smoothed)
+
+
+def check_smoothing(smoothing: float) -> None:
+    """Raise ValueError for a share of the past that is not in [0, 1)."""
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing must be from 0 (none) to below 1, got {smoothing}")
+
+
+def is_cut(before: Tensor, after: Tensor) -> bool:
+    """Whether two thumbnails, ``[h, w]`` in [0, 1], show different scenes.
+
+    The mean absolute difference without the mean levels, beside the mean contrast of both. Unrelated scenes of equal
+    contrast are at about 1.1, a scene and a closed shutter at 1.6. Levels and gain, which a thermal camera adjusts all
+    the time, change it little; on flat scenes contrast counts as two grey levels at least, or noise would decide.
+    """
+    before, after = before - before.mean(), after - after.mean()
+    contrast = max((before.std().item() + after.std().item()) / 2, FLAT)
+    return (before - after).abs().mean().item() > CUT * contrast
+
+
+def _thumbnail(frame: Tensor) -> Tensor:
+    """Areas averaged to 16 × 16: noise and narrow stripes hardly reach it."""
+    return F.interpolate(to_grey(frame[None]).float(), (THUMBNAIL, THUMBNAIL), mode="area")[0, 0].cpu()

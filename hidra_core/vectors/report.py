@@ -1,0 +1,181 @@
+"""The degradation of thermal images in words: what is measured in the pixels, and what the DEM saw.
+
+No human can read the degradation vector, which is what the adapter reacts to. Where the weights file has probes
+(:mod:`hidra_core.readouts.probes`) the report says what they read off it; noise, stripes and grey levels are measured on the
+pixels in any case, and owe nothing to the vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..images import check_images, to_grey
+from ..readouts import LEVELS, Reading
+
+if TYPE_CHECKING:
+    from ..enhance import DegradationVectors, Images
+    from ..weights import Weights
+
+BAR = 10
+"""Cells of a bar at full scale."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Numbers in grey levels of 0-255.
+
+    Attributes:
+        noise: pixel noise, standard deviation.
+        columns, rows: fixed-pattern stripes, standard deviation of the offsets of columns and of rows.
+        low, high: 1st and 99th percentile of the grey values.
+    """
+
+    noise: float
+    columns: float
+    rows: float
+    low: float
+    high: float
+
+
+def measure(grey: Tensor) -> Measurement:
+    """Measure one image ``[H, W]`` in [0, 1].
+
+    Noise is the median absolute response to a second-difference kernel over the flatter half of the pixels; stripes
+    the deviation of column (row) medians after smooth changes are taken off. Texture leaks into both: on a clean
+    image they are upper bounds.
+    """
+    levels = grey.float() * 255
+    low, high = _percentiles(levels, (0.01, 0.99))
+    return Measurement(_noise(levels), _stripes(levels), _stripes(levels.T), low, high)
+
+
+def _percentiles(values: Tensor, shares: tuple[float, ...]) -> list[float]:
+    ordered = values.flatten().sort().values  # torch.quantile refuses large images
+    return [ordered[round(share * (len(ordered) - 1))].item() for share in shares]
+
+
+def _noise(levels: Tensor) -> float:
+    if min(levels.shape) < 3:
+        return 0.0
+    second = torch.tensor([1.0, -2.0, 1.0])
+    image = levels[None, None]
+    response = F.conv2d(image, (second[:, None] * second).view(1, 1, 3, 3)).abs() / 6
+    smooth = F.avg_pool2d(image, 3, stride=1)
+    slope = F.pad(smooth.diff(dim=-1).abs(), (0, 1)) + F.pad(smooth.diff(dim=-2).abs(), (0, 0, 0, 1))
+    flat = response[slope <= slope.median()]
+    return 1.4826 * flat.median().item()
+
+
+def _stripes(levels: Tensor) -> float:
+    width = levels.shape[1]
+    if width < 3:
+        return 0.0
+    sigma = 3.0
+    radius = min(9, width - 1)
+    offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel /= kernel.sum()
+    padded = F.pad(levels[:, None], (radius, radius), mode="reflect")
+    detail = (levels - F.conv1d(padded, kernel.view(1, 1, -1))[:, 0]).clamp(-30, 30)
+    return detail.median(dim=0).values.std().item()
+
+
+def degradation_report(images: Images, degradation: DegradationVectors, weights_name: str, limit: int = 8) -> str:
+    """A text for a human: the weights, then what :func:`image_lines` says of each of the first images.
+
+    Args:
+        images: see :data:`~hidra_core.enhance.Images`; those that the vectors were estimated from.
+        degradation: the vectors.
+        weights_name: shown as it is.
+        limit: images described; more are counted.
+    """
+    pictures = check_images(images)
+    pairs = zip(pictures[:limit], degradation.vectors, strict=False)
+    described = [image_lines(picture, vector, degradation.weights) for picture, vector in pairs]
+    heading = f"weights: {weights_name} (for {degradation.weights.backbone})"
+    return "\n".join([heading, *_numbered("image", described, min(len(pictures), len(degradation)))])
+
+
+def vector_report(degradation: DegradationVectors, limit: int = 8) -> str:
+    """What probes and restraint say of each of the first vectors, where no image is at hand: the edited, the loaded.
+
+    Args:
+        degradation: vectors of weights with probes.
+        limit: vectors described; more are counted.
+    """
+    vectors = degradation.vectors[:limit]
+    readings = degradation.weights.probes.read(vectors)
+    described = [
+        [f"|P| {vector.norm():.2f}", *reading_lines(reading), *_restraint_lines(vector, degradation.weights)]
+        for vector, reading in zip(vectors, readings, strict=True)
+    ]
+    return "\n".join(_numbered("vector", described, len(degradation)))
+
+
+def _numbered(noun: str, described: list[list[str]], count: int) -> list[str]:
+    """The lines of the first things, each with its number, and how many of all ``count`` are left out."""
+    lines = []
+    for number, (first, *rest) in enumerate(described, start=1):
+        lines += [f"{noun} {number}: {first}", *rest]
+    if count > len(described):
+        lines.append(f"… and {count - len(described)} more {noun}s")
+    return lines
+
+
+def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
+    """One image in words: what was measured, and what the weights can say of its vector.
+
+    A line with the measurements; with probes :func:`reading_lines`, with a restraint a line of the shares.
+
+    Args:
+        picture: ``[H, W, C]`` in [0, 1].
+        vector: its degradation vector, ``[256]``.
+        weights: whose DEM made the vector.
+    """
+    height, width = picture.shape[:2]
+    found = measure(to_grey(picture[None])[0, 0])
+    lines = [
+        f"{width}×{height}, noise {found.noise:.1f}, stripes {found.columns:.1f} (columns) "
+        f"{found.rows:.1f} (rows), greys {found.low:.0f}-{found.high:.0f} of 255, |P| {vector.norm():.2f}"
+    ]
+    if weights.probes is not None:
+        lines += reading_lines(weights.probes.read(vector[None])[0])
+    return lines + _restraint_lines(vector, weights)
+
+
+def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
+    if weights.restraint is None:
+        return []
+    low, high = weights.restraint.shares(vector[None])[0].tolist()
+    return [f"to be taken of the change: {low:.0%} in brightness and shading, {high:.0%} in detail"]
+
+
+def reading_lines(reading: Reading) -> list[str]:
+    """What the probes say of one image: a line with the level, and one a kind with a bar of its severity.
+
+    The bar comes first, so that the lines stand in columns in any font.
+    """
+    if reading.level is None:
+        lines = ["no degradation found"]
+    else:
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(LEVELS, reading.levels, strict=True))
+        lines = [f"{reading.level} ({shares})"]
+    for found in reading.kinds:
+        kind = found.kind
+        if found.present:
+            text = f"{kind.name}: {found.amount:.{0 if kind.full >= 50 else 1}f} {kind.unit} ({found.probability:.0%})"
+        else:
+            text = f"{kind.name}: none ({found.probability:.0%})"
+        lines.append(f"{bar(found.severity if found.present else 0.0)} {text}")
+    return lines
+
+
+def bar(share: float) -> str:
+    """A share in [0, 1] as a row of blocks; more than nothing is at least one."""
+    filled = min(BAR, max(round(share * BAR), 1 if share > 0 else 0))
+    return "█" * filled + "░" * (BAR - filled)

@@ -1,0 +1,92 @@
+"""Files as cameras write them, made from scratch for the tests."""
+
+from __future__ import annotations
+
+import io
+import struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from hidra_core.thermal import Planck
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PLANCK = Planck(r1=14866.513671875, b=1395.699951171875, f=1.0, o=-5859.0, r2=0.01108647882938385)
+MODEL = "TESTCAM 40"
+
+
+def frame(height: int = 48, width: int = 64, seed: int = 0) -> np.ndarray:
+    """A smooth frame with noise, uint16 ``[H, W]`` around 17000 counts."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    noise = np.random.default_rng(seed).normal(0, 6, (height, width))
+    return (17000 + 4 * rows + 3 * columns + 300 * (columns > width // 2) + noise).astype(np.uint16)
+
+
+def png_plane(counts: np.ndarray, swapped: bool) -> bytes:
+    """The counts as 16-bit PNG, with the bytes swapped as most FLIR cameras do."""
+    buffer = io.BytesIO()
+    Image.fromarray(counts.byteswap() if swapped else counts).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def fff(counts: np.ndarray, plane: bytes | None = None, order: str = ">", record_order: str = "<") -> bytes:
+    """A FLIR FFF file; ``plane`` is the encoded plane, plain little-endian counts by default."""
+    height, width = counts.shape
+    body = counts.astype("<u2").tobytes() if plane is None else plane
+    raw = struct.pack(f"{record_order}HHH", 2, width, height).ljust(32, b"\0") + body
+    camera = bytearray(1024)
+    struct.pack_into(f"{record_order}H", camera, 0, 2)
+    struct.pack_into(f"{record_order}ff", camera, 32, 0.95, 2.0)
+    struct.pack_into(f"{record_order}fff", camera, 88, PLANCK.r1, PLANCK.b, PLANCK.f)
+    struct.pack_into(f"{record_order}if", camera, 776, int(PLANCK.o), PLANCK.r2)
+    camera[212 : 212 + len(MODEL)] = MODEL.encode()
+    first = 64 + 2 * 32
+    header = b"FFF\0".ljust(20, b"\0") + struct.pack(f"{order}3I", 100, 64, 2)
+    entries = struct.pack(f"{order}HHIIII", 1, 2, 100, 1, first, len(raw)).ljust(32, b"\0")
+    entries += struct.pack(f"{order}HHIIII", 32, 1, 100, 2, first + len(raw), len(camera)).ljust(32, b"\0")
+    return header.ljust(64, b"\0") + entries + raw + bytes(camera)
+
+
+def _segment(marker: int, payload: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(payload) + 2) + payload
+
+
+def _jpeg(path: Path, extra: bytes, make: str, size: tuple[int, int], orientation: int) -> Path:
+    exif = Image.Exif()
+    exif[271], exif[272], exif[0x0112] = make, MODEL, orientation
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (200, 60, 20)).save(buffer, "JPEG", exif=exif)
+    data = buffer.getvalue()
+    path.write_bytes(data[:2] + extra + data[2:])
+    return path
+
+
+def flir_jpeg(
+    path: Path, content: bytes, size: tuple[int, int] = (64, 48), orientation: int = 1, drop: int | None = None
+) -> Path:
+    """A radiometric JPEG with FFF content in its APP1 segments; segment ``drop`` is left out."""
+    parts = [content[start : start + 60_000] for start in range(0, len(content), 60_000)]
+    segments = [
+        _segment(0xE1, b"FLIR\0\x01" + bytes([index, len(parts) - 1]) + part)
+        for index, part in enumerate(parts)
+        if index != drop
+    ]
+    return _jpeg(path, b"".join(segments), "FLIR Systems AB", size, orientation)
+
+
+def dji_jpeg(path: Path, counts: np.ndarray, cut: int = 0) -> Path:
+    """A radiometric JPEG with counts in its APP3 segments, ``cut`` bytes too few."""
+    body = counts.astype("<u2").tobytes()
+    body = body[: len(body) - cut]
+    segments = [_segment(0xE3, body[start : start + 65_000]) for start in range(0, len(body), 65_000)]
+    return _jpeg(path, b"".join(segments), "DJI", (counts.shape[1], counts.shape[0]), 1)
+
+
+def tiff_pages(path: Path, pages: list[np.ndarray]) -> Path:
+    """A TIFF with these pages."""
+    images = [Image.fromarray(page) for page in pages]
+    images[0].save(path, save_all=True, append_images=images[1:])
+    return path

@@ -1,0 +1,67 @@
+"""The sample scenes: deterministic, in range, of any size, and with the look of a thermal picture."""
+
+import time
+
+import numpy as np
+import pytest
+
+from hidra_core.scenes import SCENES, render
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_range_type_and_contrast(name):
+    image = render(name, 192, 256, seed=0)
+    assert image.shape == (192, 256)
+    assert image.dtype == np.float32
+    assert np.isfinite(image).all()
+    assert image.min() >= 0
+    assert image.max() <= 1
+    assert image.std() > 0.05
+    assert len(np.unique((image * 255).round())) > 60  # gradients, not flat areas
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_seed_decides_the_scene(name):
+    first = render(name, 96, 128, seed=3)
+    assert np.array_equal(first, render(name, 96, 128, seed=3))
+    assert np.abs(first - render(name, 96, 128, seed=4)).mean() > 0.01
+
+
+def test_composition_does_not_depend_on_size():
+    small, large = render("substation", 96, 120, seed=1), render("substation", 192, 240, seed=1)
+    reduced = large.reshape(96, 2, 120, 2).mean((1, 3))
+    assert np.corrcoef(small.ravel(), reduced.ravel())[0, 1] > 0.95
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 300), (200, 33), (65, 64)])
+@pytest.mark.parametrize("name", SCENES)
+def test_any_size(name, size):
+    image = render(name, *size, seed=2)
+    assert image.shape == size
+    assert np.isfinite(image).all()
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_the_optics_are_soft(name):
+    """No single-pixel edges: a real lens spreads a point over its neighbours."""
+    image = render(name, 192, 256, seed=0)
+    power = np.abs(np.fft.fft2(image - image.mean())) ** 2
+    fy, fx = np.meshgrid(np.fft.fftfreq(192), np.fft.fftfreq(256), indexing="ij")
+    assert power[np.hypot(fy, fx) > 0.45].sum() < 0.005 * power.sum()
+
+
+def test_night_has_a_low_span():
+    assert np.quantile(render("night", 192, 256), 0.95) < 0.5
+
+
+def test_wrong_arguments():
+    with pytest.raises(ValueError, match="street"):
+        render("beach")
+    with pytest.raises(ValueError, match="16x16"):
+        render("street", 8, 640)
+
+
+def test_speed():
+    start = time.process_time()
+    render("street", 512, 640)
+    assert time.process_time() - start < 5  # about 0.3 s on one core; the margin is for slow machines

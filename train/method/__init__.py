@@ -1,0 +1,1 @@
+"""The method's training: bi-level solver, losses, networks, data, checkpoints."""

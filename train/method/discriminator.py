@@ -1,0 +1,143 @@
+"""Discriminators: the method's, on a frozen vision transformer, and one that needs no downloaded weights.
+
+Source: HiDRA (CVPR 2026), losses. Both return one tensor of logits a head; see :func:`adversarial_loss`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from hidra_core.dem import IMAGENET_MEAN, IMAGENET_STD
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+REAL, FAKE = 0.8, 0.0
+"""Targets of the logits: real is smoothed, for the generator as well."""
+
+
+class BlurPool(nn.Module):
+    """A binomial 3×3 blur of each channel, so that the stride after it does not alias; keeps the size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        line = torch.tensor([1.0, 2.0, 1.0]) / 4
+        self.register_buffer("kernel", (line[:, None] * line).expand(channels, 1, 3, 3).clone(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.kernel, groups=x.shape[1])
+
+
+def feature_head(channels: int, width: int = 128) -> nn.Sequential:
+    """Logits of a feature map: blur, 3×3 convolution at stride 2, leaky ReLU, blur, 1×1 convolution at stride 2.
+
+    Shape: ``[B, C, h, w]`` to ``[B, 1, h/4, w/4]``.
+    """
+    return nn.Sequential(
+        BlurPool(channels),
+        spectral_norm(nn.Conv2d(channels, width, 3, stride=2, padding=1)),
+        nn.LeakyReLU(0.2),
+        BlurPool(width),
+        nn.Conv2d(width, 1, 1, stride=2),
+    )
+
+
+class TransformerDiscriminator(nn.Module):
+    """Heads on three depths of a frozen DINO ViT-B/16: blocks 5 and 9 (patch tokens) and the last (class token).
+
+    Args:
+        backbone: transformers' ``ViTModel``; it is frozen. Any width; at least nine blocks.
+        levels: 1-based blocks whose patch tokens are read.
+    """
+
+    SIDE = 224
+
+    def __init__(self, backbone: nn.Module, levels: Sequence[int] = (5, 9)) -> None:
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        width = backbone.config.hidden_size
+        self.levels = tuple(levels)
+        self.patch_heads = nn.ModuleList(feature_head(width) for _ in levels)
+        self.class_head = nn.Sequential(
+            spectral_norm(nn.Linear(width, 128)), nn.LeakyReLU(0.2), spectral_norm(nn.Linear(128, 1))
+        )
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> TransformerDiscriminator:
+        """Load ``facebook/dino-vitb16`` as transformers writes it. See :func:`missing_dino` for a check before."""
+        from transformers import ViTModel
+
+        return cls(ViTModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False))
+
+    def train(self, mode: bool = True) -> TransformerDiscriminator:
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Logits of images ``[B, 1, H, W]`` in [-1, 1]: two maps and ``[B, 1]``."""
+        pixels = F.interpolate(images, size=(self.SIDE, self.SIDE), mode="area") * 0.5 + 0.5
+        mean = pixels.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = pixels.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        states = self.backbone((pixels - mean) / std, output_hidden_states=True).hidden_states  # 0: the embedding
+        logits = []
+        for level, head in zip(self.levels, self.patch_heads, strict=True):
+            tokens = states[level][:, 1:]
+            side = int(tokens.shape[1] ** 0.5)
+            logits.append(head(tokens.transpose(1, 2).unflatten(2, (side, side))))
+        logits.append(self.class_head(self.backbone.layernorm(states[-1])[:, 0]))
+        return logits
+
+
+class PatchDiscriminator(nn.Module):
+    """Needs no weights: a spectrally normalised convolutional network, with heads at 1/4 and 1/8 of the resolution.
+
+    It judges texture (noise, stripes, blur), which is where thermal restoration fails first; unlike the transformer it
+    knows nothing of objects.
+    """
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        channels = (1, width, 2 * width, 4 * width)
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                BlurPool(before),
+                spectral_norm(nn.Conv2d(before, after, 4, stride=2, padding=1)),
+                nn.LeakyReLU(0.2),
+            )
+            for before, after in zip(channels[:-1], channels[1:], strict=True)
+        )
+        self.heads = nn.ModuleList(spectral_norm(nn.Conv2d(c, 1, 3, padding=1)) for c in channels[2:])
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Logits of images ``[B, 1, H, W]`` in [-1, 1], H and W at least 8: two maps."""
+        features = []
+        for stage in self.stages:
+            images = stage(images)
+            features.append(images)
+        return [head(feature) for head, feature in zip(self.heads, features[1:], strict=True)]
+
+
+def adversarial_loss(logits: Sequence[Tensor], target: float) -> Tensor:
+    """Binary cross-entropy of every head's logits against one target, summed over heads."""
+    return sum(
+        F.binary_cross_entropy_with_logits(head.float(), torch.full_like(head, target, dtype=torch.float32))
+        for head in logits
+    )
+
+
+def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
+    """What the discriminator descends: real images towards 0.8, enhanced ones towards 0, half each.
+
+    Args:
+        discriminator: one of this file's.
+        real, fake: ``[B, 1, H, W]`` in [-1, 1]; no gradient reaches them.
+    """
+    real_loss = adversarial_loss(discriminator(real.detach()), REAL)
+    return 0.5 * (real_loss + adversarial_loss(discriminator(fake.detach()), FAKE))

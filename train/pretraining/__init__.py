@@ -1,0 +1,1 @@
+"""What pretraining a small backbone from nothing adds: starting values, faster normalisation."""

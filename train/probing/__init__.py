@@ -1,0 +1,1 @@
+"""Fitting and judging linear read-outs of the degradation vector."""
