@@ -1,23 +1,31 @@
 # make demo: set up an environment and enhance sample images into demo/before-after.png
 # make test: set up the same environment for development and run all tests, host tests included where ComfyUI is
+# make lint: check format, style and types; make types: types alone; make format: put files into format
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint types format clean
 
 demo: $(VENV)/.cli
 	$(BIN)/python benchmarks/demo.py demo
 
 test: $(VENV)/.dev
-	$(BIN)/ruff check .
 	COMFYUI_PATH="$(COMFYUI_PATH)" COMFYUI_PYTHON="$${COMFYUI_PYTHON:-$(BIN)/python}" $(BIN)/python -m pytest
 
 lint: $(VENV)/.dev
-	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+
+types: $(VENV)/.dev
+	$(BIN)/basedpyright
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
 
 $(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)

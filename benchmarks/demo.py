@@ -1,18 +1,17 @@
-"""The first thing to try: enhance rendered sample scenes into a before/after picture.
+"""The first thing to try: enhance rendered sample scenes and show them before and after, side by side.
 
     python benchmarks/demo.py FOLDER
 
-Writes the degraded scenes, the enhanced ones and ``before-after.png`` into the folder; the enhancing is done by the
-``hidra`` command, as a user would.
+Writes the degraded scenes, the enhanced ones and ``before-after.png`` into the folder. The scenes are enhanced with the
+``hidra`` command, as a user would do it.
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from common import clean_images
+from common import clean_images, options_of
 from PIL import Image
 
 from hidra_core import cli, scenes
@@ -22,8 +21,9 @@ from hidra_core.images.files import atomic_path
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    """Run the demo; the exit code of the ``hidra`` command."""
+    parser = options_of(__doc__)
+    parser.add_argument("folder", type=Path, help="folder to write into; made if it is missing")
     folder = parser.parse_args().folder
     before, after = folder / "before", folder / "after"
     before.mkdir(parents=True, exist_ok=True)

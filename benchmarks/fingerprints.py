@@ -1,12 +1,12 @@
-"""Record SHA-256 of what the commands and one training step give on fixed inputs, and compare two records.
+"""Record the SHA-256 of all results of the commands and of a training step on fixed inputs, and compare two records.
 
     python benchmarks/fingerprints.py before.json              # before a change
     python benchmarks/fingerprints.py after.json --against before.json
 
-For changes that are to leave every result as it is, on one machine: the inputs are made from seeds, the commands run in
-fp32 on one thread. Pictures are hashed as decoded pixels besides as files, weights tensor by tensor; of JSON what
-differs from run to run (times, paths, the machine) is left out. With ``--against`` the exit code is 1 where anything
-differs, and every difference is named.
+For changes that must not change any result, on one machine: the inputs are made from seeds, and the commands run in
+fp32 on one thread. Images are hashed both as files and as decoded pixels, weights tensor by tensor. Entries of JSON
+files that differ from run to run (times, paths, the machine) are left out. With ``--against`` every difference is
+named, and the exit code is 1 if there are any.
 """
 
 from __future__ import annotations
@@ -42,11 +42,15 @@ ENHANCE = {
     "enhance-radiometric": ("--radiometric", "--shading"),
     "enhance-plateau": ("--mapping", "plateau", "--kelvin", "0.04", "--format", "tiff"),
 }
-"""Runs of ``hidra enhance`` by name; the last two on the files with counts only."""
+"""Options of ``hidra enhance`` by the name of the run; the last two runs read the files with counts only."""
 
 
 def make_inputs(folder: Path) -> None:
-    """Pictures, counts, a radiometric JPEG and two clips, the same at every call."""
+    """Write images, counts, a radiometric JPEG and two clips, the same at every call.
+
+    Args:
+        folder: to write into.
+    """
     import torch
     from helpers.clip_files import write_clip
     from helpers.thermal_files import fff, flir_jpeg, png_plane, tiff_pages
@@ -81,10 +85,17 @@ def make_inputs(folder: Path) -> None:
 
 
 def run(program: list[str], folder: Path) -> str:
-    """One command on one thread; its standard output.
+    """Run one command on one thread.
+
+    Args:
+        program: arguments of the Python interpreter.
+        folder: to run in.
+
+    Returns:
+        Its standard output.
 
     Raises:
-        RuntimeError: it failed; holds what it said.
+        RuntimeError: the command failed; with its error messages.
     """
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, *program], cwd=folder, env=environment, capture_output=True, text=True)
@@ -94,19 +105,35 @@ def run(program: list[str], folder: Path) -> str:
 
 
 def stable(value: Any) -> Any:
-    """A JSON document without what differs from run to run."""
+    """A JSON document without the entries that differ from run to run.
+
+    Args:
+        value: the document, or a part of it.
+    """
     if isinstance(value, dict):
         return {key: stable(entry) for key, entry in value.items() if key not in VOLATILE}
     return [stable(entry) for entry in value] if isinstance(value, list) else value
 
 
 def digest(*parts: bytes) -> str:
-    """SHA-256 of some bytes, in hexadecimal."""
+    """SHA-256 of some bytes, in hexadecimal.
+
+    Args:
+        parts: joined by a zero byte.
+    """
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 def fingerprints(name: str, path: Path) -> Iterator[tuple[str, str]]:
-    """(what, SHA-256) of a result: file and content, as far as either is the same at every run."""
+    """Names and SHA-256 of a result: of its file and its content, if they are the same at every run.
+
+    Args:
+        name: of the result.
+        path: its file.
+
+    Yields:
+        (what, SHA-256).
+    """
     if path.suffix == ".json":
         content = stable(json.loads(path.read_text(encoding="utf-8")))
         yield f"{name} (content)", digest(json.dumps(content, sort_keys=True).encode())
@@ -136,7 +163,14 @@ def fingerprints(name: str, path: Path) -> Iterator[tuple[str, str]]:
 
 
 def record(folder: Path) -> dict[str, str]:
-    """All fingerprints; runs every command in ``folder``."""
+    """Run every command.
+
+    Args:
+        folder: an empty one, to run them in.
+
+    Returns:
+        SHA-256 by name.
+    """
     make_inputs(folder)
     hidra = ["-m", "hidra_core"]
     common = ["--device", "cpu", "--quiet"]
@@ -176,29 +210,33 @@ def record(folder: Path) -> dict[str, str]:
     run([str(ROOT / "train/pretrain.py"), "--config", config, *small, "run.output=out/pretrain"], folder)
     unstable = {"config.yaml", "log.csv"}
     files = sorted(path for path in (folder / "out").rglob("*") if path.is_file() and path.name not in unstable)
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for path in files:
         if path.suffix not in (".pt", ".csv") and "tensorboard" not in path.parts:
-            found |= dict(fingerprints(path.relative_to(folder / "out").as_posix(), path))
-    return found
+            digests |= dict(fingerprints(path.relative_to(folder / "out").as_posix(), path))
+    return digests
 
 
 def main() -> int:
-    """Record, and compare if asked; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Make a record, and compare it with an earlier one if asked to.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("output", type=Path, help="JSON file to write the record to")
     parser.add_argument("--against", type=Path, help="an earlier record to compare with")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = record(Path(folder))
-    options.output.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    print(f"{len(found)} fingerprints in {options.output}")
+        after = record(Path(folder))
+    options.output.write_text(json.dumps(after, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    print(f"{len(after)} fingerprints in {options.output}")
     if options.against is None:
         return 0
     before = json.loads(options.against.read_text(encoding="utf-8"))
-    differing = [name for name in sorted(found.keys() | before.keys()) if found.get(name) != before.get(name)]
+    differing = [name for name in sorted(after.keys() | before.keys()) if after.get(name) != before.get(name)]
     for name in differing:
-        state = "missing now" if name not in found else "new" if name not in before else "differs"
+        state = "missing now" if name not in after else "new" if name not in before else "differs"
         print(f"{state}: {name}")
     print(f"{len(before) - sum(name in before for name in differing)} of {len(before)} are the same")
     return 1 if differing else 0

@@ -1,32 +1,40 @@
-"""How far temperatures are from the truth, before and after, on rendered scenes with stripes and noise.
+"""Errors of temperatures before and after enhancement, on rendered scenes with stripes and noise.
 
     python benchmarks/radiometric.py [--stripes 0.8] [--noise 1.3] [--axis column]
 
-Prints a table in kelvin: mean absolute error and bias of the degraded input, of the enhanced counts as they are, and of
-those of radiometric mode; and in how many 32x32 blocks the latter is farther from the truth than the input.
+Prints a table in kelvin: the mean absolute error of the degraded input, of the enhanced counts, and of the counts of
+radiometric mode; the bias of the latter; and the number of 32x32 blocks in which the latter is farther from the truth
+than the input.
 """
 
 from __future__ import annotations
 
-import argparse
-
 import numpy as np
+from common import options_of
 
 import hidra_core
 from hidra_core import scenes
+from hidra_core.evaluation.tables import to_markdown
 from hidra_core.thermal import BLOCK, bring_back, fit
 from hidra_core.thermal.sample import thermal_sample
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--stripes", type=float, default=0.8, help="deviation of the stripes, K (default: 0.8)")
-    parser.add_argument("--noise", type=float, default=1.3, help="deviation of the pixel noise, K (default: 1.3)")
-    parser.add_argument("--axis", choices=("column", "row"), default="column")
+    """Enhance one rendered sample per scene and print a table."""
+    parser = options_of(__doc__)
+    parser.add_argument(
+        "--stripes", type=float, default=0.8, help="standard deviation of the stripes, K (default: 0.8)"
+    )
+    parser.add_argument(
+        "--noise", type=float, default=1.3, help="standard deviation of the pixel noise, K (default: 1.3)"
+    )
+    parser.add_argument(
+        "--axis", choices=("column", "row"), default="column", help="direction of the stripes (default: column)"
+    )
     options = parser.parse_args()
     backbone = hidra_core.load_backbone("hidra-tiny")
     weights = hidra_core.load_weights("hidra-tiny")
-    print("| scene | input K | enhanced K | radiometric K | bias K | worse blocks |\n|---|---|---|---|---|---|")
+    rows = []
     for scene in scenes.SCENES:
         sample = thermal_sample(
             scene, seed=3, stripe_kelvin=options.stripes, noise_kelvin=options.noise, axis=options.axis
@@ -37,13 +45,15 @@ def main() -> None:
         enhanced = hidra_core.enhance(values, backbone, hidra_core.estimate(values, weights))[..., 0]
         plain, _ = bring_back(enhanced, image, mapping)
         anchored, _ = bring_back(enhanced, image, mapping, radiometric=True)
-        before, as_is, after = (image.kelvin(counts[0]) - sample.kelvin for counts in (image.counts, plain, anchored))
+        before, free, after = (image.kelvin(counts[0]) - sample.kelvin for counts in (image.counts, plain, anchored))
         worse = int((blocks(np.abs(after)) > blocks(np.abs(before))).sum())
-        errors = " | ".join(f"{np.abs(error).mean():.2f}" for error in (before, as_is, after))
-        print(f"| {scene} | {errors} | {after.mean():+.3f} | {worse} |")
+        errors = (f"{np.abs(error).mean():.2f}" for error in (before, free, after))
+        rows.append([scene, *errors, f"{after.mean():+.3f}", str(worse)])
+    print(to_markdown(["scene", "input K", "enhanced K", "radiometric K", "bias K", "worse blocks"], rows))
 
 
 def blocks(plane: np.ndarray) -> np.ndarray:
+    """Means over the whole blocks of a plane ``[H, W]``."""
     height, width = (side // BLOCK for side in plane.shape)
     return plane[: height * BLOCK, : width * BLOCK].reshape(height, BLOCK, width, BLOCK).mean((1, 3))
 

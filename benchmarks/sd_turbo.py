@@ -1,29 +1,29 @@
-"""SD-Turbo at its real size with random weights: what the adapter costs beside the plain backbone.
+"""SD-Turbo at its real size with random weights: the cost of the adapter compared with the plain backbone.
 
-    python benchmarks/sd_turbo.py make FOLDER          # a diffusers folder, a single original-layout file, weights …
+    python benchmarks/sd_turbo.py make FOLDER          # a diffusers folder, a single file in the original layout, …
     python benchmarks/sd_turbo.py cost FOLDER --image picture.png --dtype bf16
 
 ``cost`` runs the plain backbone, the hooked adapter and the folded one in turn, in one process, on one image, and
 prints the median time of each, the median over the rounds of its ratio to the plain backbone's, and the peak memory.
-Random weights cost what trained ones do; their pictures mean nothing. On Linux the folded copy of the weights can take
-the large memory pages from everything else, which slows each operation that writes a large tensor (a sixth in one bf16
-run): GLIBC_TUNABLES=glibc.malloc.hugetlb=1 asks for more of them, and leaves the cost of the arithmetic.
+Random weights cost as much as trained ones; their images mean nothing. On Linux the folded copy of the weights can use
+up the large memory pages, which slows every operation that writes a large tensor (by a sixth in one bf16 run).
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 asks for more of these pages, so that the cost of the arithmetic alone is
+measured.
 
-``make`` also writes what training's losses load, the ViT of the discriminator and the VGG16 of LPIPS;
+``make`` also writes the networks that the losses of training load, the ViT of the discriminator and the VGG16 of LPIPS;
 ``benchmarks/bilevel.py`` says how to use them.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
-from common import PeakMemory
+from common import PeakMemory, options_of
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -31,22 +31,23 @@ import hidra_core
 from hidra_core.adapter import NETWORKS, Adapter
 from hidra_core.backbone import SD_TURBO_UNET, SD_TURBO_VAE, DiffusersBackbone, build_diffusers
 from hidra_core.dem import DegradationEstimator, build_dinov2
-from hidra_core.enhance import DegradationVectors, Runner
 from hidra_core.evaluation.provenance import machine
+from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images import read_image
 from hidra_core.layouts import original_unet_name, original_vae_state
 from hidra_core.weights import DINOV2_BASE, Weights, save_weights
 from train.method.losses import VGG_FILE
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 FOLDER, FILE, WEIGHTS = "sd-turbo", "sd_turbo.safetensors", "hidra-sd-turbo.safetensors"
 DINO, TORCH_HOME = "dino-vitb16", "torch"
 
 
 def original_layout(backbone: DiffusersBackbone) -> dict[str, Tensor]:
-    """A backbone's parameters under the names of a single-file Stable Diffusion checkpoint."""
+    """A backbone's parameters under the names of a single-file Stable Diffusion checkpoint.
+
+    Args:
+        backbone: of the shape of SD-Turbo.
+    """
     tensors = {
         f"model.diffusion_model.{original_unet_name(key)}": tensor.contiguous()
         for key, tensor in backbone.unet.state_dict().items()
@@ -57,7 +58,11 @@ def original_layout(backbone: DiffusersBackbone) -> dict[str, Tensor]:
 
 
 def make(folder: Path) -> None:
-    """Write everything with random weights (5.5 GB in all)."""
+    """Write all networks with random weights (5.5 GB in all).
+
+    Args:
+        folder: to write into.
+    """
     torch.manual_seed(0)
     unet, vae = build_diffusers(SD_TURBO_UNET, SD_TURBO_VAE)
     adapter = Adapter.for_networks(unet, vae)
@@ -65,8 +70,12 @@ def make(folder: Path) -> None:
         for up in adapter.layers[network].up:
             torch.nn.init.normal_(up, std=0.02)
         torch.nn.init.normal_(adapter.heads[network].fuse.bias, std=0.1)
-    for network, name in ((unet.half(), "unet"), (vae.half(), "vae")):
-        network.save_pretrained(folder / FOLDER / name)
+    halves: dict[str, Any] = {
+        "unet": unet.half(),
+        "vae": vae.half(),
+    }  # networks of diffusers, which can save themselves
+    for name, half in halves.items():
+        half.save_pretrained(folder / FOLDER / name)
     save_file(original_layout(DiffusersBackbone(unet, vae, name="sd-turbo")), folder / FILE)
     estimator = DegradationEstimator(build_dinov2(DINOV2_BASE))
     weights = Weights(estimator, adapter, torch.randn(1, 77, 1024), "sd_turbo", {"note": "random"})
@@ -75,7 +84,11 @@ def make(folder: Path) -> None:
 
 
 def make_losses(folder: Path) -> None:
-    """Write the networks that the losses of training load."""
+    """Write the networks that the losses of training load.
+
+    Args:
+        folder: to write into.
+    """
     from torchvision.models import vgg16  # not needed by the rest
     from transformers import ViTConfig, ViTModel
 
@@ -86,51 +99,62 @@ def make_losses(folder: Path) -> None:
 
 
 def cost(folder: Path, image: Path, dtype: str, source: str, repeats: int) -> None:
-    """Time and memory of plain, hooked and folded passes over one image."""
+    """Print time and memory of plain, hooked and folded passes over one image.
+
+    Args:
+        folder: of ``make``.
+        image: an image file.
+        dtype: number type to compute in.
+        source: ``FOLDER`` or ``FILE``, the backbone's layout.
+        repeats: rounds.
+    """
     backbone = hidra_core.load_backbone(folder / source, dtype=dtype)
     weights = hidra_core.load_weights(folder / WEIGHTS)
-    picture = torch.as_tensor(read_image(image).pixels)
-    degradation: DegradationVectors = hidra_core.estimate([picture], weights)
+    pixels = torch.as_tensor(read_image(image).pixels)
+    degradation = hidra_core.estimate(pixels, weights)
     modulated = weights.adapter.modulate(degradation.vectors)
-    height, width = picture.shape[:2]
+    height, width = pixels.shape[:2]
     print(f"{width}×{height}, {dtype}, {source}, median of {repeats}; {machine()}\n")
-
-    def runner(attached: bool) -> Callable[[], object]:
-        adapted = modulated if attached else None
-        run = Runner(backbone, weights.text_embedding, adapted, upscale=1, tile=None, progress=None)
-        return lambda: run.run([picture])
 
     times: dict[str, list[float]] = {"plain": [], "hooked": [], "folded": []}
     peaks: dict[str, float] = {}
     memory = PeakMemory()
-    with torch.inference_mode():
-        for _ in range(repeats):
-            for name in times:
-                with ExitStack() as stack:
-                    stack.enter_context(memory.watch())
-                    if name == "folded":
-                        for network in NETWORKS:
-                            stack.enter_context(modulated.folded(network, backbone.lookup(network)))
-                    run = runner(name == "hooked")
-                    run()  # the first pass in a new state of the memory allocates
-                    started = time.perf_counter()
-                    run()
-                    times[name].append(time.perf_counter() - started)
-                peaks[name] = max(peaks.get(name, 0.0), memory.peak)
-    print("| | seconds | beside plain | peak memory GB |\n|---|---|---|---|")
-    for name, values in times.items():
+    for _ in range(repeats):
+        for way in times:
+            # With a text embedding of its own, a backbone runs without a degradation, hence without the adapter.
+            backbone.text_embedding = weights.text_embedding if way == "plain" else None
+            with memory.watch():
+                run = partial(
+                    hidra_core.enhance,
+                    pixels,
+                    backbone,
+                    None if way == "plain" else degradation,
+                    tile=None,
+                    fold=backbone.folded(modulated) if way == "folded" else False,
+                    restraint=False,
+                )
+                run()  # the first pass in a new state of the memory allocates
+                started = time.perf_counter()
+                run()
+                times[way].append(time.perf_counter() - started)
+                del run  # and with it the folded copy of the weights
+            peaks[way] = max(peaks.get(way, 0.0), memory.peak)
+    rows = []
+    for way, values in times.items():
         ratio = statistics.median(time / plain for time, plain in zip(values, times["plain"], strict=True))
-        print(f"| {name} | {statistics.median(values):.2f} | {100 * (ratio - 1):+.1f} % | {peaks[name]:.1f} |")
+        rows.append([way, f"{statistics.median(values):.2f}", f"{100 * (ratio - 1):+.1f} %", f"{peaks[way]:.1f}"])
+    print(to_markdown(["", "seconds", "compared with plain", "peak memory GB"], rows))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("action", choices=("make", "cost"))
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--image", type=Path, help="for cost")
-    parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--source", default=FOLDER, choices=(FOLDER, FILE))
-    parser.add_argument("--repeats", type=int, default=3)
+    """Make the inputs, or measure the cost."""
+    parser = options_of(__doc__)
+    parser.add_argument("action", choices=("make", "cost"), help="write the inputs into FOLDER, or measure with them")
+    parser.add_argument("folder", type=Path, help="folder of the inputs")
+    parser.add_argument("--image", type=Path, help="image file to enhance, for cost")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--source", default=FOLDER, choices=(FOLDER, FILE), help=f"backbone (default: {FOLDER})")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
     options = parser.parse_args()
     if options.action == "make":
         make(options.folder)

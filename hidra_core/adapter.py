@@ -9,19 +9,26 @@ serve any implementation of the same network.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from .modulation import ModulationHead, unet_block_index, vae_block_index
 
+if TYPE_CHECKING:
+    from collections.abc import ItemsView, Iterable, Iterator, ValuesView
+    from types import TracebackType
+
 Network = Literal["unet", "vae"]
-Lookup = Callable[[str], nn.Module]
-"""Finds a module by its diffusers name; raises AttributeError or KeyError for a name the network lacks."""
+Lookup = Callable[[str], Any]
+"""Finds a module by its diffusers name; raises AttributeError or KeyError for a name that the network lacks."""
+
+Part = TypeVar("Part", bound=nn.Module)
 
 NETWORKS: tuple[Network, ...] = ("unet", "vae")
 LORA_ALPHA = 8
@@ -43,6 +50,22 @@ def lora_targets(network: Network, module_names: Iterable[str]) -> list[str]:
     return [name for name in module_names if _TARGETS[network].fullmatch(name)]
 
 
+class PerNetwork(nn.ModuleDict, Generic[Part]):
+    """A module of one kind for each of :data:`NETWORKS`."""
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, key: str) -> Part: ...
+
+        def values(self) -> ValuesView[Part]:
+            """The modules."""
+            ...
+
+        def items(self) -> ItemsView[str, Part]:
+            """Networks and modules."""
+            ...
+
+
 class LowRankLayers(nn.Module):
     """The branches of one network: V (down projection) and U (up projection) of every adapted layer.
 
@@ -59,14 +82,16 @@ class LowRankLayers(nn.Module):
 
     @property
     def rank(self) -> int:
+        """Rank of the branches."""
         return self.down[0].shape[0]
 
     @property
     def scale(self) -> float:
+        """The factor ``s`` of the branches."""
         return LORA_ALPHA / self.rank
 
     @classmethod
-    def for_network(cls, network: Network, module: nn.Module, rank: int) -> LowRankLayers:
+    def for_network(cls, network: Network, module: Any, rank: int) -> LowRankLayers:
         """Fresh branches for all target layers of a diffusers network: V gaussian with std ``1/rank``, U zero."""
         layers = {}
         for name in lora_targets(network, (name for name, _ in module.named_modules())):
@@ -98,17 +123,17 @@ class Adapter(nn.Module):
         self, layers: dict[Network, LowRankLayers], heads: dict[Network, ModulationHead], conv_in: ConvIn
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict(layers)
-        self.heads = nn.ModuleDict(heads)
+        self.layers: PerNetwork[LowRankLayers] = PerNetwork({**layers})
+        self.heads: PerNetwork[ModulationHead] = PerNetwork({**heads})
         self.conv_in = conv_in
         depths = {"unet": (heads["unet"].blocks - 2) // 2, "vae": heads["vae"].blocks - 2}
         index = {"unet": unet_block_index, "vae": vae_block_index}
-        self.block_index = {
+        self.block_index: dict[Network, list[int]] = {
             network: [index[network](name, depths[network]) for name in layers[network].names] for network in NETWORKS
         }
 
     @classmethod
-    def for_networks(cls, unet: nn.Module, vae: nn.Module, *, unet_rank: int = 32, vae_rank: int = 16) -> Adapter:
+    def for_networks(cls, unet: Any, vae: Any, *, unet_rank: int = 32, vae_rank: int = 16) -> Adapter:
         """A fresh adapter for diffusers networks, initialised as the method does."""
         unet_blocks = 2 * len(unet.config.block_out_channels) + 2
         vae_blocks = len(vae.config.block_out_channels) + 2
@@ -122,13 +147,19 @@ class Adapter(nn.Module):
         )
 
     def modulate(self, vectors: Tensor, strength: float = 1.0) -> ModulatedAdapter:
-        """The adapter for these degradation vectors (``[B, 256]``, one per image), ready to attach."""
+        """The adapter for some images, ready to attach.
+
+        Args:
+            vectors: their degradation vectors ``P``, ``[B, 256]``.
+            strength: see :class:`ModulatedAdapter`.
+        """
+        vectors = vectors.to(next(self.heads.parameters()))
         return ModulatedAdapter(self, {network: self.heads[network](vectors) for network in NETWORKS}, strength)
 
     def check_fits(self, network: Network, lookup: Lookup) -> None:
         """Raise ValueError, naming the layer, unless every branch fits the network behind ``lookup``."""
         layers = self.layers[network]
-        expected = {
+        expected: dict[str, tuple[int, ...]] = {
             name: (up.shape[0], *down.shape[1:])
             for name, down, up in zip(layers.names, layers.down, layers.up, strict=True)
         }
@@ -188,19 +219,17 @@ class ModulatedAdapter:
                     stack.callback(lookup(name).register_forward_hook(hook).remove)
             yield
 
-    @contextmanager
-    def folded(self, network: Network, lookup: Lookup) -> Iterator[None]:
+    def folded(self, network: Network, lookup: Lookup) -> FoldedAdapter:
         """Like :meth:`attached` with the update added to copies of the weights: free of cost per call, one image's Σ.
 
-        The original parameters are set aside and put back, the same objects, untouched.
+        The copies are made here, once; the context that is returned can be entered any number of times.
 
         Raises:
             ValueError: more than one degradation vector.
         """
         if len(self) != 1:
             raise ValueError(f"folding needs one degradation vector, not {len(self)}: weights are shared by all images")
-        with substituted(() if self.strength == 0 else self.folded_parameters(network, lookup), lookup):
-            yield
+        return FoldedAdapter([] if self.strength == 0 else self.folded_parameters(network, lookup), lookup)
 
     @torch.no_grad()
     def folded_parameters(
@@ -215,9 +244,7 @@ class ModulatedAdapter:
             yield (
                 name,
                 {
-                    key: nn.Parameter(
-                        value.to(module._parameters[key].device, dtype or module._parameters[key].dtype), False
-                    )
+                    key: nn.Parameter(value.to(getattr(module, key).device, dtype or getattr(module, key).dtype), False)
                     for key, value in hook.fold(module).items()
                 },
             )
@@ -248,22 +275,45 @@ class ModulatedAdapter:
         return self._hooks[network]
 
 
-@contextmanager
-def substituted(parameters: Iterable[tuple[str, dict[str, nn.Parameter]]], lookup: Lookup) -> Iterator[None]:
-    """Layers have these parameters within the block, as :meth:`ModulatedAdapter.folded_parameters` gives them.
+class FoldedAdapter:
+    """A context in which layers of a network have other parameters; it can be entered again and again.
 
     The original parameters are set aside and put back, the same objects, untouched.
+
+    Args:
+        parameters: layer name and new parameters, from :meth:`ModulatedAdapter.folded_parameters`.
+        lookup: of the network.
     """
-    originals = []
-    try:
-        for name, replacements in parameters:
-            module = lookup(name)
-            originals.append((module, {key: module._parameters[key] for key in replacements}))
-            module._parameters.update(replacements)
-        yield
-    finally:
-        for module, before in originals:
-            module._parameters.update(before)
+
+    def __init__(self, parameters: Iterable[tuple[str, dict[str, nn.Parameter]]], lookup: Lookup) -> None:
+        self._parameters = list(parameters)
+        self._lookup = lookup
+        self._originals: list[tuple[nn.Module, dict[str, nn.Parameter]]] = []
+
+    def __enter__(self) -> None:
+        try:
+            for name, replacements in self._parameters:
+                module = self._lookup(name)
+                self._originals.append((module, {key: getattr(module, key) for key in replacements}))
+                _set_parameters(module, replacements)
+        except BaseException:
+            self._put_back()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+
+    def _put_back(self) -> None:
+        while self._originals:
+            module, before = self._originals.pop()
+            _set_parameters(module, before)
+
+
+def _set_parameters(module: nn.Module, parameters: dict[str, nn.Parameter]) -> None:
+    for name, parameter in parameters.items():
+        setattr(module, name, parameter)
 
 
 class _LowRankHook:
@@ -279,7 +329,7 @@ class _LowRankHook:
         self._key = key
         self._up: Tensor | None = None
 
-    def __call__(self, module: nn.Module, args: tuple, output: Tensor) -> Tensor:
+    def __call__(self, module: Any, args: tuple, output: Tensor) -> Tensor:
         x = args[0]
         down, up = self._like(x)
         batch = x.shape[0]
@@ -287,17 +337,18 @@ class _LowRankHook:
         if isinstance(module, nn.Conv2d):
             if down.ndim == 2:
                 down = down[:, :, None, None]
-            hidden = module._conv_forward(x, down, None)  # with the module's own stride, padding and padding mode
+            # with the module's own stride, padding and padding mode
+            hidden = module._conv_forward(x, down, None)  # noqa: SLF001  torch has no public call with other weights
             # pixels as rows: a view of channels-last memory, so that one matrix product adds in place
             if output.is_contiguous(memory_format=torch.channels_last):
                 added = _add_product(_pixel_rows(output), _pixel_rows(hidden), up)
-                return added.unflatten(1, output.shape[2:]).permute(0, 3, 1, 2)
+                return rearrange(added, "b (h w) c -> b c h w", h=output.shape[2])
             return _add_product(output.flatten(2), up.transpose(1, 2), hidden.flatten(2)).view(output.shape)
         hidden = F.linear(x, down.flatten(1))
         rows = output.reshape(batch, -1, output.shape[-1])
         return _add_product(rows, hidden.reshape(batch, -1, hidden.shape[-1]), up).view(output.shape)
 
-    def fold(self, module: nn.Module) -> dict[str, Tensor]:
+    def fold(self, module: Any) -> dict[str, Tensor]:
         down = self.down.to(self.up.device)
         update = (self.up[0].T.float() @ down.flatten(1).float()).view(module.weight.shape)
         return {"weight": module.weight.float() + update.to(module.weight.device)}
@@ -321,16 +372,16 @@ class _ConvInHook:
         self.conv_in = conv_in
         self.strength = strength
 
-    def __call__(self, module: nn.Conv2d, args: tuple, output: Tensor) -> Tensor:
+    def __call__(self, module: Any, args: tuple, output: Tensor) -> Tensor:
         x = args[0]
         weight, bias = self.conv_in.weight.to(x), self.conv_in.bias.to(x)
-        trained = module._conv_forward(x, weight, bias)
+        trained = module._conv_forward(x, weight, bias)  # noqa: SLF001  as above
         return trained if self.strength == 1 else torch.lerp(output, trained.to(output.dtype), self.strength)
 
-    def fold(self, module: nn.Conv2d) -> dict[str, Tensor]:
+    def fold(self, module: Any) -> dict[str, Tensor]:
         trained = {"weight": self.conv_in.weight, "bias": self.conv_in.bias}
         return {
-            key: torch.lerp(module._parameters[key].float(), value.to(module.weight.device).float(), self.strength)
+            key: torch.lerp(getattr(module, key).float(), value.to(module.weight.device).float(), self.strength)
             for key, value in trained.items()
         }
 
@@ -342,7 +393,7 @@ def _add_product(base: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def _pixel_rows(maps: Tensor) -> Tensor:
-    return maps.permute(0, 2, 3, 1).flatten(1, 2)  # (B, C, H, W) -> (B, H·W, C)
+    return rearrange(maps, "b c h w -> b (h w) c")
 
 
 def _rows_for(per_image: Tensor, batch: int) -> Tensor:

@@ -8,27 +8,30 @@ from __future__ import annotations
 import json
 import tempfile
 from abc import ABC, abstractmethod
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from typing_extensions import override
 
-from .adapter import NETWORKS, Lookup, Network
+from .adapter import NETWORKS, FoldedAdapter, Lookup, ModulatedAdapter, Network
 from .images.files import read_safetensors, write_safetensors
+from .names import HIDRA_TINY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from os import PathLike
+
+    from torch import Tensor, nn
 
 TIMESTEP = 999
 SIZE_MULTIPLE = 64
 """Images are padded to multiples of this: 8 of the autoencoder times 8 of the UNet's three down-samplings."""
 
-HIDRA_TINY = "hidra-tiny"
 FORMAT = "hidra-backbone"
 MODELS = Path(__file__).parent / "models"
 
@@ -63,11 +66,14 @@ class Backbone(ABC):
         name: how messages and weights files call it.
         device: where images and latents go.
         dtype: the type computed in.
+        text_embedding: ``[1, 77, width]`` of a backbone that a degradation was baked into, which runs without weights;
+            None for all others, which run under the text embedding of the weights.
     """
 
     name: str
     device: torch.device
     dtype: torch.dtype
+    text_embedding: Tensor | None = None
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -89,18 +95,64 @@ class Backbone(ABC):
     def modules(self) -> Iterator[nn.Module]:
         """All modules of both networks."""
 
-    def rows(self, rows: slice) -> AbstractContextManager[None]:
-        """Told before a part of a batch runs, for backbones that come adapted with one Σ per image."""
-        return nullcontext()
+    @contextmanager
+    def adapted(self, modulated: ModulatedAdapter) -> Iterator[None]:
+        """Adapt both networks within the block, each image by its own Σ; afterwards no trace is left.
+
+        Args:
+            modulated: the adapter for the images that run within the block.
+        """
+        with ExitStack() as stack:
+            for network in NETWORKS:
+                stack.enter_context(modulated.attached(network, self.lookup(network)))
+            yield
+
+    def folded(self, modulated: ModulatedAdapter) -> AbstractContextManager[None]:
+        """Like :meth:`adapted` for one image's Σ, as a context that can be entered again and again.
+
+        The update is added to copies of the adapted weights, which takes memory for them and makes every call free of
+        its cost.
+
+        Args:
+            modulated: the adapter, for one degradation vector.
+
+        Raises:
+            ValueError: several degradation vectors.
+        """
+        return _Both([modulated.folded(network, self.lookup(network)) for network in NETWORKS])
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a smaller tile may get past this error."""
-        return isinstance(error, torch.OutOfMemoryError)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return True
+        # on a CPU the allocator raises a plain RuntimeError
+        return isinstance(error, RuntimeError) and any(part in str(error) for part in _NO_MEMORY)
 
     def free_memory(self) -> None:
         """Called after running out of memory, before the next try."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        if self.device.type != "cpu":
+            torch.get_device_module(self.device).empty_cache()
+
+
+_NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "std::bad_alloc")
+"""What a failed allocation on a CPU says, on Linux, on Windows and from C++."""
+
+
+class _Both:
+    """The contexts of both networks as one that can be entered again and again."""
+
+    def __init__(self, contexts: list[FoldedAdapter]) -> None:
+        self._contexts = contexts
+        self._entered = ExitStack()
+
+    def __enter__(self) -> None:
+        with ExitStack() as stack:
+            for context in self._contexts:
+                stack.enter_context(context)
+            self._entered = stack.pop_all()
+
+    def __exit__(self, *error: Any) -> None:
+        self._entered.close()
 
 
 class DiffusersBackbone(Backbone):
@@ -113,20 +165,23 @@ class DiffusersBackbone(Backbone):
         prediction_type: ``epsilon`` (SD-Turbo) or ``v_prediction`` (hidra-tiny).
     """
 
-    def __init__(self, unet: nn.Module, vae: nn.Module, *, name: str, prediction_type: str = "epsilon") -> None:
+    def __init__(self, unet: Any, vae: Any, *, name: str, prediction_type: str = "epsilon") -> None:
         self.unet = unet
         self.vae = vae
         self.name = name
         self.prediction_type = prediction_type
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only here
+        """Where the networks are."""
         return self.unet.conv_in.weight.device
 
     @property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only here
+        """The type of their parameters."""
         return self.unet.conv_in.weight.dtype
 
+    @override
     def encode(self, images: Tensor) -> Tensor:
         return self.vae.encode(images).latent_dist.mean * self.vae.config.scaling_factor
 
@@ -135,15 +190,19 @@ class DiffusersBackbone(Backbone):
         text = text_embedding.to(latent).expand(latent.shape[0], -1, -1)
         return self.unet(latent, TIMESTEP, text).sample
 
+    @override
     def denoise(self, latent: Tensor, text_embedding: Tensor) -> Tensor:
         return denoise_step(latent, self.predict_noise(latent, text_embedding), self.prediction_type)
 
+    @override
     def decode(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent / self.vae.config.scaling_factor).sample
 
+    @override
     def lookup(self, network: Network) -> Lookup:
         return (self.unet if network == "unet" else self.vae).get_submodule
 
+    @override
     def modules(self) -> Iterator[nn.Module]:
         yield from self.unet.modules()
         yield from self.vae.modules()
@@ -212,19 +271,22 @@ def load_backbone(
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """The device asked for; ``"auto"`` is a CUDA GPU when there is one, else the CPU.
+    """The device asked for; ``"auto"`` is the machine's accelerator (CUDA, XPU, MPS) if it has one, else the CPU.
+
+    Args:
+        device: ``"auto"``, or what ``torch.device`` accepts.
 
     Raises:
         ValueError: an unknown device, or one that this machine or this PyTorch lacks.
     """
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(device)
         torch.empty(1, device=device).item()  # the device "meta" has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"cannot compute on device '{device}' ({reason}); try auto, cpu or cuda") from error
+        raise ValueError(f"cannot compute on device '{device}' ({reason}); try auto, cpu, cuda, xpu or mps") from error
     return device
 
 
@@ -233,6 +295,10 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
     """The type asked for; ``"auto"`` is fp16 on a GPU, bf16 on a processor that computes in it, else fp32.
+
+    Args:
+        dtype: ``"auto"``, a name of :data:`DTYPES`, or one of their types.
+        device: what it is for.
 
     Raises:
         ValueError: an unknown type.
@@ -243,7 +309,7 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
         return torch.bfloat16 if cpu_computes_bf16() else torch.float32
     if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
         return dtype
-    if dtype not in DTYPES:
+    if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]
 
@@ -251,7 +317,7 @@ def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
 @cache
 def cpu_computes_bf16() -> bool:
     """Whether the processor has bf16 instructions; emulated bf16 is slower than fp32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  no public one
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusersBackbone:
@@ -266,7 +332,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusersBackbone:
             )
         half_only = not any((folder / name).glob("diffusion_pytorch_model.safetensors*"))
         try:
-            network, info = kind.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 folder,
                 subfolder=name,
                 torch_dtype=dtype,
@@ -275,6 +341,7 @@ def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusersBackbone:
                 use_safetensors=True,
                 output_loading_info=True,
             )
+            network, info = loaded
             if info["missing_keys"]:
                 raise ValueError(f"it lacks {sorted(info['missing_keys'])[0]}")
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
@@ -316,11 +383,8 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
             (place / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8")
             logging.set_verbosity_error()  # diffusers warns of a cast that it makes itself
             try:
-                networks.append(
-                    kind.from_single_file(
-                        tensors, config=folder, subfolder=name, torch_dtype=dtype, local_files_only=True
-                    )
-                )
+                read: Any = kind.from_single_file  # takes tensors as well as paths, unlike it says
+                networks.append(read(tensors, config=folder, subfolder=name, torch_dtype=dtype, local_files_only=True))
             except (OSError, RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f"cannot load the {name} of {path}: {error}. Download the file again") from error
             finally:

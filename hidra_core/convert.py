@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 _DAMAGE = (ValueError, LookupError, AttributeError, TypeError, AssertionError)
-"""What torch's unpickler stumbles over in damaged files, beside its own errors."""
+"""What torch's unpickler raises on damaged files, besides its own errors."""
 
 _ADAPTER_NAME = {"unet": "default", "vae": "vae_skip"}
 _DEM_PARTS = {"0": "attention", "3": "head.0", "4": "head.1", "6": "head.3"}
@@ -45,6 +46,9 @@ def convert_authors(
             file that is then saved without them.
         backbone: name of the one-step backbone, for the header.
         dinov2_config: sizes of the DINOv2.
+
+    Returns:
+        The weights, in fp32.
 
     Raises:
         FileNotFoundError: no such file.
@@ -94,28 +98,64 @@ def convert_authors(
 
 
 def empty_prompt_embedding(folder: str | PathLike) -> Tensor:
-    """The empty prompt's embedding, ``[1, 77, width]``, from a diffusers folder's text encoder and tokenizer.
+    """The empty prompt's embedding, from the text encoder and the tokenizer of a diffusers folder.
+
+    The encoder is loaded, run once in fp32 on the CPU, and freed.
+
+    Args:
+        folder: with ``text_encoder/`` and ``tokenizer/``; the encoder may be there as fp16 variant only
+            (``model.fp16.safetensors``).
+
+    Returns:
+        ``[1, 77, width]`` float32.
 
     Raises:
-        FileNotFoundError: the folder lacks ``text_encoder`` or ``tokenizer``.
+        FileNotFoundError: the folder lacks a part.
+        ValueError: a part is damaged.
     """
+    folder = Path(folder)
+    encoder = folder / "text_encoder"
+    weights = ("model.safetensors", "pytorch_model.bin", "model.fp16.safetensors", "pytorch_model.fp16.bin")
+    for part, names in (
+        ("text_encoder", ("config.json",)),
+        ("text_encoder", weights),
+        ("tokenizer", ("vocab.json", "tokenizer.json")),
+    ):
+        if not any((folder / part).glob(f"{name}*") for name in names):
+            raise FileNotFoundError(
+                f"no {part}/{names[0]} in {folder}: name the diffusers folder of SD-Turbo, which has text_encoder/ and "
+                "tokenizer/"
+            )
+    # imported here, as it takes seconds that every other use of this module would wait for
     from transformers import CLIPTextModel, CLIPTokenizer
 
-    folder = Path(folder)
-    for part in ("text_encoder", "tokenizer"):
-        if not (folder / part).is_dir():
-            raise FileNotFoundError(
-                f"no {part}/ in {folder}: name the diffusers folder of SD-Turbo, which has text_encoder/ and tokenizer/"
-            )
-    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    tokens = tokenizer("", padding="max_length", max_length=TEXT_TOKENS, truncation=True, return_tensors="pt")
-    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True).eval()
-    with torch.inference_mode():
-        return encoder(tokens.input_ids)[0].clone()
+    half_only = not any(path for name in weights[:2] for path in encoder.glob(f"{name}*"))
+    try:
+        tokenizer: Any = CLIPTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+        loaded: Any = CLIPTextModel.from_pretrained(
+            encoder, variant="fp16" if half_only else None, local_files_only=True, output_loading_info=True
+        )
+        model, info = loaded
+        if info["missing_keys"]:
+            raise ValueError(f"the text encoder lacks {min(info['missing_keys'])}")
+        tokens = tokenizer("", padding="max_length", max_length=TEXT_TOKENS, truncation=True, return_tensors="pt")
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ValueError(
+            f"cannot read text_encoder/ or tokenizer/ in {folder}: {error}. Download them again"
+        ) from error
+    with torch.no_grad():
+        # computed in the type of the file, fp16 would cost 8e-3
+        return model.float().eval()(tokens.input_ids).last_hidden_state
 
 
 def read_pickle(path: str | PathLike) -> dict[str, Any]:
     """A dict of tensors and plain values from a torch pickle; anything else in it is refused, not run.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its content, tensors on the CPU.
 
     Raises:
         FileNotFoundError: no such file.

@@ -4,31 +4,43 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .adapter import NETWORKS, ModulatedAdapter
-from .backbone import SIZE_MULTIPLE, Backbone
+from .adapter import NETWORKS
+from .backbone import SIZE_MULTIPLE
 from .dem import DEGRADATION_WIDTH
-from .images import blend as fidelity
 from .images import check_images, from_grey, to_grey
+from .images.blend import CUTOFF, blend_all, check_blend, untouched
+from .names import UPSCALES
 from .tiling import SharedNormalisation, blend_tiles, overview, pad_to_multiple, spans
 
 if TYPE_CHECKING:
-    from .weights import Weights
+    from contextlib import AbstractContextManager
+    from types import TracebackType
 
-log = logging.getLogger(__name__)
+    from .adapter import ModulatedAdapter
+    from .backbone import Backbone
+    from .weights import Weights
 
 Images = Tensor | Sequence[Tensor]
 """``[B, H, W, C]`` or ``[H, W, C]`` float in [0, 1], C of 1 (grey), 2 (with alpha), 3 or 4; or a list of the latter."""
 
+Kind = TypeVar("Kind", Tensor, list[Tensor])
+"""Tensor in, tensor out; list in, list out."""
+
 Progress = Callable[[float, Tensor | None], None]
 """Called with the share done, in (0, 1], and the image just finished, ``[H, W, C]``, or None within one."""
+
+Tile = int | Literal["auto"] | None
+"""Side of the tiles in pixels; ``"auto"``: large images only; None: never."""
+
+log = logging.getLogger(__name__)
 
 PIXEL_BUDGET = 1024 * 1024
 """Pixels that go through the networks at once; more are tiled (images) or split (batches)."""
@@ -39,7 +51,7 @@ DEM_WINDOW = 1024
 
 @dataclass(frozen=True)
 class DegradationVectors:
-    """DegradationVectors vectors and the weights they belong to.
+    """Degradation vectors and the weights they belong to.
 
     Attributes:
         vectors: ``P``, ``[B, 256]`` float32 on the CPU, one per image; a single one serves any number of images.
@@ -68,16 +80,19 @@ class DegradationVectors:
                 "Estimate the degradation of the same images that are enhanced"
             )
 
-    def restrained(self, before: Tensor, after: Tensor, rows: slice) -> Tensor:
-        """What is taken of a change by the restraint of the weights; all of it where they have none.
+    def restrained(self, before: Tensor, after: Tensor, rows: slice, factor: int = 1) -> Tensor:
+        """The part of a change that the restraint of the weights lets through; all of it where they have none.
 
         Args:
-            before, after: some of the images, ``[b, 1, H, W]`` on the CPU, on any scale that they share.
-            rows: which of them; all the same where there is one vector.
+            before: some of the images, ``[b, 1, H, W]`` on the CPU, on any scale.
+            after: the same images enhanced, on the same scale.
+            rows: which images they are; irrelevant where one vector serves all.
+            factor: how many times larger they are than the images that the vectors were read off.
         """
         if self.weights.restraint is None:
             return after
-        return self.weights.restraint.apply(before, after, self.vectors if len(self) == 1 else self.vectors[rows])
+        vectors = self.vectors if len(self) == 1 else self.vectors[rows]
+        return self.weights.restraint.apply(before, after, vectors, factor=factor)
 
 
 @torch.inference_mode()
@@ -90,7 +105,7 @@ def estimate(
 
     Args:
         images: see :data:`Images`.
-        weights: from :func:`~hidra_core.weights.load_weights`; computed where and in the type its DEM is.
+        weights: from :func:`~hidra_core.weights.load_weights`; the DEM computes where it is, in the type it has.
         after_image: called with (images done, images in all); may raise to stop.
 
     Raises:
@@ -116,36 +131,39 @@ def estimate(
 
 @torch.inference_mode()
 def enhance(
-    images: Images,
+    images: Kind,
     backbone: Backbone,
-    degradation: DegradationVectors,
+    degradation: DegradationVectors | None,
     *,
     strength: float = 1.0,
     upscale: int = 1,
-    tile: int | Literal["auto"] | None = "auto",
-    fold: bool = False,
+    tile: Tile = "auto",
+    fold: bool | AbstractContextManager[None] = False,
     restraint: bool = True,
     blend: float = 1.0,
     low_frequencies: float = 1.0,
-    cutoff: float = fidelity.CUTOFF,
+    cutoff: float = CUTOFF,
     progress: Progress | None = None,
-) -> Images:
+) -> Kind:
     """Enhance thermal images in one step (HiDRA, "One-step backbone" and "Degradation-guided LoRA").
 
     Args:
         images: see :data:`Images`; colour is reduced to grey, alpha is carried along.
         backbone: what to run on.
-        degradation: from :func:`estimate` on the same images.
+        degradation: from :func:`estimate` on the same images; None for a backbone that a degradation was baked into.
         strength: 0 is the backbone with its own ``conv_in``, 1 the trained adapter; above 1 extrapolates.
         upscale: integer factor by which images are enlarged (bilinear) before the network.
         tile: side of the tiles in pixels; ``"auto"`` tiles images above :data:`PIXEL_BUDGET`; ``None`` never tiles.
             In any case tiles are halved when memory runs out, down to 256 pixels.
         fold: add the update to copies of the weights instead of hooking it in: takes memory for a second copy of the
-            adapted layers and is free of cost per image. One degradation vector only.
+            adapted layers and is free of cost per image. One degradation vector only. A context that
+            ``backbone.folded`` made stands for the copies of earlier calls with the same degradation and strength.
         restraint: whether images that need less get less of the change, if the weights know how much, see
-            :class:`~hidra_core.readouts.restraint.Restraint`.
-        blend, low_frequencies, cutoff: how much of that is taken, see :func:`~hidra_core.images.blend.blend`; with
-            ``blend`` 0 the input is returned to the bit and the networks do not run.
+            :class:`~hidra_core.readouts.Restraint`.
+        blend: share of the change that is applied, see :func:`~hidra_core.images.blend.blend`; with 0 the input is
+            returned to the bit and the networks do not run.
+        low_frequencies: the same for the low frequencies alone.
+        cutoff: period in pixels of the result that separates low from high frequencies.
         progress: called after every tile and image, see :data:`Progress`; may raise to stop.
 
     Returns:
@@ -154,80 +172,132 @@ def enhance(
 
     Raises:
         ValueError: a value out of range, images that are not as expected, a vector count that does not match, weights
-            for another backbone.
+            for another backbone, no degradation for a backbone that needs one.
     """
     pictures = check_images(images)
     check_options(strength, upscale, tile)
-    fidelity.check_blend(blend, low_frequencies, cutoff)
-    degradation.check_serves(len(pictures))
+    check_blend(blend, low_frequencies, cutoff)
+    if degradation is not None:
+        degradation.check_serves(len(pictures))
     if blend == 0:
-        return _like(images, fidelity.untouched(pictures, upscale))
-    adapter = degradation.weights.adapter
-    for network in NETWORKS:
-        adapter.check_fits(network, backbone.lookup(network))
-    vectors = degradation.vectors.to(next(adapter.heads.parameters()))
-    modulated = adapter.modulate(vectors, strength)
-    text_embedding = degradation.weights.text_embedding
-    with ExitStack() as stack:
-        if fold:
-            for network in NETWORKS:
-                stack.enter_context(modulated.folded(network, backbone.lookup(network)))
-        attach = None if fold else modulated
-        restrained_by = degradation if restraint else None
-        runner = Runner(backbone, text_embedding, attach, upscale, tile, progress, restrained_by)
-        results = runner.run(pictures)
-    blended = fidelity.blend_all(pictures, results, blend, low_frequencies=low_frequencies, cutoff=cutoff)
-    return _like(images, blended)
+        return _like(images, untouched(pictures, upscale))
+    with _Adapted(backbone, degradation, strength, fold, restraint) as adapted:
+        results = _Runner(adapted, upscale, tile, progress).run(pictures)
+    return _like(images, blend_all(pictures, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
 
 
-def _like(images: Images, results: list[Tensor]) -> Images:
-    """The results as the images came: a batch, one picture or a list."""
+def _like(images: Kind, results: list[Tensor]) -> Kind:
+    """The results as the images came: a batch, one image or a list."""
     if not isinstance(images, Tensor):
         return results
     return torch.stack(results) if images.ndim == 4 else results[0]
 
 
-def check_options(strength: float, upscale: int, tile: int | str | None) -> None:
+def check_options(strength: float, upscale: int, tile: Tile | str) -> None:
     """Raise ValueError, naming the option, its range and what was given, for options out of range."""
     if not 0 <= strength <= 2:
         raise ValueError(f"strength must be from 0 to 2, got {strength}")
-    if upscale not in (1, 2, 3, 4):
+    if upscale not in UPSCALES:
         raise ValueError(f"upscale must be 1, 2, 3 or 4, got {upscale}")
-    if tile not in ("auto", None) and not (isinstance(tile, int) and tile >= SMALLEST_TILE and tile % 64 == 0):
-        raise ValueError(f"tile must be 'auto', none, or a multiple of 64 from {SMALLEST_TILE} pixels up, got {tile}")
+    if tile not in ("auto", None) and not (
+        isinstance(tile, int) and tile >= SMALLEST_TILE and tile % SIZE_MULTIPLE == 0
+    ):
+        raise ValueError(
+            f"tile must be 'auto', none, or a multiple of {SIZE_MULTIPLE} from {SMALLEST_TILE} pixels up, got {tile}"
+        )
 
 
-class Runner:
-    """Runs checked pictures through an adapted backbone: batches, tiles, out-of-memory, progress.
+def padded_pixels(height: int, width: int, upscale: int) -> int:
+    """Pixels that an image costs in the networks: enlarged, and padded to whole multiples of 64."""
+    tall, wide = (-(-side * upscale // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in (height, width))
+    return tall * wide
+
+
+class _Adapted:
+    """A backbone with what adapts it to some images; a context manager.
 
     Args:
-        backbone: what to run on.
+        backbone: see :func:`enhance`.
+        degradation: see :func:`enhance`.
+        strength: see :func:`enhance`.
+        fold: see :func:`enhance`.
+        restraint: see :func:`enhance`.
+
+    Attributes:
         text_embedding: ``[1, 77, width]``.
-        modulated: attached around each call; ``None`` when the backbone comes adapted already.
-        upscale, tile, progress: see :func:`enhance`.
-        restrained_by: the degradation whose weights say how much of the change is taken; ``None`` takes all of it.
+        modulated: what has to be attached around each call; None where the networks are adapted within the context.
+        restrained: reduces the change, see :meth:`DegradationVectors.restrained`; None applies all of it.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        text_embedding: Tensor,
-        modulated: ModulatedAdapter | None,
-        upscale: int,
-        tile: int | Literal["auto"] | None,
-        progress: Progress | None,
-        restrained_by: DegradationVectors | None = None,
+        degradation: DegradationVectors | None,
+        strength: float,
+        fold: bool | AbstractContextManager[None],
+        restraint: bool,
     ) -> None:
         self.backbone = backbone
-        self.text_embedding = text_embedding
-        self.modulated = modulated
+        self.modulated: ModulatedAdapter | None = None
+        self.restrained: Callable[[Tensor, Tensor, slice, int], Tensor] | None = None
+        self._context: AbstractContextManager[None] = nullcontext()
+        if degradation is None:
+            self.text_embedding = _baked_embedding(backbone)
+            return
+        weights = degradation.weights
+        for network in NETWORKS:
+            weights.adapter.check_fits(network, backbone.lookup(network))
+        self.text_embedding = weights.text_embedding
+        self.restrained = degradation.restrained if restraint else None
+        if not isinstance(fold, bool):
+            self._context = fold
+            return
+        modulated = weights.adapter.modulate(degradation.vectors, strength)
+        if fold:
+            self._context = backbone.folded(modulated)
+        else:
+            self.modulated = modulated
+
+    def __enter__(self) -> _Adapted:
+        self._context.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._context.__exit__(kind, error, trace)
+
+
+def _baked_embedding(backbone: Backbone) -> Tensor:
+    if backbone.text_embedding is None:
+        raise ValueError(
+            f"the backbone {backbone.name} has no degradation baked into it: give the degradation of the images, from "
+            "estimate(images, weights)"
+        )
+    return backbone.text_embedding
+
+
+class _Runner:
+    """Runs checked images through a backbone: batches, tiles, out-of-memory, progress.
+
+    Args:
+        adapted: what to run on.
+        upscale: see :func:`enhance`.
+        tile: see :func:`enhance`.
+        progress: see :func:`enhance`.
+    """
+
+    def __init__(self, adapted: _Adapted, upscale: int, tile: Tile, progress: Progress | None) -> None:
+        self.adapted = adapted
+        self.backbone = adapted.backbone
         self.upscale = upscale
         self.tile = tile
         self.progress = progress
-        self.restrained_by = restrained_by
+        self.total = 0
 
     def run(self, pictures: Sequence[Tensor]) -> list[Tensor]:
-        """Enhance pictures ``[H, W, C]``; neighbours of one size share a batch within the pixel budget."""
+        """Enhance images ``[H, W, C]``; neighbours of one size share a batch within the pixel budget."""
+        self.total = len(pictures)
         results: list[Tensor] = []
         while len(results) < len(pictures):
             first = len(results)
@@ -237,67 +307,73 @@ class Runner:
             if self.upscale > 1:
                 grey = F.interpolate(grey, scale_factor=self.upscale, mode="bilinear", align_corners=False)
             rows = slice(first, first + count)
-            with self.backbone.rows(rows):
-                enhanced = self._with_smaller_tiles(grey, rows, len(pictures))
-            if self.restrained_by is not None:
-                enhanced = self.restrained_by.restrained(grey.cpu(), enhanced, rows)
+            enhanced = self._whole_or_tiled(grey, rows)
+            if self.adapted.restrained is not None:
+                enhanced = self.adapted.restrained(grey.cpu(), enhanced, rows, self.upscale)
             results += from_grey(enhanced.clamp(-1, 1) / 2 + 0.5, batch).unbind(0)
-            self._report((first + count) / len(pictures), results[-1])
+            self._report((first + count) / self.total, results[-1])
         return results
 
     def _batch_size(self, pictures: Sequence[Tensor]) -> int:
-        # padding counts: a single pixel costs as much as 64 × 64
-        height, width = (-(-side * self.upscale // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in pictures[0].shape[:2])
-        budget = PIXEL_BUDGET // (height * width)
+        height, width = pictures[0].shape[:2]
+        budget = PIXEL_BUDGET // padded_pixels(height, width, self.upscale)
         count = 1
         while count < min(budget, len(pictures)) and pictures[count].shape == pictures[0].shape:
             count += 1
         return count
 
-    def _with_smaller_tiles(self, grey: Tensor, rows: slice, pictures: int) -> Tensor:
+    def _whole_or_tiled(self, grey: Tensor, rows: slice) -> Tensor:
+        """Enhance ``[B, 1, H, W]``; where memory runs out, image by image, and then in ever smaller tiles."""
         tile = self._first_tile(grey)
+        if tile is not None and len(grey) > 1:
+            return self._one_by_one(grey, rows)
         while True:
             try:
                 if tile is None:
                     return self._pass(grey, self._rows(rows))
-                return torch.cat(
-                    [self._tiled(grey[i : i + 1], tile, rows.start + i, pictures) for i in range(len(grey))]
-                )
+                return self._tiled(grey, tile, rows.start)
             except Exception as error:
-                largest = max(grey.shape[-2:])
-                smaller = (tile or -(-largest // 128) * 128) // 2 // 64 * 64
-                if tile is None and len(grey) > 1:  # a batch first runs image by image, each in one tile
-                    smaller = max(SMALLEST_TILE, -(-largest // 64) * 64)
-                if not self.backbone.is_out_of_memory(error) or smaller < SMALLEST_TILE:
+                smaller = self._smaller(tile, max(grey.shape[-2:]))
+                if not self.backbone.is_out_of_memory(error) or (len(grey) == 1 and smaller < SMALLEST_TILE):
                     raise
-                log.warning("out of memory; trying again with tiles of %d pixels", smaller)
-                tile = smaller
             self.backbone.free_memory()
+            if len(grey) > 1:
+                log.warning("out of memory; trying again image by image")
+                return self._one_by_one(grey, rows)
+            log.warning("out of memory; trying again with tiles of %d pixels", smaller)
+            tile = smaller
+
+    def _one_by_one(self, grey: Tensor, rows: slice) -> Tensor:
+        singles = [slice(row, row + 1) for row in range(rows.start, rows.stop)]
+        return torch.cat([self._whole_or_tiled(image, row) for image, row in zip(grey.split(1), singles, strict=True)])
+
+    @staticmethod
+    def _smaller(tile: int | None, largest: int) -> int:
+        """Half the tile, or half the image where there was none, in whole multiples of 64."""
+        return (tile or -(-largest // 128) * 128) // 2 // SIZE_MULTIPLE * SIZE_MULTIPLE
 
     def _first_tile(self, grey: Tensor) -> int | None:
         height, width = grey.shape[-2:]
-        if self.tile == "auto":
-            return int(PIXEL_BUDGET**0.5) if height * width > PIXEL_BUDGET else None
-        return self.tile if self.tile is not None and max(height, width) > self.tile else None
+        if isinstance(self.tile, int):
+            return self.tile if max(height, width) > self.tile else None
+        large = self.tile == "auto" and height * width > PIXEL_BUDGET
+        return int(PIXEL_BUDGET**0.5) if large else None
 
-    def _tiled(self, grey: Tensor, tile: int, index: int, pictures: int) -> Tensor:
-        rows = slice(index, index + 1)
-        modulated = self._rows(rows)
+    def _tiled(self, grey: Tensor, tile: int, index: int) -> Tensor:
+        modulated = self._rows(slice(index, index + 1))
         shared = SharedNormalisation(self.backbone.modules())
 
         def report(done: int, total: int) -> None:
-            self._report((index + done / total) / pictures)
+            self._report((index + done / total) / self.total)
 
-        with self.backbone.rows(rows):
-            with shared.recording():
-                self._pass(overview(grey, tile * tile), modulated)
-            with shared.imposed():
-                return blend_tiles(grey, lambda part: self._pass(part, modulated), tile, tile // 8, report)
+        with shared.recording():
+            self._pass(overview(grey, tile * tile), modulated)
+        with shared.imposed():
+            return blend_tiles(grey, lambda part: self._pass(part, modulated), tile, tile // 8, report)
 
     def _rows(self, rows: slice) -> ModulatedAdapter | None:
-        if self.modulated is None or len(self.modulated) == 1:
-            return self.modulated
-        return self.modulated.rows(rows)
+        modulated = self.adapted.modulated
+        return modulated if modulated is None or len(modulated) == 1 else modulated.rows(rows)
 
     def _pass(self, grey: Tensor, modulated: ModulatedAdapter | None) -> Tensor:
         """One pass of the networks over ``[B, 1, H, W]`` in [-1, 1]; the same size, float32 on the CPU."""
@@ -305,11 +381,8 @@ class Runner:
         height, width = grey.shape[-2:]
         images = pad_to_multiple(grey, SIZE_MULTIPLE).to(backbone.device, backbone.dtype).expand(-1, 3, -1, -1)
         images = images.contiguous(memory_format=torch.channels_last)
-        with ExitStack() as stack:
-            if modulated is not None:
-                for network in NETWORKS:
-                    stack.enter_context(modulated.attached(network, backbone.lookup(network)))
-            latent = backbone.denoise(backbone.encode(images), self.text_embedding)
+        with nullcontext() if modulated is None else backbone.adapted(modulated):
+            latent = backbone.denoise(backbone.encode(images), self.adapted.text_embedding)
         enhanced = backbone.decode(latent)[..., :height, :width].float().cpu()
         if not torch.isfinite(enhanced).all():
             raise ValueError(

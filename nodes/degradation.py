@@ -8,6 +8,7 @@ from comfy_api.latest import io, ui
 
 from ..hidra_core.enhance import estimate
 from ..hidra_core.images import check_images
+from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.vectors import degradation_report
 from . import host
 from .schema import Degradation, one_of, schema
@@ -33,7 +34,7 @@ class EstimateDegradation(io.ComfyNode):
                 io.Combo.Input(
                     "weights",
                     options=host.choices(host.WEIGHTS_FOLDER),
-                    default=host.HIDRA_TINY,
+                    default=HIDRA_TINY,
                     tooltip="A HiDRA weights file of models/hidra, for the backbone you load; hidra-tiny is built in.",
                 ),
             ],

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING, Any
+
 from comfy_api.latest import io, ui
 
-from ..hidra_core.enhance import Runner, check_options
-from ..hidra_core.images import blend as fidelity
-from ..hidra_core.images import check_images
+from ..hidra_core.enhance import enhance
+from ..hidra_core.names import CUTOFF
 from . import host
-from .schema import one_of, schema
+from .schema import advanced, one_of, schema
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..hidra_core.enhance import Tile
 
 RESTRAINT_INPUT = {
     "default": True,
     "optional": True,
-    "tooltip": "Takes less of the change where the degradation says that an image needs less, so that good images stay "
-    "as they are. Only with weights that carry a restraint, as hidra-tiny's do; off takes all of it.",
+    "tooltip": "Applies less of the change where the degradation says that an image needs less, so that good images "
+    "stay as they are. Works with weights that have a restraint, such as hidra-tiny's; off applies all of the change.",
 }
 """What both nodes that enhance say of their restraint."""
 
-TILING = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
+TILING: dict[str, Tile] = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
 
 
 class OneStepEnhance(io.ComfyNode):
@@ -73,14 +78,16 @@ class OneStepEnhance(io.ComfyNode):
                     tooltip="The same for low frequencies alone: 0 keeps the brightness of wide areas, and any "
                     "shading, as the input has it.",
                 ),
-                io.Float.Input(
+                advanced(
+                    io.Float.Input,
                     "cutoff",
-                    default=fidelity.CUTOFF,
+                    default=CUTOFF,
                     min=2.0,
                     max=4096.0,
                     step=1.0,
                     optional=True,
-                    tooltip="Period at which low frequencies end, in pixels of the result.",
+                    tooltip="Period that separates low from high frequencies for low_frequencies, in pixels of the "
+                    "result. 64 suits nearly all images.",
                 ),
                 io.Boolean.Input("restraint", **RESTRAINT_INPUT),
             ],
@@ -94,34 +101,30 @@ class OneStepEnhance(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: object,
-        vae: object,
+        model: Any,
+        vae: Any,
         image: torch.Tensor,
         upscale: int,
         tiling: str,
         conditioning: list | None = None,
         blend: float = 1.0,
         low_frequencies: float = 1.0,
-        cutoff: float = fidelity.CUTOFF,
+        cutoff: float = CUTOFF,
         restraint: bool = True,
     ) -> io.NodeOutput:
-        pictures = check_images(image)
-        check_options(1.0, upscale, TILING[tiling])
-        fidelity.check_blend(blend, low_frequencies, cutoff)
-        restrained_by = None
-        if conditioning is None:
-            applied = host.applied_to_both(model, vae)
-            applied.degradation.check_serves(len(pictures))
-            text_embedding = applied.text_embedding
-            restrained_by = applied.degradation if restraint else None
-        else:
-            text_embedding = host.text_embedding(model, vae, conditioning)
-        backbone = host.HostBackbone(model, vae)
-        runner = Runner(backbone, text_embedding, None, upscale, TILING[tiling], host.Progress(), restrained_by)
-        if blend == 0:
-            results = fidelity.untouched(pictures, upscale)
-        else:
-            bands = {"low_frequencies": low_frequencies, "cutoff": cutoff}
-            results = fidelity.blend_all(pictures, runner.run(pictures), blend, **bands)
-        enhanced = torch.stack(results)
+        backbone = host.HostBackbone(model, vae, conditioning)
+        applied = host.applied_to_both(model, vae) if conditioning is None else None
+        enhanced = enhance(
+            image,
+            backbone,
+            None if applied is None else applied.degradation,
+            strength=1.0 if applied is None else applied.strength,
+            upscale=upscale,
+            tile=TILING[tiling],
+            restraint=restraint,
+            blend=blend,
+            low_frequencies=low_frequencies,
+            cutoff=cutoff,
+            progress=host.Progress(),
+        )
         return io.NodeOutput(enhanced, ui=ui.PreviewImage(enhanced, cls=cls))

@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..hidra_core import degradations, scenes
+from ..hidra_core.names import HIDRA_TINY
 from . import host
 from .schema import one_of, schema
 
@@ -25,7 +26,7 @@ class LoadSDTurbo(io.ComfyNode):
                 io.Combo.Input(
                     "checkpoint",
                     options=host.choices("checkpoints"),
-                    default=host.HIDRA_TINY,
+                    default=HIDRA_TINY,
                     tooltip="hidra-tiny is built in. For full quality put sd_turbo.safetensors into models/checkpoints "
                     "and use weights trained on it.",
                 )

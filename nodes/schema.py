@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 CATEGORY = "image/HiDRA thermal"
 Degradation = io.Custom("HIDRA_DEGRADATION")
@@ -26,3 +27,10 @@ def one_of(value: str | None, options: Iterable[str], remedy: str) -> bool | str
     """For ``validate_inputs``: True, or what is wrong. Not every host checks combos itself; linked values are None."""
     options = list(options)
     return value is None or value in options or f"'{value}' is not one of {', '.join(options)}. {remedy}"
+
+
+def advanced(kind: Callable[..., Any], name: str, **described: Any) -> Any:
+    """An input that newer hosts fold away under "advanced"; older ones show it like any other."""
+    if "advanced" in inspect.signature(kind).parameters:
+        described["advanced"] = True
+    return kind(name, **described)

@@ -16,7 +16,6 @@ from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS, RawLayout, read_the
 from ..hidra_core.thermal.readers.y16 import parse_size
 from ..hidra_core.thermal.sample import thermal_sample
 from . import host
-from .host import folders as host_files
 from .schema import one_of, schema
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ class LoadThermal(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[NO_FILE, *host_files.input_names(THERMAL_EXTENSIONS)],
+                    options=[NO_FILE, *host.input_names(THERMAL_EXTENSIONS)],
                     default=NO_FILE,
                     upload=io.UploadType.image,
                     image_folder=io.FolderType.input,
@@ -113,14 +112,14 @@ class LoadThermal(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None, sample: str | None, mapping: str | None) -> bool | str:
-        if file and not host_files.input_exists(file):
+        if file and not host.input_exists(file):
             return f"'{file}' is not in ComfyUI's input folder. Put it there or upload it, or choose another"
         known = one_of(sample, SCENES, "Choose another")
         return known if known is not True else one_of(mapping, MAPPINGS, "Choose another")
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: object) -> str:
-        return host_files.fingerprint(file) if file else NO_FILE
+        return host.input_fingerprint(file) if file else NO_FILE
 
     @classmethod
     def execute(
@@ -129,7 +128,7 @@ class LoadThermal(io.ComfyNode):
         if file:
             relation = LinearKelvin(kelvin_per_count) if kelvin_per_count else None
             layout = RawLayout(parse_size(raw_size) if raw_size.strip() else None)
-            image = read_thermal(host_files.input_path(file), raw=layout, relation=relation)
+            image = read_thermal(host.input_path(file), raw=layout, relation=relation)
         else:
             image = thermal_sample(sample).image
         loaded = LoadedThermal(image, _mapping(image, mapping, clip, plateau))
@@ -224,7 +223,7 @@ class SaveThermal(io.ComfyNode):
             with_shading=shading and radiometric,
             after_page=lambda done, total: progress(done / total),
         )
-        stem = host_files.output_stem(filename_prefix, image.shape[2], image.shape[1])
+        stem = host.output_stem(filename_prefix, image.shape[2], image.shape[1])
         record = {**source.record(), "mapping": mapping.to_dict(), "report": [entry.to_dict() for entry in reports]}
         text = json.dumps(record, indent=1)
         if reports:

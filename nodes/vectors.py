@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
+from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.readouts import KINDS
 from ..hidra_core.vectors import average, blend, edit, load_degradation, save_degradation, vector_report
 from . import host
@@ -69,7 +70,7 @@ class LoadDegradation(io.ComfyNode):
                 io.Combo.Input(
                     "weights",
                     options=host.choices(host.WEIGHTS_FOLDER),
-                    default=host.HIDRA_TINY,
+                    default=HIDRA_TINY,
                     tooltip="The weights that it was estimated with.",
                 ),
             ],

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
 from ..hidra_core.enhance import DegradationVectors as Vectors
-from ..hidra_core.enhance import Progress, Runner, check_options, estimate
+from ..hidra_core.enhance import check_options, estimate
 from ..hidra_core.images import check_images
-from ..hidra_core.vectors import SMOOTHING, SmoothOverTime, average, check_smoothing
-from ..hidra_core.video import DegradationOverTime, Flicker, in_chunks
+from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, SMOOTHING
+from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
+from ..hidra_core.video import Flicker, enhance_frames
 from . import host
 from .degradation import DEM_BYTES
 from .enhance import RESTRAINT_INPUT, TILING
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
 
 ONE_PER = ["frame", "clip"]
 ON_BROKEN = ["stop", "skip"]
-CLIP_SAMPLES = 16
 
 SMOOTHING_INPUT = {
     "default": SMOOTHING,
@@ -95,7 +96,7 @@ class EnhanceVideo(io.ComfyNode):
                 io.Combo.Input(
                     "weights",
                     options=host.choices(host.WEIGHTS_FOLDER),
-                    default=host.HIDRA_TINY,
+                    default=HIDRA_TINY,
                     tooltip="A HiDRA weights file of models/hidra, for the backbone you load; hidra-tiny is built in.",
                 ),
                 io.Combo.Input(
@@ -167,9 +168,9 @@ class EnhanceVideo(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: object,
-        vae: object,
-        video: object,
+        model: Any,
+        vae: Any,
+        video: Any,
         weights: str,
         degradation_per: str,
         smoothing: float,
@@ -181,36 +182,22 @@ class EnhanceVideo(io.ComfyNode):
         conditioning: list | None = None,
         restraint: bool = True,
     ) -> io.NodeOutput:
-        from .host.video import open_video
+        from .host.video import open_video  # PyAV is slow to import
 
         check_options(strength, upscale, TILING[tiling])
         check_smoothing(smoothing)
         if degradation is not None:
             degradation.check_serves(1)
         opened = open_video(video, on_broken_frame)
-
+        loaded = host.weights(weights) if conditioning is None and degradation is None else None
         if conditioning is not None:
-            baked = host.HostBackbone(model, vae)
-            embedding = host.text_embedding(model, vae, conditioning)
-
-            def run(chunk: list[torch.Tensor], done: Progress) -> list[torch.Tensor]:
-                return Runner(baked, embedding, None, upscale, TILING[tiling], done).run(chunk)
+            used, backbone = None, host.HostBackbone(model, vae, conditioning)
         else:
-            loaded = host.weights(weights)
-            if degradation is None and degradation_per == "clip":
-                loaded.load_estimator(DEM_BYTES)
-                degradation = average(estimate(opened.samples(CLIP_SAMPLES), loaded.weights))
-            over_time = DegradationOverTime(loaded.weights, smoothing)
-
-            def run(chunk: list[torch.Tensor], done: Progress) -> list[torch.Tensor]:
-                found = degradation
-                if found is None:
-                    loaded.load_estimator(DEM_BYTES)
-                    found = over_time(chunk)
-                adapted = host.HostBackbone(*host.apply(model, vae, found, strength))
-                embedding, restrained_by = found.weights.text_embedding, found if restraint else None
-                return Runner(adapted, embedding, None, upscale, TILING[tiling], done, restrained_by).run(chunk)
-
+            used = loaded.weights if degradation is None else degradation.weights
+            backbone = host.HostBackbone(*host.adapting(model, vae, used))
+        if loaded is not None and degradation_per == "clip":
+            loaded.load_estimator(DEM_BYTES)
+            degradation = average(estimate(opened.samples(CLIP_SAMPLES), loaded.weights))
         before, after = Flicker(), Flicker()
         progress = host.Progress()
         total = opened.frame_count
@@ -218,15 +205,26 @@ class EnhanceVideo(io.ComfyNode):
         def frames_done(count: float, picture: torch.Tensor | None) -> None:
             progress(min(count / total, 1.0) if total else 0.0, picture)
 
-        def enhance(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
-            for frame in in_chunks(before.watching(frames), run, upscale=upscale, progress=frames_done):
-                after.add(frame)
-                yield frame
+        def enhanced(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+            results = enhance_frames(
+                before.watching(frames),
+                backbone,
+                used,
+                degradation=None if conditioning is not None else degradation,
+                smoothing=smoothing,
+                strength=strength,
+                upscale=upscale,
+                tile=TILING[tiling],
+                restraint=restraint,
+                before_estimate=None if loaded is None else partial(loaded.load_estimator, DEM_BYTES),
+                progress=frames_done,
+            )
+            return after.watching(results)
 
-        enhanced = opened.enhanced(enhance)
+        result = opened.enhanced(enhanced)
         report = (
             f"{after.frames} frames, mean absolute difference of neighbouring frames (flicker, and motion): "
             f"{before.value:.2f} before, {after.value:.2f} after, in grey levels of 255"
         )
         host.show_text(report, cls.hidden.unique_id)
-        return io.NodeOutput(enhanced, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(result, report, ui=ui.PreviewText(report))

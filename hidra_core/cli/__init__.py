@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:  # the reader of a pipe, such as head, has gone; nor may the exit's flush complain
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
-        except Exception as error:  # the last place to turn any failure into a line and an exit code
+        except Exception as error:  # noqa: BLE001  the last place to turn any failure into a line and an exit code
             report(error, arguments)
             return FAILED
 

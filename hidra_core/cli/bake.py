@@ -5,19 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import OK, UsageError, advance, progress_bar, say
-from .inputs import check_file, check_model_paths, check_paths, find_pictures, for_networks, require
-from .model import computing, load_pair
+from .console import OK, UsageError, advance, progress_bar, reason, say
+from .inputs import check_file, check_model_paths, check_paths, find_pictures, require
+from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_overwrite, add_quiet, add_weights
+from .reading import add_raw, reading_of
 
 if TYPE_CHECKING:
     import argparse
 
     from ..enhance import DegradationVectors
+    from ..sources import Reading
     from ..weights import Weights
 
 
 def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
     parser = add_command(
         commands,
         "bake",
@@ -28,7 +31,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         "given, or one that was saved.",
         "  hidra bake camera-3/ --output models/camera-3\n  hidra bake --degradation dusk.safetensors --output dusk",
     )
-    parser.add_argument("inputs", metavar="INPUT", nargs="*", help="pictures, folders or quoted patterns of the camera")
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="*", help="pictures, thermal files, folders or quoted patterns of the camera"
+    )
     parser.add_argument("--degradation", metavar="FILE", help="a saved degradation instead of pictures")
     parser.add_argument(
         "-o", "--output", metavar="NAME", type=Path, required=True, help="where to write NAME.safetensors and the other"
@@ -36,28 +41,36 @@ def add(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--strength", metavar="0..2", type=float, default=1.0, help="strength of the adaptation (default: 1)"
     )
+    add_raw(parser)
     model = parser.add_argument_group("model")
     add_backbone(model)
     add_weights(model)
     add_device(model)
     add_overwrite(parser, "replace files that exist (default: refuse)")
     add_quiet(parser)
-    parser.set_defaults(dtype="fp32", upscale=1, tile=None)  # what `computing` asks of commands that enhance
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_paths(arguments.degradation)
     if bool(arguments.inputs) == (arguments.degradation is not None):
         raise UsageError("give either pictures of the camera or --degradation FILE")
-    found = [source for source, _ in find_pictures(arguments.inputs)] if arguments.inputs else []
+    files = [source for source, _ in find_pictures(arguments.inputs)] if arguments.inputs else []
     lora, vae = (
         arguments.output.with_name(f"{arguments.output.name.removesuffix('.safetensors')}{ending}.safetensors")
         for ending in ("", "-vae")
     )
     for path in (lora, vae):
-        check_file(path, arguments.overwrite, found)
-    device, dtype = computing(arguments)
+        check_file(path, arguments.overwrite, files)
+    reading = reading_of(arguments)
+    from ..enhance import check_options
+
+    try:
+        check_options(arguments.strength, upscale=1, tile=None)
+    except ValueError as error:
+        raise UsageError(reason(error)) from error
+    device, dtype = pick(arguments.device, "fp32")
     require("diffusers", "tqdm")
     from ..bake import bake, base_of, save_baked
     from ..vectors import average, load_degradation
@@ -66,23 +79,26 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.degradation is not None:
         degradation = load_degradation(arguments.degradation, weights)
     else:
-        degradation = _estimate(found, weights, arguments)
+        degradation = _estimate(files, weights, reading, arguments)
     baked = bake(average(degradation), base_of(backbone), strength=arguments.strength)
     save_baked(baked, lora, vae)
     say(f"{lora} and {vae} written", arguments)
     return OK
 
 
-def _estimate(found: list[Path], weights: Weights, arguments: argparse.Namespace) -> DegradationVectors:
+def _estimate(
+    files: list[Path], weights: Weights, reading: Reading, arguments: argparse.Namespace
+) -> DegradationVectors:
     import torch
 
     from ..enhance import DegradationVectors, estimate
-    from ..images import read_image
+    from ..sources import open_source
 
     vectors = []
-    with progress_bar(len(found), arguments) as bar:
-        for index, source in enumerate(found):
-            bar.set_description_str(f"{index + 1}/{len(found)} {source.name}")
-            vectors.append(estimate([for_networks(read_image(source))[0]], weights).vectors)
+    with progress_bar(len(files), arguments) as bar:
+        for index, source in enumerate(files):
+            bar.set_description_str(f"{index + 1}/{len(files)} {source.name}")
+            pages = list(open_source(source, reading).pages())
+            vectors.append(estimate(pages, weights).vectors)
             advance(bar, index + 1)
     return DegradationVectors(torch.cat(vectors), weights)

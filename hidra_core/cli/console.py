@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tqdm import tqdm
 
-log = logging.getLogger(__package__.partition(".")[0])
+log = logging.getLogger(__name__.partition(".")[0])
 
 OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -24,6 +24,7 @@ class UsageError(Exception):
 
 
 def say(text: str, arguments: argparse.Namespace) -> None:
+    """A line on the standard output, unless the user wants none."""
     if not arguments.quiet:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -72,7 +73,7 @@ def messages(arguments: argparse.Namespace) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(total: int, arguments: argparse.Namespace) -> Iterator[tqdm]:
-    """A bar over ``total`` pictures, drawn if the standard error is a terminal; messages do not run into it."""
+    """A bar over ``total`` files, drawn if the standard error is a terminal; messages do not run into it."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -86,9 +87,10 @@ def progress_bar(total: int, arguments: argparse.Namespace) -> Iterator[tqdm]:
 
 
 def advance(bar: tqdm, position: float) -> None:
-    """Move the bar to so many pictures; a tiled one counts by the share that is done."""
+    """Move the bar to so many files; a fraction is the share of the current one that is done."""
     bar.update(position - bar.n)
 
 
 def megabytes(size: int) -> str:
+    """A number of bytes for a reader."""
     return f"{size / 1e6:.1f} MB"

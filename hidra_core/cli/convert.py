@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..names import DTYPES
 from .console import OK, UsageError, log, megabytes, say
 from .inputs import check_file, check_paths
-from .options import DTYPES, add_command, add_overwrite
+from .options import add_command, add_overwrite
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
     parser = add_command(
         commands,
         "convert",
@@ -52,6 +54,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
     sources = [arguments.model, arguments.dem, arguments.text_encoder, arguments.text_embedding, arguments.dinov2]
     check_paths(*sources)
     if arguments.output.suffix != ".safetensors":

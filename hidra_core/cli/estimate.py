@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import FAILED, OK, UsageError, advance, log, progress_bar, reason, report, say
-from .inputs import check_file, check_model_paths, find_pictures, for_networks, require
+from .inputs import check_file, check_model_paths, find_pictures, require
+from .model import pick
 from .options import add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
+from .reading import add_raw, reading_of
 
 if TYPE_CHECKING:
     import argparse
 
     import torch
 
-    from ..images import Picture
+    from ..sources import Reading, Source
     from ..weights import Weights
 
 
 def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
     parser = add_command(
         commands,
         "estimate",
@@ -39,6 +42,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_inputs(parser)
     add_weights(parser)
     add_device(parser)
+    add_raw(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="file for the JSON or the text (default: the standard output)"
     )
@@ -64,42 +68,41 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 @dataclass(frozen=True)
 class Estimated:
-    """One picture's result."""
+    """The result for one file; of several pages it is about the first."""
 
-    picture: Picture
+    source: Source
+    size: tuple[int, int]  # width and height
     vector: torch.Tensor
     report: list[str]
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
     check_model_paths(arguments.weights, arguments.dem_backbone)
-    found = [source for source, _ in find_pictures(arguments.inputs)]
-    labels = _check_map(arguments, found)
+    files = [source for source, _ in find_pictures(arguments.inputs)]
+    labels = _check_map(arguments, files)
     if arguments.output is not None:
-        check_file(arguments.output, arguments.overwrite, found)
+        check_file(arguments.output, arguments.overwrite, files)
+    reading = reading_of(arguments)
     require("tqdm")
-    from ..backbone import pick_device
     from ..weights import load_weights
 
-    try:
-        device = pick_device(arguments.device)
-    except ValueError as error:
-        raise UsageError(reason(error)) from error
+    device, _ = pick(arguments.device)
     weights = load_weights(arguments.weights, dem_backbone=arguments.dem_backbone)
     weights.estimator.to(device)
     results = []
-    with progress_bar(len(found), arguments) as bar:
-        for index, source in enumerate(found):
-            bar.set_description_str(f"{index + 1}/{len(found)} {source.name}")
+    with progress_bar(len(files), arguments) as bar:
+        for index, source in enumerate(files):
+            bar.set_description_str(f"{index + 1}/{len(files)} {source.name}")
             try:
-                results.append(_estimate(source, weights, arguments.text))
-            except Exception as error:  # as for enhance: one bad picture does not stop the others
+                results.append(_estimate(source, weights, reading, arguments.text))
+            except Exception as error:  # noqa: BLE001  one bad file must not stop the others
                 report(error, arguments, source)
             advance(bar, index + 1)
 
-    places = _draw_map(arguments, results, [labels[result.picture.path] for result in results]) if labels else None
+    places = _draw_map(arguments, results, [labels[result.source.path] for result in results]) if labels else None
     text = _as_text(results, weights) if arguments.text else _as_json(results, weights, places)
-    failed = len(found) - len(results)
+    failed = len(files) - len(results)
     if arguments.output is None:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -112,24 +115,23 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if failed else OK
 
 
-def _estimate(source: Path, weights: Weights, with_report: bool) -> Estimated:
+def _estimate(path: Path, weights: Weights, reading: Reading, with_report: bool) -> Estimated:
     from ..enhance import estimate
-    from ..thermal import ThermalImage
-    from ..thermal.readers import read_input
+    from ..sources import open_source
     from ..vectors import image_lines
 
-    found = read_input(source)
-    picture = found.picture if isinstance(found, ThermalImage) else found  # of several pages the first
-    pixels = for_networks(picture)[0]
-    vector = estimate([pixels], weights).vectors[0]
-    return Estimated(picture, vector, image_lines(pixels, vector, weights) if with_report else [])
+    source = open_source(path, reading)
+    page = next(source.pages())
+    vector = estimate([page], weights).vectors[0]
+    height, width = page.shape[:2]
+    return Estimated(source, (width, height), vector, image_lines(page, vector, weights) if with_report else [])
 
 
 def _as_text(results: list[Estimated], weights: Weights) -> str:
     blocks = [[f"weights: {weights.source} (for {weights.backbone})"]]
     for result in results:
         first, *rest = result.report
-        blocks.append([f"{result.picture.path}: {first}", *rest])
+        blocks.append([f"{result.source.path}: {first}", *rest])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
@@ -148,13 +150,12 @@ def _as_json(results: list[Estimated], weights: Weights, places: Map | None) -> 
 def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
     from ..readouts import BANDS
 
-    picture, vector = result.picture, result.vector
-    height, width = picture.pixels.shape[:2]
+    vector, (width, height) = result.vector, result.size
     entry = {
-        "file": str(picture.path),
+        "file": str(result.source.path),
         "width": width,
         "height": height,
-        "bit_depth": picture.bit_depth,
+        "bit_depth": result.source.bit_depth,
         "norm": _float32(vector.norm().item()),
     }
     if weights.probes is not None:
@@ -182,7 +183,7 @@ class Map:
     silhouette: float | None
 
 
-def _check_map(arguments: argparse.Namespace, found: list[Path]) -> dict[Path, str]:
+def _check_map(arguments: argparse.Namespace, files: list[Path]) -> dict[Path, str]:
     """The label of every picture, none if no map is wanted; raises UsageError before any work."""
     path = arguments.tsne
     if path is None:
@@ -194,15 +195,15 @@ def _check_map(arguments: argparse.Namespace, found: list[Path]) -> dict[Path, s
     check_packages()
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--tsne {path}: a map is written as {', '.join(SUFFIXES)}; give it one of these suffixes")
-    check_file(path, arguments.overwrite, found, "--tsne")
-    if len(found) < FEWEST:
-        raise UsageError(f"--tsne needs at least {FEWEST} pictures, found {len(found)}")
+    check_file(path, arguments.overwrite, files, "--tsne")
+    if len(files) < FEWEST:
+        raise UsageError(f"--tsne needs at least {FEWEST} pictures, found {len(files)}")
     if arguments.labels is None:
-        return {source: str(source.parent) for source in found}
-    return _read_labels(arguments.labels, found)
+        return {source: str(source.parent) for source in files}
+    return _read_labels(arguments.labels, files)
 
 
-def _read_labels(listing: Path, found: list[Path]) -> dict[Path, str]:
+def _read_labels(listing: Path, files: list[Path]) -> dict[Path, str]:
     """Labels by picture, empty where the list does not name it; names may be paths or file names."""
     try:
         with open(listing, newline="", encoding="utf-8-sig") as file:
@@ -214,9 +215,9 @@ def _read_labels(listing: Path, found: list[Path]) -> dict[Path, str]:
         if len(row) != 2:
             raise UsageError(f"--labels {listing}, entry {number}: expected 'picture,label', found '{','.join(row)}'")
         by_name[row[0].strip()] = row[1].strip()
-    labels = {source: by_name.get(str(source), by_name.get(source.name, "")) for source in found}
+    labels = {source: by_name.get(str(source), by_name.get(source.name, "")) for source in files}
     if not any(labels.values()):
-        raise UsageError(f"--labels {listing} names none of the {len(found)} pictures, the first {found[0]}")
+        raise UsageError(f"--labels {listing} names none of the {len(files)} pictures, the first {files[0]}")
     return labels
 
 

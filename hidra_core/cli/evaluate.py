@@ -1,21 +1,27 @@
-"""``hidra evaluate``: a model beside classical methods on the same pictures, as tables and a sheet of pictures."""
+"""``hidra evaluate``: a model and classical methods on the same images, as tables and a sheet of images."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..names import DTYPES, HIDRA_TINY
 from .console import INTERRUPTED, OK, UsageError, advance, log, progress_bar, reason, say
 from .inputs import check_folder, check_model_paths, check_paths, find_pictures, require
 from .model import load_pair
-from .options import BUILT_IN, DTYPES, add_command, add_device, add_overwrite, add_quiet
+from .options import add_command, add_device, add_overwrite, add_quiet
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
+    from ..evaluation.measures import Metric
+    from ..evaluation.perceptual import Measure
     from ..evaluation.runner import FusedFolder, Method, Result
     from ..evaluation.tasks import Task
 
@@ -24,16 +30,17 @@ TABLE, DOCUMENT = "evaluation.md", "evaluation.json"
 
 
 def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser of ``hidra``."""
     parser = add_command(
         commands,
         "evaluate",
         run,
-        "measure a model beside classical methods",
-        "Measure HiDRA weights beside classical methods, all on the same pictures. Clean pictures are degraded by the "
-        "method's presets, seeded; pictures that are degraded already are measured with or without references; with "
-        "visible partners, the fusion of each pair is scored. Writes evaluation.md, evaluation.json and a sheet of "
-        "pictures a task. What a machine cannot measure is named with the reason. docs/evaluation.md explains the "
-        "metrics.",
+        "measure a model against classical methods",
+        "Measure HiDRA weights against classical methods, all on the same images. Clean images are degraded by the "
+        "method's presets, with fixed seeds; images that are degraded already are measured with or without references; "
+        "with visible partners, the fusion of each pair is scored. Writes evaluation.md, evaluation.json and one sheet "
+        "of images per task. Metrics and baselines that this machine cannot run are listed with the reason. "
+        "docs/use/evaluation.md explains the metrics.",
         "  hidra evaluate clean/ --output results\n"
         "  hidra evaluate clean/ -o results --tasks fpn,severe --draws 4 --baselines clahe,midway,nlm\n"
         "  hidra evaluate clean/ -o results --weights joint.safetensors --weights bilevel.safetensors --bare\n"
@@ -45,88 +52,150 @@ def add(commands: argparse._SubParsersAction) -> None:
         "inputs",
         metavar="INPUT",
         nargs="*",
-        help="pictures, folders or quoted patterns (default: the project's own rendered scenes)",
+        help="image files, thermal files with a single page, folders or quoted patterns (default: the project's own "
+        "rendered scenes)",
     )
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results; made if it is missing"
     )
-    tasks = parser.add_argument_group("tasks")
-    tasks.add_argument(
+    _add_tasks(parser.add_argument_group("tasks"))
+    _add_model(parser.add_argument_group("model"))
+    _add_comparison(parser.add_argument_group("comparison"))
+    result = parser.add_argument_group("result")
+    result.add_argument(
+        "--sheet-rows", metavar="N", type=int, default=4, help="inputs on each sheet; 0: no sheets (default: 4)"
+    )
+    result.add_argument("--keep-outputs", action="store_true", help="write DIR/outputs/TASK/METHOD/NAME.png")
+    add_overwrite(result, "replace the tables and sheets in the folder (default: refuse)")
+    add_quiet(parser)
+
+
+def _add_tasks(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
         "--tasks",
         metavar="LIST",
-        help="comma-separated: presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, extreme, "
-        "field, field-mild, hm-tir), untouched (clean pictures as they are), degraded (the inputs are), fusion "
-        "(default: the first eight; degraded with --references, fusion with --visible)",
+        help="comma-separated: presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, extreme; "
+        "field, field-mild, hm-tir; one kind alone: stripes, noise, blur, low-resolution, low-contrast, "
+        "non-uniformity; kinds combined at random: mixed), untouched (clean images without degradation), degraded "
+        "(the inputs are degraded already), fusion (default: the first eight presets; degraded with --references, "
+        "fusion with --visible)",
     )
-    tasks.add_argument("--references", metavar="DIR", help="clean pictures of the same names, for the task degraded")
-    tasks.add_argument("--visible", metavar="DIR", help="visible pictures of the same names, for the task fusion")
-    tasks.add_argument("--seed", metavar="N", type=int, default=0, help="of the first degradation (default: 0)")
-    tasks.add_argument("--draws", metavar="N", type=int, default=1, help="degradations of each picture (default: 1)")
-    model = parser.add_argument_group("model")
-    model.add_argument("--backbone", metavar="MODEL", help="as for enhance (default: hidra-tiny)")
-    model.add_argument(
+    group.add_argument("--references", metavar="DIR", help="clean images of the same names, for the task degraded")
+    group.add_argument("--visible", metavar="DIR", help="visible images of the same names, for the task fusion")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the first degradation (default: 0)")
+    group.add_argument("--draws", metavar="N", type=int, default=1, help="degradations of each image (default: 1)")
+
+
+def _add_model(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--backbone", metavar="MODEL", help="as for enhance (default: hidra-tiny)")
+    group.add_argument(
         "--weights",
         metavar="WEIGHTS",
         action="append",
         help="HiDRA weights: hidra-tiny or a .safetensors file; may be given several times (default: hidra-tiny)",
     )
-    model.add_argument("--dem-backbone", metavar="FOLDER", help="as for enhance")
-    model.add_argument("--bare", action="store_true", help="measure the backbone without adaptation too (strength 0)")
-    model.add_argument(
+    group.add_argument("--dem-backbone", metavar="FOLDER", help="as for enhance")
+    group.add_argument("--bare", action="store_true", help="measure the backbone without adaptation too (strength 0)")
+    group.add_argument(
         "--no-restraint",
         dest="restraint",
         action="store_false",
-        help="as for enhance; the backbone without adaptation never has one",
+        help="as for enhance; the backbone without adaptation never has a restraint",
     )
-    model.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
-    add_device(model)
-    compared = parser.add_argument_group("comparison")
-    compared.add_argument(
+    group.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
+    add_device(group)
+
+
+def _add_comparison(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
         "--baselines",
         metavar="LIST",
         default="all",
         help="comma-separated, all or none: clahe, histogram-equalisation, median-3x3, median-5x5, gaussian-sigma-1, "
         "nlm, bm3d (slow), moment-matching, moment-matching-and-nlm, midway, wavelet-fft (default: all)",
     )
-    compared.add_argument(
+    group.add_argument(
         "--metrics",
         metavar="LIST",
         default="all",
         help="comma-separated or all: psnr, psnr_affine, ssim, ms_ssim, lpips, dists, maniqa, niqe, fid (default: all)",
     )
-    compared.add_argument(
+    group.add_argument(
         "--fusions",
         metavar="LIST",
         default="average,maximum,laplacian",
         help="ways to fuse, comma-separated or none (default: average,maximum,laplacian)",
     )
-    compared.add_argument(
+    group.add_argument(
         "--fused",
         metavar="NAME=DIR",
         action="append",
         default=[],
-        help="results of another fusion program: DIR/METHOD/picture.png, METHOD as --keep-outputs names it",
+        help="results of another fusion program: DIR/METHOD/NAME.png, METHOD as --keep-outputs names it",
     )
-    compared.add_argument("--mi", choices=("bits", "nats"), default="bits", help="unit of MI (default: bits)")
-    compared.add_argument(
+    group.add_argument("--mi", choices=("bits", "nats"), default="bits", help="unit of MI (default: bits)")
+    group.add_argument(
         "--vif",
         choices=("valid", "same"),
         default="valid",
         help="border of VIF: valid is the standard, same is IVIF_ZOO's (default: valid)",
     )
-    result = parser.add_argument_group("result")
-    result.add_argument(
-        "--sheet-rows", metavar="N", type=int, default=4, help="pictures on each sheet; 0: no sheets (default: 4)"
-    )
-    result.add_argument("--keep-outputs", action="store_true", help="write DIR/outputs/TASK/METHOD/picture.png")
-    add_overwrite(result, "replace the tables and sheets in the folder (default: refuse)")
-    add_quiet(parser)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """All that is known before the first image is enhanced."""
+
+    tasks: list[Task]
+    methods: dict[str, Method]
+    fusions: list[str | FusedFolder]
+    networks: dict[str, Measure]
+    columns: dict[str, tuple[list[Metric], dict[str, str]]]
+    about: dict[str, Any]
 
 
 def run(arguments: argparse.Namespace) -> int:
-    arguments.weights = list(dict.fromkeys(arguments.weights or [BUILT_IN]))
+    """Run the command.
+
+    Args:
+        arguments: the parsed command line.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: the request cannot be met as it stands; nothing has been written.
+    """
+    arguments.weights = list(dict.fromkeys(arguments.weights or [HIDRA_TINY]))
     _check(arguments)
-    require("diffusers", "tqdm")
+    require("diffusers", "tabulate", "tqdm")
+    plan = _plan(arguments)
+    results: list[Result] = []
+    total = (len(plan.methods) + 1) * sum(len(task) for task in plan.tasks)  # the input is a method too
+    with progress_bar(total, arguments) as bar:
+
+        def show(done: int, what: str) -> None:
+            before = (len(plan.methods) + 1) * sum(len(result.task) for result in results)
+            task = plan.tasks[len(results)]
+            bar.set_description_str(f"{len(results) + 1}/{len(plan.tasks)} {task.name}: {what}")
+            advance(bar, before + done)
+
+        try:
+            for task in plan.tasks:
+                result = _measure(task, plan, arguments, show)
+                _write(arguments.output, [*results, result], plan.about)
+                results.append(result)
+            advance(bar, total)
+        except KeyboardInterrupt:
+            kept = f"{arguments.output} holds their results" if results else "no table was written"
+            log.error("stopped after %d of %d tasks; %s", len(results), len(plan.tasks), kept)
+            return INTERRUPTED
+    say((arguments.output / TABLE).read_text(encoding="utf-8").rstrip(), arguments)
+    return OK
+
+
+def _plan(arguments: argparse.Namespace) -> _Plan:
+    """Read all inputs once and load every method and metric, so that errors show before any work."""
     from ..backbone import pick_device, pick_dtype
     from ..evaluation import measures, perceptual, runner
     from ..evaluation.baselines import BASELINES
@@ -144,56 +213,44 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(reason(error)) from error
     methods, not_measured = runner.available_baselines(baselines)
     models, described = _models(arguments, device, dtype)
-    methods |= models
     useful = {key for task in tasks for key in measures.networks_for(task)}
     networks, missing = perceptual.load([key for key in perceptual.NAMES if key in useful and key in keys], device)
-    conventions = {"mi_unit": arguments.mi, "vif_border": arguments.vif}
+    conventions = _conventions(arguments)
     about = _about(arguments, tasks) | {"models": described, "not_measured": not_measured | missing}
     about |= {"conventions": conventions if tasks[0].name == FUSION else {}}
-
     columns = {task.name: measures.choose(task, keys, networks, **conventions) for task in tasks}
     for name, (metrics, unfit) in columns.items():
         if not metrics:
             reasons = "; ".join(f"{key}: {why}" for key, why in (about["not_measured"] | unfit).items() if key in keys)
             raise UsageError(f"nothing can be measured on the task {name}; {reasons or 'name more --metrics'}")
+    return _Plan(tasks, methods | models, fusions, networks, columns, about)
 
-    results: list[Result] = []
-    rows = len(methods) + 1  # the input itself
-    with progress_bar(rows * sum(len(task) for task in tasks), arguments) as bar:
 
-        def show(done: int, what: str) -> None:
-            before = rows * sum(len(result.task) for result in results)
-            bar.set_description_str(f"{len(results) + 1}/{len(tasks)} {tasks[len(results)].name}: {what}")
-            advance(bar, before + done)
+def _measure(task: Task, plan: _Plan, arguments: argparse.Namespace, show: Callable[[int, str], None]) -> Result:
+    from ..evaluation import perceptual, runner
 
-        try:
-            for task in tasks:
-                metrics, unfit = columns[task.name]
-                result = runner.run(
-                    task,
-                    methods,
-                    metrics,
-                    fusions=fusions,
-                    sets={key: networks[key] for key in perceptual.SETS if key in networks},
-                    conventions=conventions,
-                    sheet_rows=arguments.sheet_rows,
-                    outputs=arguments.output / "outputs" / task.name if arguments.keep_outputs else None,
-                    progress=show,
-                )
-                result.missing |= unfit
-                _write(arguments.output, [*results, result], about)
-                results.append(result)
-            advance(bar, bar.total)
-        except KeyboardInterrupt:
-            kept = f"{arguments.output} holds their results" if results else "no table was written"
-            log.error("stopped after %d of %d tasks; %s", len(results), len(tasks), kept)
-            return INTERRUPTED
-    say((arguments.output / TABLE).read_text(encoding="utf-8").rstrip(), arguments)
-    return OK
+    metrics, unfit = plan.columns[task.name]
+    result = runner.run(
+        task,
+        plan.methods,
+        metrics,
+        fusions=plan.fusions,
+        sets={key: plan.networks[key] for key in perceptual.SETS if key in plan.networks},
+        conventions=_conventions(arguments),
+        sheet_rows=arguments.sheet_rows,
+        outputs=arguments.output / "outputs" / task.name if arguments.keep_outputs else None,
+        progress=show,
+    )
+    result.missing |= unfit
+    return result
+
+
+def _conventions(arguments: argparse.Namespace) -> dict[str, str]:
+    return {"mi_unit": arguments.mi, "vif_border": arguments.vif}
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise UsageError for what can be seen without loading anything."""
+    """Raise UsageError for mistakes that show without loading anything."""
     check_model_paths(*arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_paths(arguments.references, arguments.visible)
     check_folder(arguments.output)
@@ -212,7 +269,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _tasks(arguments: argparse.Namespace) -> list[Task]:
-    from ..evaluation.tasks import DEGRADED, PAPER_TASKS, TASKS, Pictures, RenderedScenes, Task, partners
+    from ..evaluation.tasks import DEGRADED, PAPER_TASKS, TASKS, ImageSet, RenderedScenes, Task, partners
 
     default = FUSION if arguments.visible else DEGRADED if arguments.references else ",".join(PAPER_TASKS)
     names = _chosen("tasks", arguments.tasks or default, {name: name for name in TASKS})
@@ -224,40 +281,34 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
             raise UsageError(f"{option} is for the task {name} alone; run the others separately")
     if len(names) > 1 and (FUSION in names or DEGRADED in names):
         raise UsageError(
-            f"the tasks {', '.join(names)} need different inputs (clean pictures, degraded ones, pairs); "
+            f"the tasks {', '.join(names)} need different inputs (clean images, degraded ones, pairs); "
             "run them separately"
         )
     if names == [FUSION] and not arguments.visible:
         raise UsageError("the task fusion needs the visible partners: --visible DIR")
     if not arguments.inputs:
         if names[0] in (FUSION, DEGRADED):
-            raise UsageError(f"the task {names[0]} needs pictures: name files or a folder")
-        inputs: Pictures = RenderedScenes()
+            raise UsageError(f"the task {names[0]} needs images: name files or a folder")
+        inputs: ImageSet = RenderedScenes()
     else:
-        inputs = Pictures(_pictures(arguments.inputs, leave_out=arguments.output))
+        inputs = ImageSet(_files(arguments.inputs, leave_out=arguments.output))
     try:
         others = {}
         for role, folder in (("references", arguments.references), ("visible", arguments.visible)):
             if folder:
-                others[role] = partners(list(inputs), _pictures([folder]), f"--{role} {folder}")
+                others[role] = partners(list(inputs), _files([folder]), f"--{role} {folder}")
     except ValueError as error:
         raise UsageError(reason(error)) from error
     return [Task(name, inputs, seed=arguments.seed, draws=arguments.draws, **others) for name in names]
 
 
-def _pictures(inputs: list[str], leave_out: Path | None = None) -> dict[str, Path]:
-    """Files by relative name; those of thermal counts, which have no grey levels to compare, are left out."""
-    from ..images import EXTENSIONS
-
-    found = find_pictures(inputs, leave_out)
-    pictures = {name.as_posix(): path for path, name in found if path.suffix.lower() in EXTENSIONS}
-    if not pictures:
-        raise UsageError(f"{', '.join(inputs)}: only files of thermal counts; evaluate measures pictures")
-    return pictures
+def _files(inputs: list[str], leave_out: Path | None = None) -> dict[str, Path]:
+    """Image and thermal files by relative name."""
+    return {name.as_posix(): path for path, name in find_pictures(inputs, leave_out)}
 
 
 def _chosen(what: str, text: str, known: dict[str, str]) -> list[str]:
-    """The values of a comma-separated list, in its order; all and none are understood where they make sense."""
+    """The values of a comma-separated list, in its order; "all" and "none" are understood where they make sense."""
     if text == "all":
         return list(known.values())
     if text == "none" and what != "tasks":
@@ -277,7 +328,7 @@ def _fusions(arguments: argparse.Namespace) -> list[str | FusedFolder]:
     for text in arguments.fused:
         name, separator, folder = text.partition("=")
         if not (name and separator and Path(folder).is_dir()):
-            raise UsageError(f"--fused {text}: expected NAME=DIR with a folder of fused pictures")
+            raise UsageError(f"--fused {text}: expected NAME=DIR with a folder of fused images")
         fusions.append(FusedFolder(name, Path(folder)))
     if arguments.visible and not fusions:
         raise UsageError("nothing fuses the pairs: give --fusions or --fused")
@@ -287,7 +338,7 @@ def _fusions(arguments: argparse.Namespace) -> list[str | FusedFolder]:
 def _models(
     arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
 ) -> tuple[dict[str, Method], dict[str, Any]]:
-    """The methods of the weights given, and what is to be known of each; the backbone is loaded once."""
+    """The methods of the given weights, and a description of each; the backbone is loaded once."""
     from ..adapter import NETWORKS
     from ..evaluation.baselines import BASELINES
     from ..evaluation.provenance import hashes
@@ -304,11 +355,11 @@ def _models(
         loaded[source].estimator.to(device)
 
     stems = [Path(source).stem for source in loaded]
-    taken = [*stems, INPUT, *BASELINES]  # a file's name is its row's, unless another row has it
-    backbone_hashes = hashes(arguments.backbone or BUILT_IN, "backbone.safetensors")
+    taken = [*stems, INPUT, *BASELINES]  # a row has the name of its file, unless another row has that name
+    backbone_hashes = hashes(arguments.backbone or HIDRA_TINY, "backbone.safetensors")
     methods, described = {}, {}
     for (source, weights), stem in zip(loaded.items(), stems, strict=True):
-        name = stem if source == BUILT_IN or taken.count(stem) == 1 else source
+        name = stem if source == HIDRA_TINY or taken.count(stem) == 1 else source
         described[name] = {
             "weights": hashes(source, "weights.safetensors"),
             "backbone": backbone_hashes,
@@ -323,7 +374,7 @@ def _models(
 
 
 def _about(arguments: argparse.Namespace, tasks: list[Task]) -> dict[str, Any]:
-    """What is needed to repeat the run, but for the models."""
+    """The details that are needed to repeat the run, except those of the models."""
     from ..evaluation import provenance
 
     now = datetime.datetime.now(datetime.timezone.utc)
@@ -340,7 +391,7 @@ def _about(arguments: argparse.Namespace, tasks: list[Task]) -> dict[str, Any]:
 
 
 def _write(folder: Path, results: list[Result], about: dict[str, Any]) -> None:
-    """Tables of all tasks so far, and the sheet of the last."""
+    """Write the tables of all tasks so far, and the sheet of the last one."""
     from ..evaluation.sheets import sheet
     from ..evaluation.tables import document, markdown, to_json
     from ..images.files import atomic_path

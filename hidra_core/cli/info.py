@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..names import DEGRADATION_FORMAT, HIDRA_TINY, LORA_FORMAT, VAE_FORMAT
 from .console import OK, megabytes, say
 from .inputs import check_model_paths
-from .options import BUILT_IN, add_command
+from .options import add_command
 
 if TYPE_CHECKING:
     import argparse
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the parser."""
     parser = add_command(
         commands,
         "info",
@@ -30,9 +32,10 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Run the command; returns its exit code."""
     check_model_paths(arguments.file)
-    if arguments.file == BUILT_IN:
-        from ..backbone import HIDRA_TINY, MODELS
+    if arguments.file == HIDRA_TINY:
+        from ..backbone import MODELS
 
         paths = [MODELS / HIDRA_TINY / "weights.safetensors", MODELS / HIDRA_TINY / "backbone.safetensors"]
     else:
@@ -45,10 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     return OK
 
 
-_OF_DEGRADATIONS = {  # formats of hidra_core.vectors.file and hidra_core.bake, which only PyTorch's import gives
-    "hidra-degradation": "degradation vectors",
-    "hidra-baked-lora": "a degradation baked into a LoRA",
-    "hidra-baked-vae": "a degradation baked into a VAE, with the text embedding",
+_OF_DEGRADATIONS = {
+    DEGRADATION_FORMAT: "degradation vectors",
+    LORA_FORMAT: "a degradation baked into a LoRA",
+    VAE_FORMAT: "a degradation baked into a VAE, with the text embedding",
 }
 
 

@@ -4,50 +4,51 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..names import HIDRA_TINY
 from .console import UsageError, reason
-from .options import BUILT_IN
 
 if TYPE_CHECKING:
     import argparse
 
     import torch
 
-    from ..backbone import Backbone
+    from ..backbone import DiffusersBackbone
     from ..weights import Weights
 
 
-def computing(arguments: argparse.Namespace) -> tuple[torch.device, torch.dtype]:
+def pick(device: str, dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
+    """Device and number type; raises UsageError for those that this machine lacks."""
     from ..backbone import pick_device, pick_dtype
-    from ..enhance import check_options
 
     try:
-        check_options(arguments.strength, arguments.upscale, arguments.tile)
-        device = pick_device(arguments.device)
-        return device, pick_dtype(arguments.dtype, device)
+        chosen = pick_device(device)
+        return chosen, pick_dtype(dtype, chosen)
     except ValueError as error:
         raise UsageError(reason(error)) from error
 
 
-def load_pair(arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> tuple[Weights, Backbone]:
+def load_pair(
+    arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
+) -> tuple[Weights, DiffusersBackbone]:
     """Weights and a backbone that they fit."""
     from ..adapter import NETWORKS
     from ..backbone import load_backbone
     from ..weights import load_weights
 
     weights = load_weights(arguments.weights, dem_backbone=arguments.dem_backbone)
-    if arguments.backbone is None and weights.backbone != BUILT_IN:
+    if arguments.backbone is None and weights.backbone != HIDRA_TINY:
         raise UsageError(
             f"{arguments.weights} is for the backbone '{weights.backbone}': say where it is with --backbone "
             "(a diffusers folder or a .safetensors file)"
         )
-    backbone = load_backbone(arguments.backbone or BUILT_IN, device=device, dtype=dtype)
+    backbone = load_backbone(arguments.backbone or HIDRA_TINY, device=device, dtype=dtype)
     for network in NETWORKS:
         try:
             weights.adapter.check_fits(network, backbone.lookup(network))
         except ValueError as error:
             raise ValueError(
                 f"{error} (weights {arguments.weights}, for '{weights.backbone}'; "
-                f"backbone {arguments.backbone or BUILT_IN})"
+                f"backbone {arguments.backbone or HIDRA_TINY})"
             ) from error
     weights.estimator.to(device)
     return weights, backbone

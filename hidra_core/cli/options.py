@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from ..names import HIDRA_TINY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-BUILT_IN = "hidra-tiny"  # hidra_core.HIDRA_TINY, which only PyTorch's import gives
-DTYPES = ("fp32", "bf16", "fp16")
 
 
 def add_command(
@@ -20,6 +19,7 @@ def add_command(
     description: str,
     examples: str,
 ) -> argparse.ArgumentParser:
+    """A command's parser, with the options that all commands have."""
     parser = commands.add_parser(
         name,
         help=summary,
@@ -40,6 +40,7 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
+    """The files to work on."""
     parser.add_argument(
         "inputs",
         metavar="INPUT",
@@ -51,6 +52,7 @@ def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
 
 
 def add_backbone(group: argparse._ActionsContainer) -> None:
+    """The backbone."""
     group.add_argument(
         "--backbone",
         metavar="MODEL",
@@ -60,10 +62,11 @@ def add_backbone(group: argparse._ActionsContainer) -> None:
 
 
 def add_weights(group: argparse._ActionsContainer) -> None:
+    """The weights."""
     group.add_argument(
         "--weights",
         metavar="WEIGHTS",
-        default=BUILT_IN,
+        default=HIDRA_TINY,
         help="HiDRA weights: hidra-tiny or a .safetensors file (default: hidra-tiny)",
     )
     group.add_argument(
@@ -74,16 +77,21 @@ def add_weights(group: argparse._ActionsContainer) -> None:
 
 
 def add_device(group: argparse._ActionsContainer) -> None:
+    """The device."""
     group.add_argument(
-        "--device", default="auto", help="auto, cpu, cuda or cuda:N; auto: the GPU if there is one (default: auto)"
+        "--device",
+        default="auto",
+        help="auto, cpu, cuda, cuda:N, xpu or mps; auto: the machine's accelerator if it has one (default: auto)",
     )
 
 
 def add_overwrite(group: argparse._ActionsContainer, text: str) -> None:
+    """Whether files may be replaced."""
     group.add_argument("--overwrite", action="store_true", help=text)
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Silence."""
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors: no progress bar, no summary")
 
 

@@ -4,10 +4,10 @@ A clean frame becomes a training or test input in two steps::
 
     record = sample("composite", torch.Generator().manual_seed(0))   # which stages, which parameters
     degraded = apply(frames, record)                                 # [B, C, H, W] in, [B, C, H, W] out
-    json.dumps(record.to_dict())                                     # save it; `DegradationRecord.from_dict` replays it
+    json.dumps(record.to_dict())                                     # save it; DegradationRecord.from_dict reads it
 
-Images are float32 tensors `[B, C, H, W]` of grey levels in [0, 1]. Source of the stages and their ranges: HiDRA,
-degradation pipeline.
+Images are float32 tensors ``[B, C, H, W]`` of grey levels in [0, 1]. Source of the stages and their ranges: HiDRA
+(CVPR 2026), degradation pipeline.
 """
 
 from .batches import BATCHES, record_by_hand, records_from_json, sample_batch

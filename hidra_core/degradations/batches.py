@@ -1,4 +1,4 @@
-"""DegradationRecord records for whole batches, from flat values and from JSON: what a form or a node needs around `apply`."""
+"""Records for whole batches, from flat values and from JSON: what a form or a node needs around ``apply``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .record import Blur, DegradationRecord, Downscale, LowContrast, Optical, Sh
 from .stages import AXES
 
 BATCHES = ("one camera", "own fields", "own draws", "same")
-"""How the images of a batch may relate, see `sample_batch`."""
+"""How the images of a batch may be related, see :func:`sample_batch`."""
 
 
 def record_by_hand(
@@ -45,7 +45,32 @@ def record_by_hand(
 ) -> DegradationRecord:
     """A record from flat values, for forms and command lines: a stage whose value does nothing is left out.
 
-    `stripes` is "none", "column", "row" or "both"; a blur needs both sigmas. Units are those of the stage functions.
+    Args:
+        seed: of the random fields.
+        contrast_alpha: ``alpha`` of :func:`~hidra_core.degradations.stages.low_contrast`; with ``contrast_beta`` 0 and
+            this 1 the contrast stays.
+        contrast_beta: its ``beta``.
+        blur_kernel: side of :func:`~hidra_core.degradations.stages.gaussian_kernel` in pixels, odd.
+        blur_sigma_x: in pixels; a blur needs both sigmas above 0.
+        blur_sigma_y: in pixels.
+        blur_angle: in degrees.
+        low_resolution: factor of :func:`~hidra_core.degradations.stages.downscale`; menus give it as text.
+        shrink_filter: its filter.
+        enlarge_filter: filter of the way back to the full size.
+        optical_strength: of :func:`~hidra_core.degradations.stages.optical_nonuniformity`, in grey levels (0-255).
+        optical_centre_x: as a share of the width.
+        optical_centre_y: as a share of the height.
+        optical_inverted: see the same function.
+        optical_form: one of :data:`~hidra_core.degradations.stages.OPTICAL_FORMS`.
+        stripes: "none", "column", "row" or "both".
+        stripe_gain: ``gain_sigma`` of :func:`~hidra_core.degradations.stages.stripes`.
+        stripe_offset: its ``offset_sigma``, in grey levels (0-255).
+        gaussian_sigma: see :class:`~hidra_core.degradations.record.DegradationRecord`; 0 is none.
+        poisson_scale: see there; 0 is none.
+        dead_fraction: see there; 0 is none.
+        sharpen_amount: of :func:`~hidra_core.degradations.stages.sharpen`; 0 is none.
+        sharpen_sigma: in pixels.
+        jpeg_quality: 1 to 95; 0 is none.
     """
     record: dict[str, Any] = {"seed": seed}
     if (contrast_alpha, contrast_beta) != (1.0, 0.0):
@@ -73,16 +98,18 @@ def record_by_hand(
 
 
 def records_from_json(text: str) -> DegradationRecord | list[DegradationRecord]:
-    """The inverse of `to_dict` for JSON text: an object is one record, a list one for each image.
+    """The inverse of ``to_dict`` for JSON text.
 
-    Raises ValueError for text that is neither, naming what is wrong and where.
+    Args:
+        text: an object, which is one record, or a list of objects, one per image.
+
+    Raises:
+        ValueError: text that is neither, or a record that cannot be applied; says what is wrong and where.
     """
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"parameters is not JSON ({error}); give what Simulate TIR DegradationRecord returned"
-        ) from error
+        raise ValueError(f"parameters is not JSON ({error}); give what Simulate TIR Degradation returned") from error
     if isinstance(data, dict):
         return _record(data)
     if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
@@ -93,7 +120,7 @@ def records_from_json(text: str) -> DegradationRecord | list[DegradationRecord]:
 def _record(data: dict[str, Any]) -> DegradationRecord:
     record = DegradationRecord.from_dict(data)
     try:
-        apply(torch.zeros(1, 1, 8, 8), record)  # each stage knows best what it takes
+        apply(torch.zeros(1, 1, 8, 8), record)  # each stage knows best which values it accepts
     except (TypeError, AttributeError, RuntimeError, ValueError) as error:
         raise ValueError(f"parameters hold a value that cannot be used: {error}") from error
     return record
@@ -102,12 +129,18 @@ def _record(data: dict[str, Any]) -> DegradationRecord:
 def sample_batch(
     preset: str | Preset | DegradationRecord, count: int, seed: int, relation: str
 ) -> list[DegradationRecord]:
-    """One record for each image of a batch, from a preset or from a record that is varied.
+    """One record per image of a batch, from a preset or from a record that is varied.
 
-    `relation` says what they share. "one camera": all parameters, stripes and dead pixels, each with noise of its own,
-    as the frames of a clip. "own fields": all parameters, with stripes and noise of their own. "own draws": nothing, a
-    draw for each (needs a preset). "same": everything. Raises ValueError for an unknown relation, or "own draws" of a
-    record.
+    Args:
+        preset: what to draw from, see :func:`~hidra_core.degradations.presets.sample`; or a record to vary.
+        count: images in the batch.
+        seed: of the draws.
+        relation: what the images share. "one camera": all parameters, stripes and dead pixels, while each image has
+            noise of its own, like the frames of a clip. "own fields": all parameters, while stripes and noise are each
+            image's own. "own draws": nothing, one draw per image. "same": everything.
+
+    Raises:
+        ValueError: an unknown preset or relation, or "own draws" of a record.
     """
     if relation not in BATCHES:
         raise ValueError(f"relation must be one of {BATCHES}, got {relation!r}")

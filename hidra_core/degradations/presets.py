@@ -1,25 +1,30 @@
 """Presets: ranges that degradations are drawn from."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from .record import Blur, DegradationRecord, Downscale, LowContrast, Optical, Sharpen, Stripes
 from .stages import AXES
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Ranges to draw a `DegradationRecord` from; the defaults are HiDRA's composite training pipeline.
+    """Ranges to draw a :class:`~hidra_core.degradations.record.DegradationRecord` from.
 
-    `p_` values are probabilities. The method has three stages (contrast, resolution, noise); the parts of a stage
-    (`p_blur`; `p_optical`, `p_stripes`, `p_random`) are drawn within it. Grey levels are 0-255, sigmas of blurs in
-    pixels, ranges inclusive. Choices are drawn with even odds: repeat one to weight it.
+    The defaults are HiDRA's composite training pipeline. Fields that begin with ``p_`` are probabilities. The method
+    has three stages (contrast, resolution, noise); the parts of a stage (``p_blur``; ``p_optical``, ``p_stripes``,
+    ``p_random``) are drawn within it. Grey levels are 0-255, sigmas of blurs in pixels, ranges inclusive. Choices are
+    drawn with even odds: repeat one to give it more weight.
     """
 
     p_untouched: float = 0.0
@@ -63,7 +68,7 @@ def _severity(level: int, factors: tuple[int, ...]) -> Preset:
     """Level 0 to 3: every stage, each within the level's sixth of its composite range.
 
     The paper names four severities and gives no numbers: these are this project's own. The last third of every
-    range is left out: all stages at their worst at once leave nothing of the scene.
+    range is not used: all stages at their worst at once leave nothing of the scene.
     """
 
     def part(limits: Range) -> Range:
@@ -90,7 +95,7 @@ def _severity(level: int, factors: tuple[int, ...]) -> Preset:
 
 
 def _super_resolution(factor: int) -> Preset:
-    """Blind super-resolution: blur, shrink by `factor`, mild sensor noise; the result is back at full size."""
+    """Blind super-resolution: blur, shrinking by ``factor``, mild sensor noise; the result has its full size back."""
     return replace(
         COMPOSITE,
         p_contrast=0.0,
@@ -115,8 +120,7 @@ UNTOUCHED = replace(
     p_stripes=0.0,
     p_random=0.0,
 )
-"""No stage at all: what presets of single kinds are made from."""
-
+"""No stage at all: the start for presets of single kinds."""
 
 FIELD = Preset(
     p_untouched=0.1,
@@ -147,10 +151,9 @@ FIELD = Preset(
 )
 """What today's cameras do, beyond the paper's recipe and mostly far milder: this project's own numbers."""
 
-
 PRESETS: dict[str, Preset] = {
     "composite": COMPOSITE,
-    # The older chain, of the HM-TIR test sets: another optical field, Gaussian noise only, no down-scaling.
+    # The older pipeline, of the HM-TIR test sets: another optical field, Gaussian noise only, no down-scaling.
     "hm-tir": replace(
         COMPOSITE,
         factors=(1,),
@@ -166,14 +169,14 @@ PRESETS: dict[str, Preset] = {
     "moderate": _severity(1, (1, 2)),
     "severe": _severity(2, (2,)),
     "extreme": _severity(3, (2, 4)),
-    # One kind alone, over its composite range. Shot noise below 0.2 cannot be seen, and so is no noise.
+    # One kind alone, over its composite range. Shot noise below 0.2 cannot be seen and would count as no noise.
     "stripes": replace(UNTOUCHED, p_stripes=1.0),
     "noise": replace(UNTOUCHED, p_random=1.0, poisson_scale=(0.2, 1.5)),
     "blur": replace(UNTOUCHED, p_blur=1.0),
     "low-resolution": replace(UNTOUCHED, factors=(2, 4)),
     "low-contrast": replace(UNTOUCHED, p_contrast=1.0),
     "non-uniformity": replace(UNTOUCHED, p_optical=1.0),
-    # Each kind with even odds, independent of the others, where composite has stripes, noise and shading together.
+    # Each kind with even odds, independently of the others; in composite stripes, noise and shading come together.
     "mixed": replace(
         COMPOSITE,
         p_contrast=0.5,
@@ -187,7 +190,7 @@ PRESETS: dict[str, Preset] = {
         p_random=0.5,
     ),
     "field": FIELD,
-    # Its mild end: of every range the third next to nothing, and no stage that leaves visible scars.
+    # The mild end of field: the weakest third of every range, and no stage that leaves visible scars.
     "field-mild": replace(
         FIELD,
         alpha=(0.77, 1.0),
@@ -204,12 +207,18 @@ PRESETS: dict[str, Preset] = {
         p_jpeg=0.0,
     ),
 }
+"""Presets by name."""
 
 
 def sample(preset: str | Preset, generator: torch.Generator) -> DegradationRecord:
-    """Draws a `DegradationRecord` from a preset, by name or as ranges of one's own, with a CPU `generator`.
+    """Draw a record from a preset; it fits frames of any size.
 
-    A record fits frames of any size. Raises ValueError for an unknown name.
+    Args:
+        preset: a name of :data:`PRESETS`, or ranges of one's own.
+        generator: on the CPU.
+
+    Raises:
+        ValueError: an unknown name.
     """
     if isinstance(preset, str):
         if preset not in PRESETS:
@@ -233,7 +242,7 @@ def sample(preset: str | Preset, generator: torch.Generator) -> DegradationRecor
         return DegradationRecord(**record)
     if chance(preset.p_contrast):
         alpha, beta = uniform(preset.alpha), uniform(preset.beta)
-        # Darkening is relative to what is left of the range: -0.3 on top of a small alpha is a black frame.
+        # Darkening is relative to the compressed range: -0.3 on top of a small alpha is a black frame.
         record["low_contrast"] = LowContrast(alpha, beta * alpha if beta < 0 else beta)
     if chance(preset.p_resolution):
         if chance(preset.p_blur):

@@ -1,14 +1,14 @@
 """A degradation as a record that can be saved and replayed, and its application to images."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
+
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
 from .stages import (
-    check_images,
+    check_grey_levels,
     dead_pixels,
     downscale,
     gaussian_blur,
@@ -23,10 +23,15 @@ from .stages import (
     stripes,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
 
 @dataclass(frozen=True)
 class LowContrast:
-    """Arguments of `low_contrast`."""
+    """Arguments of :func:`~hidra_core.degradations.stages.low_contrast`."""
 
     alpha: float
     beta: float
@@ -34,7 +39,7 @@ class LowContrast:
 
 @dataclass(frozen=True)
 class Blur:
-    """Arguments of `gaussian_blur`."""
+    """Arguments of :func:`~hidra_core.degradations.stages.gaussian_blur`."""
 
     kernel: int
     sigma_x: float
@@ -44,7 +49,10 @@ class Blur:
 
 @dataclass(frozen=True)
 class Downscale:
-    """`factor` and `filter` of `downscale`, and the filter of the `resize_back` after the sensor stages."""
+    """Factor and filter of :func:`~hidra_core.degradations.stages.downscale`, and the filter of the way back.
+
+    The image gets its size back after the stages of the sensor, so that its noise and stripes are enlarged too.
+    """
 
     factor: int
     filter: str
@@ -53,7 +61,7 @@ class Downscale:
 
 @dataclass(frozen=True)
 class Optical:
-    """Arguments of `optical_nonuniformity`."""
+    """Arguments of :func:`~hidra_core.degradations.stages.optical_nonuniformity`."""
 
     centre_y: float
     centre_x: float
@@ -64,7 +72,7 @@ class Optical:
 
 @dataclass(frozen=True)
 class Stripes:
-    """Arguments of `stripes`, but for the generator."""
+    """Arguments of :func:`~hidra_core.degradations.stages.stripes` without the generator."""
 
     axis: str
     gain_sigma: float
@@ -73,7 +81,7 @@ class Stripes:
 
 @dataclass(frozen=True)
 class Sharpen:
-    """Arguments of `sharpen`."""
+    """Arguments of :func:`~hidra_core.degradations.stages.sharpen`."""
 
     amount: float
     sigma: float
@@ -81,12 +89,23 @@ class Sharpen:
 
 @dataclass(frozen=True)
 class DegradationRecord:
-    """Everything `apply` does to an image: its stages in order, None where a stage is left out, and the seed.
+    """Everything that :func:`apply` does to an image. A stage that is left out is None.
 
-    `seed` starts the random fields (stripes, noise, dead pixels); `dataclasses.replace(record, seed=...)` gives the
-    same degradation with other fields. Units are those of the stage functions. With `noise_seed` the random noise
-    (Gaussian, Poisson) comes from that seed instead: records that differ in it alone are frames of one camera, whose
-    stripes and dead pixels stay where they are.
+    Attributes:
+        seed: starts the random fields (stripes, noise, dead pixels); ``dataclasses.replace(record, seed=...)`` is the
+            same degradation with other fields.
+        noise_seed: if given, the random noise (Gaussian, Poisson) comes from this seed instead: records that differ in
+            it alone are frames of one camera, whose stripes and dead pixels stay in place.
+        low_contrast: the first stage; the others follow in the order given here.
+        blur: second stage.
+        downscale: third stage; its way back comes after sharpening.
+        optical: shading of lens and housing.
+        stripes: one entry per direction.
+        gaussian_sigma: see :func:`~hidra_core.degradations.stages.gaussian_noise`.
+        poisson_scale: see :func:`~hidra_core.degradations.stages.poisson_noise`.
+        dead_fraction: see :func:`~hidra_core.degradations.stages.dead_pixels`.
+        sharpen: what a camera's own software does.
+        jpeg_quality: see :func:`~hidra_core.degradations.stages.jpeg`; the last stage.
     """
 
     seed: int = 0
@@ -103,12 +122,16 @@ class DegradationRecord:
     jpeg_quality: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """A dictionary of plain JSON types; stages left out are left out."""
+        """The record in plain JSON types, with the stages that it has."""
         return {name: value for name, value in asdict(self).items() if value is not None and value != ()}
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "DegradationRecord":
-        """The inverse of `to_dict`, before or after JSON. Raises ValueError for unknown stages or arguments."""
+    def from_dict(cls, data: Mapping[str, Any]) -> DegradationRecord:
+        """The inverse of :meth:`to_dict`, before or after JSON.
+
+        Raises:
+            ValueError: unknown stages or arguments.
+        """
         unknown = set(data) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(f"not a degradation record, unknown entries: {', '.join(sorted(unknown))}")
@@ -134,21 +157,29 @@ _STAGE_RECORDS = {
 def apply(
     images: Tensor, degradation: DegradationRecord | Sequence[DegradationRecord], *, to_8_bit: bool = True
 ) -> Tensor:
-    """Degrades whole frames `[B, C, H, W]`, float32 in [0, 1], and returns the same shape and range.
+    """Degrade whole frames; crop afterwards, as the optical field spans the frame.
 
-    Crop afterwards: the optical field spans the frame. One record is shared by the whole batch, its random fields
-    included; a sequence holds one record an image. Every image comes out the same, bit for bit, alone or in any
-    batch on the same machine. With `to_8_bit` the result is rounded to 256 levels, once, at the end. Raises
-    ValueError for images of another shape, dtype or range, NaN, or a wrong number of records.
+    On one machine an image comes out the same, bit for bit, alone or in any batch.
+
+    Args:
+        images: ``[B, C, H, W]``, float32 in [0, 1].
+        degradation: one record, which the whole batch shares, its random fields included; or one record per image.
+        to_8_bit: round the result to 256 grey levels, once, at the end.
+
+    Returns:
+        The same shape and range.
+
+    Raises:
+        ValueError: images of another shape, type or range, NaN, or a wrong number of records.
     """
-    check_images(images)
+    check_grey_levels(images)
     low, high = (value.item() for value in images.aminmax())
     if low < -1e-3 or high > 1 + 1e-3:
         raise ValueError(f"images must be grey levels in [0, 1], got values from {low:g} to {high:g}")
     if isinstance(degradation, DegradationRecord):
         degradation = [degradation] * len(images)
     if len(degradation) != len(images):
-        raise ValueError(f"{len(degradation)} degradations for {len(images)} images: give one, or one an image")
+        raise ValueError(f"{len(degradation)} degradations for {len(images)} images: give one, or one per image")
     # Image by image: the fields of each start from its own record's seed, whatever else is in the batch.
     degraded = torch.cat([_apply_one(image[None], r) for image, r in zip(images, degradation, strict=True)])
     return quantise(degraded) if to_8_bit else degraded

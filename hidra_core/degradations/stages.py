@@ -1,43 +1,70 @@
-"""The stages of the degradation pipeline as pure functions."""
+"""The stages of the degradation pipeline as pure functions.
+
+Images are float32 tensors ``[B, C, H, W]`` of grey levels in [0, 1]; other images are refused with ValueError. No stage
+clips, unless its docstring says so: :func:`~hidra_core.degradations.record.apply` does, after each of them. Random
+draws come from the CPU generator that is given, so that a seed gives the same fields on every device, and all channels
+share them: a grey image stays grey. Source of the stages and their ranges: HiDRA (CVPR 2026), degradation pipeline.
+"""
+
+from __future__ import annotations
 
 import io
 import math
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
-GREY_LEVELS = 255.0
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
+GREY_LEVELS = 255.0
+"""The grey level of white: strengths of noise, stripes and fields are given on this scale."""
 
 FACTORS = (1, 2, 4)
+"""Factors of :func:`downscale`."""
 
-
-# Neither linear nor cubic is antialiased: aliasing is part of the degradation.
 FILTERS = {"linear": "bilinear", "cubic": "bicubic", "area": "area"}
-
+"""Filters of :func:`downscale` and PyTorch's names for them. Linear and cubic alias, as part of the degradation."""
 
 OPTICAL_FORMS = ("mirror", "cos4")
-
+"""Forms of :func:`optical_field`."""
 
 AXES = ("row", "column")
+"""Directions of :func:`stripes`: one value per row, or one per column."""
 
 
 def low_contrast(images: Tensor, alpha: float, beta: float) -> Tensor:
-    """Compresses the grey range: `x·alpha + beta`, `[B, C, H, W]` to the same shape.
+    """Compress the grey range: ``x·alpha + beta``.
 
-    `beta` is a share of the full range (0.2 lifts by 51 grey levels; negative values darken).
+    Args:
+        images: ``[B, C, H, W]``.
+        alpha: contrast that remains, as a share.
+        beta: share of the full range that is added: 0.2 lifts by 51 grey levels, negative values darken.
+
+    Returns:
+        The same shape.
     """
-    check_images(images)
+    check_grey_levels(images)
     return images * alpha + beta
 
 
 def gaussian_kernel(kernel: int, sigma_x: float, sigma_y: float, angle: float) -> Tensor:
-    """A rotated anisotropic Gaussian `[kernel, kernel]` that sums to 1 (float32, CPU).
+    """A rotated anisotropic Gaussian that sums to 1.
 
-    Sigmas are in pixels. `angle` is in degrees and turns the axis of `sigma_x` from the direction of increasing
-    columns towards the direction of increasing rows. Raises ValueError for an even kernel or a sigma of 0 or less.
+    Args:
+        kernel: side in pixels, odd.
+        sigma_x: standard deviation along the first axis, in pixels.
+        sigma_y: standard deviation across it, in pixels.
+        angle: of the first axis in degrees, from the direction of increasing columns towards that of increasing rows.
+
+    Returns:
+        ``[kernel, kernel]``, float32 on the CPU.
+
+    Raises:
+        ValueError: an even kernel, or a sigma of 0 or less.
     """
     if kernel < 1 or kernel % 2 == 0:
         raise ValueError(f"kernel must be odd and positive, got {kernel}")
@@ -52,42 +79,75 @@ def gaussian_kernel(kernel: int, sigma_x: float, sigma_y: float, angle: float) -
 
 
 def gaussian_blur(images: Tensor, kernel: int, sigma_x: float, sigma_y: float, angle: float = 0.0) -> Tensor:
-    """Blurs `[B, C, H, W]` with `gaussian_kernel`; the border is replicated, so that any image size works."""
-    check_images(images)
+    """Blur ``[B, C, H, W]`` with :func:`gaussian_kernel`; the border is replicated, so that any image size works."""
+    check_grey_levels(images)
     channels, pad = images.shape[1], kernel // 2
     weight = gaussian_kernel(kernel, sigma_x, sigma_y, angle).to(images.device).expand(channels, 1, kernel, kernel)
     return F.conv2d(F.pad(images, (pad, pad, pad, pad), mode="replicate"), weight, groups=channels)
 
 
-def downscale(images: Tensor, factor: int, filter: str = "area") -> Tensor:
-    """Shrinks `[B, C, H, W]` by a factor of 1, 2 or 4 to `[B, C, max(1, round(H / factor)), ...]`.
+def downscale(images: Tensor, factor: int, resampling: str = "area") -> Tensor:
+    """Shrink images.
 
-    `filter` is "linear", "cubic" (both without antialiasing) or "area". Cubic may leave [0, 1] slightly.
+    Args:
+        images: ``[B, C, H, W]``.
+        factor: one of :data:`FACTORS`.
+        resampling: one of :data:`FILTERS`; cubic may leave [0, 1] slightly.
+
+    Returns:
+        ``[B, C, max(1, round(H / factor)), max(1, round(W / factor))]``.
+
+    Raises:
+        ValueError: an unknown factor or filter.
     """
-    check_images(images)
+    check_grey_levels(images)
     if factor not in FACTORS:
         raise ValueError(f"factor must be one of {FACTORS}, got {factor}")
     height, width = (max(1, round(size / factor)) for size in images.shape[-2:])
-    return resize_back(images, height, width, filter)
+    return resize_back(images, height, width, resampling)
 
 
-def resize_back(images: Tensor, height: int, width: int, filter: str = "linear") -> Tensor:
-    """Resizes `[B, C, h, w]` to `[B, C, height, width]`, half-pixel centres; undoes the size of `downscale`."""
-    check_images(images)
-    if filter not in FILTERS:
-        raise ValueError(f"filter must be one of {tuple(FILTERS)}, got {filter!r}")
+def resize_back(images: Tensor, height: int, width: int, resampling: str = "linear") -> Tensor:
+    """Resize ``[B, C, h, w]`` to ``[B, C, height, width]`` (half-pixel centres), the size before :func:`downscale`.
+
+    Args:
+        images: ``[B, C, h, w]``.
+        height: in pixels.
+        width: in pixels.
+        resampling: one of :data:`FILTERS`; cubic may leave [0, 1] slightly.
+
+    Raises:
+        ValueError: an unknown filter.
+    """
+    check_grey_levels(images)
+    if resampling not in FILTERS:
+        raise ValueError(f"filter must be one of {tuple(FILTERS)}, got {resampling!r}")
     if images.shape[-2:] == (height, width):
         return images
-    return F.interpolate(images, (height, width), mode=FILTERS[filter])
+    return F.interpolate(images, (height, width), mode=FILTERS[resampling])
 
 
 def optical_field(height: int, width: int, centre_y: float, centre_x: float, form: str = "mirror") -> Tensor:
-    """The smooth radial field of lens and housing, `[1, 1, height, width]` in [0, 1] (float32, CPU).
+    """The smooth radial field that lens and housing add to the image.
 
-    The centre is in pixels from the top-left one. "mirror": with d1 the distance to the centre, at least 10, and d2
-    the distance to the nearest of the mirror centres (cy, -3cx), (-3cy, cx), (5cy, cx), (cy, 5cx), the field is
-    `minmax(-log(d2 / d1))⁴`: lowest at the centre. "cos4": `cos⁴(r·π/2)` with r the distance over that of the
-    farthest corner: highest at the centre (the older chain of the HM-TIR test sets).
+    - ``"mirror"``: with d1 the distance to the centre, at least 10, and d2 the distance to the nearest of the mirror
+      centres (cy, -3cx), (-3cy, cx), (5cy, cx), (cy, 5cx), the field is ``minmax(-log(d2 / d1))⁴``: lowest at the
+      centre.
+    - ``"cos4"``: ``cos⁴(r·π/2)`` with r the distance as a share of that of the farthest corner: highest at the centre
+      (the older pipeline of the HM-TIR test sets).
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        centre_y: row of the centre, in pixels from the top-left one.
+        centre_x: its column.
+        form: one of :data:`OPTICAL_FORMS`.
+
+    Returns:
+        ``[1, 1, height, width]`` in [0, 1], float32 on the CPU.
+
+    Raises:
+        ValueError: an unknown form.
     """
     if form not in OPTICAL_FORMS:
         raise ValueError(f"form must be one of {OPTICAL_FORMS}, got {form!r}")
@@ -114,12 +174,21 @@ def optical_field(height: int, width: int, centre_y: float, centre_x: float, for
 def optical_nonuniformity(
     images: Tensor, centre_y: float, centre_x: float, strength: float, inverted: bool = False, form: str = "mirror"
 ) -> Tensor:
-    """Adds `strength` grey levels (0-255) of `optical_field`, or of 1 minus it, to `[B, C, H, W]`.
+    """Add :func:`optical_field` to images.
 
-    The centre is given in shares of height and width, so that a record fits frames of any size. "mirror" is
-    centred (`strength·field - strength/2`); "cos4" is added as it is, as the older chain does.
+    Args:
+        images: ``[B, C, H, W]``.
+        centre_y: row of the field's centre, as a share of the height, so that a record fits frames of any size.
+        centre_x: its column, as a share of the width.
+        strength: from the lowest to the highest value of the field, in grey levels (0-255).
+        inverted: add 1 minus the field.
+        form: one of :data:`OPTICAL_FORMS`. ``"mirror"`` is centred (``strength·field - strength/2``); ``"cos4"`` only
+            ever brightens, as in the older pipeline.
+
+    Returns:
+        The same shape.
     """
-    check_images(images)
+    check_grey_levels(images)
     height, width = images.shape[-2:]
     field = optical_field(height, width, centre_y * height, centre_x * width, form).to(images.device)
     if inverted:
@@ -130,11 +199,22 @@ def optical_nonuniformity(
 
 
 def stripes(images: Tensor, axis: str, gain_sigma: float, offset_sigma: float, generator: torch.Generator) -> Tensor:
-    """Fixed-pattern stripes on `[B, C, H, W]`: `x + x·g + b`, with g ~ N(0, gain_sigma) and b ~ N(0, offset_sigma).
+    """Fixed-pattern stripes: ``x + x·g + b`` with ``g ~ N(0, gain_sigma)`` and ``b ~ N(0, offset_sigma)``.
 
-    `axis` "row" draws one g and one b a row, "column" one a column; `offset_sigma` is in grey levels (0-255).
+    Args:
+        images: ``[B, C, H, W]``.
+        axis: one of :data:`AXES`: one ``g`` and one ``b`` per row, or one of each per column.
+        gain_sigma: standard deviation of the gain.
+        offset_sigma: standard deviation of the offset, in grey levels (0-255).
+        generator: on the CPU.
+
+    Returns:
+        The same shape.
+
+    Raises:
+        ValueError: an unknown axis.
     """
-    check_images(images)
+    check_grey_levels(images)
     if axis not in AXES:
         raise ValueError(f"axis must be one of {AXES}, got {axis!r}")
     batch, _, height, width = images.shape
@@ -145,59 +225,69 @@ def stripes(images: Tensor, axis: str, gain_sigma: float, offset_sigma: float, g
 
 
 def gaussian_noise(images: Tensor, sigma: float, generator: torch.Generator) -> Tensor:
-    """Adds independent N(0, sigma) noise to every pixel of `[B, C, H, W]`; `sigma` in grey levels (0-255)."""
-    check_images(images)
+    """Add independent N(0, ``sigma``) noise to every pixel of ``[B, C, H, W]``; ``sigma`` in grey levels (0-255)."""
+    check_grey_levels(images)
     return images + _per_pixel(torch.randn, images, generator) * (sigma / GREY_LEVELS)
 
 
 def poisson_noise(images: Tensor, scale: float, generator: torch.Generator) -> Tensor:
-    """Shot noise on `[B, C, H, W]`: `v + scale·(Poisson(v) - v)` with v the grey level (0-255).
+    """Shot noise on ``[B, C, H, W]``: ``v + scale·(Poisson(v) - v)`` with ``v`` the grey level (0-255).
 
-    Its standard deviation is `scale·sqrt(v)` grey levels. Channels share the noise drawn for their mean.
+    Its standard deviation is ``scale·sqrt(v)`` grey levels. Channels share the noise drawn for their mean.
     """
-    check_images(images)
+    check_grey_levels(images)
     level = (images.mean(1, keepdim=True) * GREY_LEVELS).clamp_min(0)
     counts = torch.poisson(level.cpu(), generator=generator).to(images.device)
     return images + (counts - level) * (scale / GREY_LEVELS)
 
 
 def dead_pixels(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
-    """Sticks about `fraction` of the pixels of `[B, C, H, W]` at 0 or at 1, with even odds."""
-    check_images(images)
+    """Set about ``fraction`` of the pixels of ``[B, C, H, W]`` to 0 or to 1, with even odds."""
+    check_grey_levels(images)
     draw = _per_pixel(torch.rand, images, generator)
     images = torch.where(draw < fraction / 2, torch.zeros_like(images), images)
     return torch.where(draw >= 1 - fraction / 2, torch.ones_like(images), images)
 
 
 def sharpen(images: Tensor, amount: float, sigma: float) -> Tensor:
-    """Unsharp masking `x + amount·(x - blur(x))` on `[B, C, H, W]`, the cause of halos; `sigma` in pixels."""
+    """Unsharp masking ``x + amount·(x - blur(x))`` on ``[B, C, H, W]``, the cause of halos; ``sigma`` in pixels."""
     return images + amount * (images - gaussian_blur(images, 2 * math.ceil(3 * sigma) + 1, sigma, sigma))
 
 
 def jpeg(images: Tensor, quality: int) -> Tensor:
-    """One JPEG round trip at `quality` 1 to 95 for each channel of `[B, C, H, W]`, as 8-bit grey, on the CPU.
+    """Save each channel of ``[B, C, H, W]`` as a grey JPEG and read it back, on the CPU.
 
     Clips and quantises to 8 bits, as the format does; gradients do not pass. The bits depend on the JPEG library.
+
+    Args:
+        images: ``[B, C, H, W]``.
+        quality: 1 to 95.
+
+    Returns:
+        The same shape.
     """
-    check_images(images)
+    check_grey_levels(images)
     from PIL import Image  # only the field preset needs it
 
+    batch = images.shape[0]
     planes = []
-    for plane in _to_levels(images.detach()).to(torch.uint8).flatten(0, 1).cpu():
+    for plane in rearrange(_to_levels(images.detach()).to(torch.uint8), "b c h w -> (b c) h w").cpu():
         buffer = io.BytesIO()
         Image.fromarray(plane.numpy()).save(buffer, format="JPEG", quality=quality)
         with Image.open(buffer) as decoded:
             planes.append(torch.frombuffer(bytearray(decoded.tobytes()), dtype=torch.uint8).view(plane.shape))
-    return (torch.stack(planes).view(images.shape).float() / GREY_LEVELS).to(images.device)
+    degraded = rearrange(torch.stack(planes), "(b c) h w -> b c h w", b=batch)
+    return (degraded.float() / GREY_LEVELS).to(images.device)
 
 
 def quantise(images: Tensor) -> Tensor:
-    """Rounds `[B, C, H, W]` to the nearest of the 256 grey levels, clipping to [0, 1]; stays float32."""
-    check_images(images)
+    """Round ``[B, C, H, W]`` to the nearest of the 256 grey levels, clipping to [0, 1]; the result is float32."""
+    check_grey_levels(images)
     return _to_levels(images) / GREY_LEVELS
 
 
-def check_images(images: Tensor) -> None:
+def check_grey_levels(images: Tensor) -> None:
+    """Raise ValueError, saying what is wrong, unless images are a float32 ``[B, C, H, W]`` of finite values."""
     if not isinstance(images, Tensor) or images.dtype != torch.float32:
         kind = images.dtype if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(f"images must be a float32 tensor of grey levels in [0, 1], got {kind}")
@@ -208,8 +298,8 @@ def check_images(images: Tensor) -> None:
         raise ValueError("images hold NaN or infinite values")
 
 
-def _per_pixel(draw: Any, images: Tensor, generator: torch.Generator) -> Tensor:
-    """`draw` (torch.rand or torch.randn) of shape `[B, 1, H, W]`, on the CPU, moved to the images' device."""
+def _per_pixel(draw: Callable[..., Tensor], images: Tensor, generator: torch.Generator) -> Tensor:
+    """``draw`` (torch.rand or torch.randn) of shape ``[B, 1, H, W]``, on the CPU, moved to the images' device."""
     batch, _, height, width = images.shape
     return draw((batch, 1, height, width), generator=generator).to(images.device)
 

@@ -1,9 +1,9 @@
-"""What people clear thermal pictures with today: the classical methods that the evaluation compares with.
+"""The classical methods of thermal image enhancement that the evaluation compares a model with.
 
-Every baseline takes one grey picture ``[H, W]``, uint8 or float in [0, 1], and returns the same shape and dtype. None
-is told how the picture was degraded: where a method needs the noise or the direction of the stripes, it is estimated.
-Widths of the destripers are those that did best on FPN correction of hidra-tiny's training pictures.
-``BASELINES`` names them all; a package that one needs is imported when it is called.
+Every baseline maps one grey image ``[H, W]``, uint8 or float in [0, 1], to a result of the same shape and dtype. None
+is told how the image was degraded: a method that needs the noise level or the direction of the stripes estimates it.
+The widths of the destripers are those that did best on FPN correction of hidra-tiny's training images.
+``BASELINES`` has them all by name. A package that a baseline needs is imported when the baseline is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
 
-STRIPES = ("columns", "rows", "auto")
+DIRECTIONS = ("columns", "rows", "auto")
+"""Directions of stripes; ``auto`` chooses the one of columns and rows with more stripe energy."""
 
 # --- contrast and smoothing ------------------------------------------------------------------------------------------
 
@@ -30,7 +31,7 @@ def clahe(image: np.ndarray) -> np.ndarray:
 
 
 def equalise(image: np.ndarray) -> np.ndarray:
-    """Histogram equalisation of the whole picture (8 bits inside). Needs OpenCV."""
+    """Histogram equalisation of the whole image (8 bits inside). Needs OpenCV."""
     return _like(_opencv().equalizeHist(to_8_bit(image)), image)
 
 
@@ -51,7 +52,8 @@ def nlm(image: np.ndarray, strength: float | None = None) -> np.ndarray:
     """Non-local means (Buades et al. 2005; 8 bits inside): 7x7 patches, 21x21 search. Needs OpenCV.
 
     Args:
-        strength: filter strength in grey levels; None takes 0.8 times the estimated noise, at least 3.
+        image: ``[H, W]``, uint8 or float in [0, 1].
+        strength: filter strength in grey levels; None means 0.8 times the estimated noise, at least 3.
     """
     if strength is None:
         strength = max(3.0, 0.8 * 255 * noise_level(image))
@@ -62,7 +64,8 @@ def bm3d(image: np.ndarray, sigma: float | None = None) -> np.ndarray:
     """Block matching and 3D filtering (Dabov et al. 2007) by its authors' package, which is free for research only.
 
     Args:
-        sigma: deviation of the noise in [0, 1]; None takes the estimate, at least half a grey level.
+        image: ``[H, W]``, uint8 or float in [0, 1].
+        sigma: standard deviation of the noise in [0, 1]; None means the estimate, at least half a grey level.
 
     Raises:
         ImportError: the package is missing.
@@ -81,12 +84,17 @@ def bm3d(image: np.ndarray, sigma: float | None = None) -> np.ndarray:
 
 
 def moment_matching(image: np.ndarray, window: int = 15, stripes: str = "auto") -> np.ndarray:
-    """Moment matching: each column gets the mean and deviation of the ``window`` columns around it.
+    """Moment matching: each column gets the mean and standard deviation of the ``window`` columns around it.
 
-    The neighbourhood, not the whole picture, is matched, so that gradients across the scene survive.
+    The neighbourhood, not the whole image, is matched, so that gradients across the scene survive.
 
     Args:
-        stripes: ``"columns"``, ``"rows"``, or ``"auto"`` for the direction with more stripe energy.
+        image: ``[H, W]``, uint8 or float in [0, 1].
+        window: width of the neighbourhood, in columns.
+        stripes: direction of the stripes, one of ``DIRECTIONS``.
+
+    Raises:
+        ValueError: ``stripes`` is another direction.
     """
 
     def columns(values: np.ndarray) -> np.ndarray:
@@ -101,13 +109,17 @@ def moment_matching(image: np.ndarray, window: int = 15, stripes: str = "auto") 
 
 
 def midway(image: np.ndarray, stripes: str = "auto") -> np.ndarray:
-    """Midway equalisation (Tendero et al. 2010): each column takes the mean histogram of those around it.
+    """Midway equalisation (Tendero et al. 2010): each column gets the mean histogram of the columns around it.
 
-    The mean is of the sorted columns under a Gaussian; its deviation is the one of 0 to 8 columns that leaves the
-    least total variation across columns, as the authors choose it.
+    The mean is that of the sorted columns, weighted by a Gaussian. Of the standard deviations from 0 to 8 columns the
+    one is used that leaves the least total variation across columns, which is the authors' criterion.
 
     Args:
-        stripes: see ``moment_matching``.
+        image: ``[H, W]``, uint8 or float in [0, 1].
+        stripes: direction of the stripes, one of ``DIRECTIONS``.
+
+    Raises:
+        ValueError: ``stripes`` is another direction.
     """
 
     def columns(values: np.ndarray) -> np.ndarray:
@@ -128,16 +140,19 @@ def midway(image: np.ndarray, stripes: str = "auto") -> np.ndarray:
 def wavelet_fft(image: np.ndarray, sigma: float = 2.0, stripes: str = "auto") -> np.ndarray:
     """Wavelet-Fourier destriping (Münch et al. 2009). Needs PyWavelets.
 
-    Stripes of every scale gather in the upright detail of a wavelet decomposition, and there in the lowest frequencies
-    along the stripes, which are damped by 1 - exp(-k² / (2 sigma²)). The wavelet is the authors' Daubechies 25, a
-    shorter one below 200 pixels so that there are two scales at least; all scales that it fits in are treated.
+    Stripes of every scale gather in the vertical detail of a wavelet decomposition, and there in the lowest frequencies
+    along the stripes, which are damped by 1 - exp(-k² / (2 sigma²)). The wavelet is the authors' Daubechies 25, or a
+    shorter one for images below 200 pixels, so that there are at least two scales. All scales that the image has room
+    for are treated.
 
     Args:
+        image: ``[H, W]``, uint8 or float in [0, 1].
         sigma: width of the damping, in frequencies of the transform.
-        stripes: see ``moment_matching``.
+        stripes: direction of the stripes, one of ``DIRECTIONS``.
 
     Raises:
         ImportError: PyWavelets is missing.
+        ValueError: ``stripes`` is another direction.
     """
     try:
         import pywt
@@ -150,11 +165,11 @@ def wavelet_fft(image: np.ndarray, sigma: float = 2.0, stripes: str = "auto") ->
     def columns(values: np.ndarray) -> np.ndarray:
         smooth, *details = pywt.wavedec2(values, wavelet, mode="symmetric")
         damped = []
-        for lying, upright, diagonal in details:
-            spectrum = np.fft.rfft(upright, axis=0)
+        for horizontal, vertical, diagonal in details:
+            spectrum = np.fft.rfft(vertical, axis=0)
             frequency = np.arange(len(spectrum))[:, None]
             spectrum *= 1 - np.exp(-(frequency**2) / (2 * sigma**2))
-            damped.append((lying, np.fft.irfft(spectrum, n=len(upright), axis=0), diagonal))
+            damped.append((horizontal, np.fft.irfft(spectrum, n=len(vertical), axis=0), diagonal))
         return pywt.waverec2([smooth, *damped], wavelet, mode="symmetric")[: values.shape[0], : values.shape[1]]
 
     return _along(columns, image, stripes)
@@ -162,8 +177,8 @@ def wavelet_fft(image: np.ndarray, sigma: float = 2.0, stripes: str = "auto") ->
 
 def _along(columns: Callable[[np.ndarray], np.ndarray], image: np.ndarray, stripes: str) -> np.ndarray:
     """Apply a destriper of columns to columns or rows."""
-    if stripes not in STRIPES:
-        raise ValueError(f"stripes must be one of {', '.join(STRIPES)}, got '{stripes}'")
+    if stripes not in DIRECTIONS:
+        raise ValueError(f"stripes must be one of {', '.join(DIRECTIONS)}, got '{stripes}'")
     if stripes == "auto":
         stripes = "columns" if column_noise_energy(image) >= row_noise_energy(image) else "rows"
     values = as_float(image)
@@ -185,7 +200,7 @@ BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "midway": midway,
     "wavelet-FFT": wavelet_fft,
 }
-"""The baselines of the evaluation, by the name in its tables."""
+"""The baselines of the evaluation, by their names in its tables."""
 
 
 def _opencv() -> ModuleType:

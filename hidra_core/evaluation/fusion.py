@@ -1,8 +1,9 @@
-"""Fusing an infrared picture with its visible partner, and scoring the result: MI, SCD, VIF, Q^AB/F.
+"""Fusing an infrared image with its visible partner, and scoring the result: MI, SCD, VIF, Q^AB/F.
 
-All pictures are grey ``[H, W]`` of one size, uint8 or float in [0, 1]; floats are rounded to 8 bits first, as published
-scores are measured on saved files. Publications differ in two conventions, which are chosen by name: the unit of MI and
-how VIF treats the border. Every score is a sum over the two sources, or combines them; larger is better.
+All images are grey ``[H, W]`` of one size, uint8 or float in [0, 1]. Floats are rounded to 8 bits first, because
+published scores are measured on saved files. Publications differ in two conventions, which are chosen by name: the unit
+of MI and the treatment of the border in VIF. Every score is a sum over the two sources, or combines them. Larger values
+are better.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MI_UNITS = ("bits", "nats")
 VIF_BORDERS = ("valid", "same")
 
 VIF_SIDE = 41
-"""Pixels; the smallest side that ``vif`` can be measured on: at the coarsest scale one position is left."""
+"""The smallest side, in pixels, that ``vif`` can be measured on: the coarsest scale then has a single position."""
 
 _VIF_WINDOWS = (17, 9, 5, 3)
 
@@ -32,11 +33,14 @@ def mutual_information(infrared: np.ndarray, visible: np.ndarray, fused: np.ndar
     """MI (Qu et al. 2002): I(infrared; fused) + I(visible; fused) from joint histograms of the 256 grey levels.
 
     Args:
-        unit: ``"bits"``, the base-2 logarithm of most tables and of IVIF_ZOO, or ``"nats"``, the natural one of
-            CDDFuse's evaluator: smaller by the factor ln 2.
+        infrared: ``[H, W]``, uint8 or float in [0, 1].
+        visible: its visible partner, of the same shape.
+        fused: the result to score, of the same shape.
+        unit: ``"bits"``, the base-2 logarithm of most tables and of IVIF_ZOO, or ``"nats"``, the natural logarithm of
+            CDDFuse's evaluator, whose values are smaller by the factor ln 2.
 
     Raises:
-        ValueError: the shapes differ, or another unit.
+        ValueError: the shapes differ, or the unit is unknown.
     """
     if unit not in MI_UNITS:
         raise ValueError(f"MI is measured in one of {', '.join(MI_UNITS)}, not in '{unit}'")
@@ -48,7 +52,7 @@ def mutual_information(infrared: np.ndarray, visible: np.ndarray, fused: np.ndar
 def scd(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray) -> float:
     """Sum of the correlations of differences (Aslantas & Bendes 2015): r(F - B, A) + r(F - A, B), -2 to 2.
 
-    A correlation with a flat picture counts as 0.
+    A correlation with a flat image counts as 0.
 
     Raises:
         ValueError: the shapes differ.
@@ -63,13 +67,16 @@ def vif(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray, border: st
     Four scales with Gaussian windows of 17, 9, 5 and 3 pixels, noise variance 2 on grey levels 0-255.
 
     Args:
-        border: ``"valid"`` takes the positions where the whole window lies inside, the standard of the authors and of
-            CDDFuse; ``"same"`` pads with zeros and has windows half a pixel off centre, as IVIF_ZOO: some per cent
-            to a quarter higher.
+        infrared: ``[H, W]``, uint8 or float in [0, 1].
+        visible: its visible partner, of the same shape.
+        fused: the result to score, of the same shape.
+        border: ``"valid"`` uses the positions where the whole window lies inside the image, which is the standard of
+            the authors and of CDDFuse. ``"same"`` pads with zeros and has windows half a pixel off centre, as IVIF_ZOO
+            does; its values are some per cent to a quarter higher.
 
     Raises:
-        ValueError: the shapes differ, a side is below 41 pixels (17 at the finest scale, 3 at the coarsest), or another
-            border.
+        ValueError: the shapes differ, a side is below 41 pixels (17 at the finest scale, 3 at the coarsest), or the
+            border is unknown.
     """
     if border not in VIF_BORDERS:
         raise ValueError(f"VIF's border is one of {', '.join(VIF_BORDERS)}, not '{border}'")
@@ -82,8 +89,8 @@ def vif(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray, border: st
 def qabf(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray) -> float:
     """Q^AB/F (Xydeas & Petrović 2000): how much of the sources' edges, weighted by strength, the result keeps; 0 to 1.
 
-    Sobel edges with zeros beyond the border, which makes an edge of it; constants of the paper. 0 when neither source
-    has an edge.
+    The edges are Sobel's with zeros beyond the border, which turns the border into an edge. The constants are those of
+    the paper. The score is 0 when neither source has an edge.
 
     Raises:
         ValueError: the shapes differ.
@@ -97,7 +104,14 @@ def qabf(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray) -> float:
 def scores(
     infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray, *, mi_unit: str = "bits", vif_border: str = "valid"
 ) -> dict[str, float]:
-    """All four: ``mi``, ``scd``, ``vif``, ``qabf``.
+    """All four scores by key: ``mi``, ``scd``, ``vif``, ``qabf``.
+
+    Args:
+        infrared: ``[H, W]``, uint8 or float in [0, 1].
+        visible: its visible partner, of the same shape.
+        fused: the result to score, of the same shape.
+        mi_unit: ``unit`` of ``mutual_information``.
+        vif_border: ``border`` of ``vif``.
 
     Raises:
         ValueError: see the single scores.
@@ -113,12 +127,12 @@ def scores(
 def _bytes(*images: np.ndarray) -> list[np.ndarray]:
     if len({image.shape for image in images}) > 1 or images[0].ndim != 2:
         sizes = ", ".join(str(image.shape) for image in images)
-        raise ValueError(f"infrared, visible and fused picture must be [H, W] of one size, got {sizes}")
+        raise ValueError(f"infrared, visible and fused image must be [H, W] of one size, got {sizes}")
     return [to_8_bit(image) for image in images]
 
 
 def _shared_information(first: np.ndarray, second: np.ndarray) -> float:
-    """I of two uint8 pictures in nats."""
+    """Mutual information of two uint8 images, in nats."""
     counts = np.bincount(first.ravel().astype(np.int64) * 256 + second.ravel(), minlength=256 * 256)
     joint = counts.reshape(256, 256) / first.size
     independent = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
@@ -151,7 +165,7 @@ def _fidelity(reference: np.ndarray, test: np.ndarray, border: str) -> float:
 
 
 def _smooth(image: np.ndarray, size: int, border: str) -> np.ndarray:
-    """Gaussian window of ``size`` pixels, sigma size / 5."""
+    """Convolve with a Gaussian window of ``size`` pixels and of the standard deviation ``size`` / 5."""
     half = size // 2
     # IVIF_ZOO's coordinates run from floor(-size / 2) to floor(size / 2), so that the middle falls between two pixels.
     offsets = np.arange(-half, half + 1) if border == "valid" else np.linspace(-half - 1, half, size)
@@ -169,7 +183,7 @@ def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         slope = correlate1d(values, difference, axis=along, mode="constant")
         return correlate1d(slope, [1.0, 2.0, 1.0], axis=1 - along, mode="constant")
 
-    # Rightwards and upwards: the relative sign matters, as upright edges are all given the angle +π/2.
+    # Rightwards and upwards: the relative sign matters, because all vertical edges are given the angle +π/2.
     x, y = sobel([-1.0, 0.0, 1.0], 1), sobel([1.0, 0.0, -1.0], 0)
     angle = np.full_like(x, np.pi / 2)
     np.arctan(np.divide(y, x, out=np.zeros_like(x), where=x != 0), out=angle, where=x != 0)
@@ -177,11 +191,12 @@ def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _preserved(source: tuple[np.ndarray, np.ndarray], fused: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
-    """How much of each source edge's strength and angle is in the fused picture, 0 to 1."""
+    """How much of each source edge's strength and angle is in the fused image, 0 to 1."""
     (strength_s, angle_s), (strength_f, angle_f) = source, fused
     larger = np.maximum(strength_s, strength_f)
     ratio = np.divide(np.minimum(strength_s, strength_f), larger, out=np.zeros_like(larger), where=larger > 0)
-    # Equal strengths: the published programs take the strength itself; the sigmoid makes it a 1, or a 0 without edge.
+    # Where the strengths are equal, the published programs use the strength itself as the ratio. The sigmoid maps it to
+    # 1, or to 0 where there is no edge.
     ratio = np.where(strength_s == strength_f, strength_f, ratio)
     agreement = 1 - np.abs(angle_s - angle_f) / (np.pi / 2)
     return 0.9994 / (1 + np.exp(-15 * (ratio - 0.5))) * 0.9879 / (1 + np.exp(-22 * (agreement - 0.8)))
@@ -191,20 +206,20 @@ def _preserved(source: tuple[np.ndarray, np.ndarray], fused: tuple[np.ndarray, n
 
 
 def average(infrared: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """The mean of the two, halves rounded up, as uint8 ``[H, W]``."""
+    """The mean of the two images, halves rounded up, as uint8 ``[H, W]``."""
     infrared, visible = _bytes(infrared, visible)
     return ((infrared.astype(np.uint16) + visible + 1) // 2).astype(np.uint8)
 
 
 def maximum(infrared: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """The brighter of the two at every pixel, as uint8 ``[H, W]``."""
+    """The brighter of the two images at every pixel, as uint8 ``[H, W]``."""
     return np.maximum(*_bytes(infrared, visible))
 
 
 def laplacian_pyramid(infrared: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """The larger detail of the two at every scale, on the mean of the coarsest (Burt & Adelson 1983), as uint8.
 
-    As many scales as leave at least 8 pixels a side. Needs OpenCV.
+    There are as many scales as leave at least 8 pixels per side. Needs OpenCV.
 
     Raises:
         ValueError: the shapes differ.
@@ -234,4 +249,4 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "maximum": maximum,
     "laplacian": laplacian_pyramid,
 }
-"""Fusion methods by name; each takes infrared and visible."""
+"""Fusion methods by name; each is called with the infrared and the visible image."""

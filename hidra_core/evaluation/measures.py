@@ -1,4 +1,4 @@
-"""Which metrics a task is measured with, what they are called, and which way is better."""
+"""The metrics of each task: their names, which values are better, and how large an image they need."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ class Metric:
     """A column of the tables.
 
     Attributes:
-        key: in the JSON and on the command line.
-        title: in the Markdown.
-        higher_is_better: None for numbers that are neither.
-        decimals: in the Markdown.
-        smallest_side: pixels that a picture needs.
-        function: ``(output [H, W] uint8, case) -> value``; None for those that ``runner`` measures on whole sets.
+        key: name in the JSON and on the command line.
+        title: name in the Markdown.
+        higher_is_better: whether higher values are better; None where neither direction is.
+        decimals: digits after the point in the Markdown.
+        smallest_side: pixels that the smaller side of an image must have.
+        function: ``(output [H, W] uint8, case) -> value``; None for scores that ``runner`` computes on whole sets or
+            for all fusion metrics at once.
     """
 
     key: str
@@ -36,19 +37,28 @@ class Metric:
 
 
 def _with_reference(function: Callable[[np.ndarray, np.ndarray], float]) -> Function:
-    return lambda output, case: function(output, metrics.to_8_bit(case.reference))
+    return lambda output, case: function(output, metrics.to_8_bit(case.partner("reference")))
 
 
 def column_noise_reduction(output: np.ndarray, case: Case) -> float:
-    """Per cent of the input's column-noise energy that is gone."""
+    """How much of the input's column-noise energy has been removed, in per cent.
+
+    Args:
+        output: the enhanced image, ``[H, W]`` uint8.
+        case: with the input.
+    """
     before = metrics.column_noise_energy(metrics.to_8_bit(case.image))
     return 100 * (1 - metrics.column_noise_energy(output) / before) if before > 0 else 0.0
 
 
 def column_noise_reduction_at_equal_contrast(output: np.ndarray, case: Case) -> float:
-    """The same, with the output first brought to the contrast of the input's low frequencies.
+    """The same, after the output is scaled to the contrast of the input's low frequencies.
 
-    A picture that is merely flatter has weaker stripes too; here that does not count.
+    An image that is merely flatter has weaker stripes too; here that does not count.
+
+    Args:
+        output: the enhanced image, ``[H, W]`` uint8.
+        case: with the input.
     """
     image = metrics.to_8_bit(case.image)
     before = metrics.column_noise_energy(image)
@@ -67,7 +77,7 @@ FULL_REFERENCE = (
     Metric("ssim", "SSIM", True, 3, metrics.SSIM_SIDE, _with_reference(metrics.ssim)),
     Metric("ms_ssim", "MS-SSIM", True, 3, metrics.MS_SSIM_SIDE, _with_reference(metrics.ms_ssim)),
 )
-STRIPES = (
+NO_REFERENCE = (
     Metric("column_noise", "column noise", False, 1, function=lambda o, _: metrics.column_noise_energy(o)),
     Metric("column_noise_reduction", "column noise down %", True, 1, function=column_noise_reduction),
     Metric(
@@ -86,7 +96,7 @@ STRIPES = (
         function=lambda o, case: metrics.low_frequency_correlation(o, metrics.to_8_bit(case.image)),
     ),
 )
-# MANIQA enlarges pictures below its own 224 pixels, NIQE needs several of its blocks of 96, LPIPS AlexNet's strides.
+# MANIQA enlarges images below its own 224 pixels, NIQE needs several of its blocks of 96, LPIPS AlexNet's strides.
 PERCEPTUAL = {
     "lpips": Metric("lpips", "LPIPS", False, 3, 64),
     "dists": Metric("dists", "DISTS", False, 3, 32),
@@ -95,11 +105,11 @@ PERCEPTUAL = {
     "fid": Metric("fid", "FID", False, 1),
 }
 SELECTABLE = tuple(metric.key for metric in FULL_REFERENCE) + perceptual.NAMES
-"""Keys of the metrics that a user may leave out."""
+"""Keys of the metrics that a user can choose from."""
 
 
 def fusion_metrics(mi_unit: str, vif_border: str) -> tuple[Metric, ...]:
-    """The four scores of a fused picture, against the original infrared picture and against the enhanced one."""
+    """The four scores of a fused image, against the original infrared image and against the enhanced one."""
     columns = {"mi": f"MI {mi_unit}", "scd": "SCD", "vif": f"VIF {vif_border}", "qabf": "Qabf"}
     against = {"": "", "_enhanced": " (enhanced IR)"}
     return tuple(
@@ -110,7 +120,7 @@ def fusion_metrics(mi_unit: str, vif_border: str) -> tuple[Metric, ...]:
 
 
 def networks_for(task: Task) -> tuple[str, ...]:
-    """The trained metrics, of ``perceptual.NAMES``, that mean something for a task."""
+    """The metrics with trained networks, of ``perceptual.NAMES``, that are meaningful for a task."""
     if task.name == FUSION:
         return ()
     return perceptual.NAMES if task.has_reference else perceptual.NO_REFERENCE
@@ -127,26 +137,29 @@ def choose(
     """The metrics that a task is measured with.
 
     Args:
-        keys: wanted, of ``SELECTABLE``.
-        networks: the trained metrics that can be measured, from ``perceptual.load``.
+        task: what is measured.
+        keys: the metrics asked for, of ``SELECTABLE``.
+        networks: the metrics with trained networks that can be measured, from ``perceptual.load``.
+        mi_unit: unit of MI in the fusion task, see ``fusion.mutual_information``.
+        vif_border: border of VIF in the fusion task, see ``fusion.vif``.
 
     Returns:
-        the metrics, and for those that do not work on the task's pictures the reason by key.
+        The metrics, and for those that do not work on the task's images the reason by key.
     """
     if task.name == FUSION:
-        found = list(fusion_metrics(mi_unit, vif_border))
+        wanted = list(fusion_metrics(mi_unit, vif_border))
     else:
-        found = [metric for metric in FULL_REFERENCE if metric.key in keys] if task.has_reference else list(STRIPES)
+        wanted = [m for m in FULL_REFERENCE if m.key in keys] if task.has_reference else list(NO_REFERENCE)
         for key in networks_for(task):
             if key in networks:
                 function = None if key in perceptual.SETS else _network(key, networks[key])
-                found.append(replace(PERCEPTUAL[key], function=function))
+                wanted.append(replace(PERCEPTUAL[key], function=function))
     smallest = min(task.inputs.sizes, key=lambda name: min(task.inputs.sizes[name]))
     height, width = task.inputs.sizes[smallest]
-    fitting = [metric for metric in found if metric.smallest_side <= min(height, width)]
+    fitting = [metric for metric in wanted if metric.smallest_side <= min(height, width)]
     reasons = {
-        metric.key: f"{smallest} has {height}x{width} pixels; {metric.smallest_side} a side are needed"
-        for metric in found
+        metric.key: f"{smallest} has {height}x{width} pixels; {metric.smallest_side} per side are needed"
+        for metric in wanted
         if metric not in fitting
     }
     return fitting, reasons

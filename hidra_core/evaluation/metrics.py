@@ -1,8 +1,8 @@
-"""Image quality as numbers: likeness to a reference, and stripes and fidelity where there is none.
+"""Image quality as numbers: likeness to a reference, or stripes and fidelity where there is no reference.
 
-Every metric takes grey pictures ``[H, W]``, uint8 or float in [0, 1], and computes in float64. Published numbers are
-measured on 8 bits: round outputs first (``to_8_bit``). What needs a trained network is in ``perceptual``, scores of
-fused pictures are in ``fusion``.
+Every metric is measured on grey images ``[H, W]``, uint8 or float in [0, 1], and computed in float64. Published numbers
+are measured on 8 bits: round outputs first (``to_8_bit``). Metrics that need a trained network are in ``perceptual``,
+scores of fused images in ``fusion``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import correlate1d, gaussian_filter, gaussian_filter1d
 
 SSIM_SIDE = 11
-"""Pixels of the window of ``ssim``, hence the smallest side it can be measured on."""
+"""Width of the window of ``ssim`` in pixels, hence the smallest side that it can be measured on."""
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales, finest first (Wang et al. 2003, calibrated by observers)."""
@@ -20,17 +20,17 @@ MS_SSIM_SIDE = SSIM_SIDE * 2 ** (len(MS_SSIM_WEIGHTS) - 1)
 """The smallest side that ``ms_ssim`` can be measured on."""
 
 LOW_FREQUENCY_SIGMA = 8.0
-"""Pixels; deviation of the Gaussian that ``low_frequency_correlation`` takes for the low frequencies."""
+"""Standard deviation, in pixels, of the Gaussian that defines low frequencies in ``low_frequency_correlation``."""
 
 STRIPE_SIGMA = 3.0
-"""Pixels; columns are compared with a Gaussian neighbourhood of this deviation by ``column_noise_energy``."""
+"""Standard deviation, in pixels, of the Gaussian that ``column_noise_energy`` compares columns with."""
 
 
 # --- likeness to a reference -----------------------------------------------------------------------------------------
 
 
 def psnr(output: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, peak 1, no border left out; infinite for equal pictures.
+    """Peak signal-to-noise ratio in dB, peak 1, no border left out; infinite for equal images.
 
     Raises:
         ValueError: the shapes differ.
@@ -43,7 +43,7 @@ def psnr(output: np.ndarray, reference: np.ndarray) -> float:
 def psnr_affine(output: np.ndarray, reference: np.ndarray) -> float:
     """``psnr`` after the gain and offset of ``output`` that fit ``reference`` best (least squares), not clipped.
 
-    Thermal contrast and brightness are arbitrary; this leaves them out.
+    Thermal contrast and brightness are arbitrary; this metric leaves them out.
 
     Raises:
         ValueError: the shapes differ.
@@ -58,7 +58,7 @@ def psnr_affine(output: np.ndarray, reference: np.ndarray) -> float:
 def ssim(output: np.ndarray, reference: np.ndarray) -> float:
     """Structural similarity (Wang et al. 2004): 11x11 Gaussian window of sigma 1.5, K 0.01 and 0.03, data range 1.
 
-    Mean over the positions where the whole window lies inside the picture; population covariances.
+    Mean over the positions where the whole window lies inside the image; population covariances.
 
     Raises:
         ValueError: the shapes differ, or a side is below 11 pixels.
@@ -73,8 +73,9 @@ def ssim(output: np.ndarray, reference: np.ndarray) -> float:
 def ms_ssim(output: np.ndarray, reference: np.ndarray) -> float:
     """Multi-scale structural similarity (Wang et al. 2003): five scales, each the 2x2 mean of the one before.
 
-    The windows and constants of ``ssim``; contrast and structure of every scale and the luminance of the coarsest, to
-    the powers of ``MS_SSIM_WEIGHTS``. A negative mean of a scale, where powers are not defined, counts as 0.
+    Windows and constants are those of ``ssim``. The value is the product of the contrast and structure of every scale
+    and of the luminance of the coarsest, raised to the powers ``MS_SSIM_WEIGHTS``. A negative mean of a scale, for
+    which these powers are not defined, counts as 0.
 
     Raises:
         ValueError: the shapes differ, or a side is below 176 pixels (11 at the coarsest scale).
@@ -123,9 +124,9 @@ def _halved(image: np.ndarray) -> np.ndarray:
 def column_noise_energy(image: np.ndarray) -> float:
     """Energy of column stripes in squared grey levels (0-255): the variance of the columns' offsets.
 
-    A column's offset is the median over its pixels of the picture minus its smooth part along the row (a Gaussian of
-    sigma 3): medians pass over edges of the scene, which do not run along whole columns. Texture leaks in, so that a
-    clean picture has an energy too; this project's own definition.
+    A column's offset is the median over its pixels of the image minus its smooth part along the row (a Gaussian of
+    sigma 3). Medians ignore edges of the scene, which do not run along whole columns. Texture leaks in, so that a clean
+    image has an energy too. The definition is this project's own.
     """
     levels = 255.0 * as_float(image)
     detail = levels - gaussian_filter1d(levels, STRIPE_SIGMA, axis=1, mode="reflect")
@@ -133,15 +134,15 @@ def column_noise_energy(image: np.ndarray) -> float:
 
 
 def row_noise_energy(image: np.ndarray) -> float:
-    """``column_noise_energy`` of rows."""
+    """The same as ``column_noise_energy``, for the rows."""
     return column_noise_energy(image.T)
 
 
 def low_frequency_correlation(output: np.ndarray, image: np.ndarray) -> float:
-    """Pearson correlation of the two pictures' low frequencies (Gaussian of sigma 8 pixels), -1 to 1.
+    """Pearson correlation of the two images' low frequencies (Gaussian of sigma 8 pixels), -1 to 1.
 
-    1 says that what is large in the output is as it was in the input, up to contrast and brightness. 0 when one of
-    the pictures is flat.
+    A value of 1 says that large structures of the output equal those of the input, up to contrast and brightness. The
+    value is 0 when one of the images is flat.
 
     Raises:
         ValueError: the shapes differ.
@@ -151,14 +152,14 @@ def low_frequency_correlation(output: np.ndarray, image: np.ndarray) -> float:
 
 
 def correlation(first: np.ndarray, second: np.ndarray) -> float:
-    """Pearson correlation over all pixels, computed in float64; 0, where it is not defined, if one is flat."""
+    """Pearson correlation over all pixels, in float64; 0 if one image is flat, where it is not defined."""
     first, second = (part.astype(np.float64) - part.mean(dtype=np.float64) for part in (first, second))
     norm = float(np.sqrt(np.sum(first**2) * np.sum(second**2)))
     return float(np.sum(first * second)) / norm if norm > 0 else 0.0
 
 
 def noise_level(image: np.ndarray) -> float:
-    """Deviation of white noise, in [0, 1]: the median absolute response to a Laplacian difference kernel."""
+    """Standard deviation of white noise, in [0, 1], from the median absolute response to a Laplacian kernel."""
     # [1 -2 1] in both directions removes constant and linear parts; the kernel's norm is 6.
     values = correlate1d(correlate1d(as_float(image), [1.0, -2.0, 1.0], axis=0), [1.0, -2.0, 1.0], axis=1)
     return float(np.median(np.abs(values)) / 0.6745 / 6.0)
@@ -168,16 +169,16 @@ def noise_level(image: np.ndarray) -> float:
 
 
 def as_float(image: np.ndarray) -> np.ndarray:
-    """float64: uint8 divided by 255, floats as they are."""
+    """The image as float64: uint8 is divided by 255, floats keep their values."""
     return image.astype(np.float64) / 255.0 if image.dtype == np.uint8 else image.astype(np.float64)
 
 
 def to_8_bit(image: np.ndarray) -> np.ndarray:
-    """uint8: floats in [0, 1] times 255, clipped and rounded; uint8 as it is."""
+    """The image as uint8: floats in [0, 1] are clipped and rounded to levels of 1/255; uint8 is returned unchanged."""
     return image if image.dtype == np.uint8 else np.rint(np.clip(image, 0, 1) * 255.0).astype(np.uint8)
 
 
 def _pair(output: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if output.shape != reference.shape or output.ndim != 2:
-        raise ValueError(f"two pictures [H, W] of one size are needed, got {output.shape} and {reference.shape}")
+        raise ValueError(f"two images [H, W] of one size are needed, got {output.shape} and {reference.shape}")
     return as_float(output), as_float(reference)

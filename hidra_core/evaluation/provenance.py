@@ -1,9 +1,10 @@
-"""What is needed to repeat an evaluation: versions, the machine, and the hashes of the files it used."""
+"""The details needed to repeat an evaluation: versions, the machine, and the hashes of the files it used."""
 
 from __future__ import annotations
 
 import hashlib
 import platform
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,7 +29,7 @@ PACKAGES = (
 
 
 def machine() -> str:
-    """The processor (and GPU), threads and PyTorch, in a line."""
+    """The processor (and GPU), the number of threads and PyTorch's version, on one line."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -39,18 +40,16 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of this project and of the packages that numbers depend on, where they are installed."""
-    found = {"python": platform.python_version(), "hidra": __version__}
+    """Versions of Python, of this project and of those installed packages that numbers depend on."""
+    installed = {"python": platform.python_version(), "hidra": __version__}
     for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            installed[package] = version(package)
+    return installed
 
 
 def hashes(source: str, built_in: str) -> dict[str, str]:
-    """SHA-256 by file of what a model was loaded from.
+    """SHA-256, by name, of the files that a model was loaded from.
 
     Args:
         source: a file, a folder (its weight files are hashed), or ``hidra-tiny``.
@@ -66,7 +65,7 @@ def hashes(source: str, built_in: str) -> dict[str, str]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

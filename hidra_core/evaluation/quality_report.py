@@ -1,4 +1,7 @@
-"""The metrics of :mod:`hidra_core.evaluation.metrics` and :mod:`hidra_core.vectors.report` on images side by side, as text and numbers."""
+"""Metrics of images, with or without references, as text and as numbers.
+
+The metrics are those of :mod:`hidra_core.evaluation.metrics` and of :mod:`hidra_core.vectors.report`.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,12 @@ UNITS = {"psnr": "dB", "psnr_after_gain_and_offset": "dB", "noise": "grey levels
 
 @dataclass(frozen=True)
 class QualityReport:
-    """Metrics of each image by name, and their mean; NaN where an image is too small for one.
+    """Metrics of each image by name, and their mean.
 
-    ``psnr`` and ``psnr_after_gain_and_offset`` in dB, ``ssim``, ``ms_ssim``; without a reference only ``noise`` and
-    ``stripes`` (the stronger of columns and rows), standard deviations in grey levels of 0-255.
+    Attributes:
+        images: per image ``psnr`` and ``psnr_after_gain_and_offset`` in dB, ``ssim``, ``ms_ssim``, and ``noise`` and
+            ``stripes`` (the stronger of columns and rows) as standard deviations in grey levels of 0-255. Without a
+            reference, ``noise`` and ``stripes`` only. NaN where an image is too small for a metric.
     """
 
     images: tuple[dict[str, float], ...]
@@ -38,11 +43,11 @@ class QualityReport:
         return {name: float(np.mean([image[name] for image in self.images])) for name in self.images[0]}
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, which knows neither NaN nor infinity: both are null."""
+        """The report for JSON, which has neither NaN nor infinity: both become null."""
         return {"mean": _finite(self.mean), "images": [_finite(image) for image in self.images], "units": UNITS}
 
     def text(self) -> str:
-        """A line an image, and one of means if there are several."""
+        """One line per image, and one of means if there are several images."""
         lines = [_line(image) for image in self.images]
         if len(lines) == 1:
             return lines[0]
@@ -52,43 +57,43 @@ class QualityReport:
 def measure_all(
     images: Images, reference: Images | None = None, *, after_image: Callable[[int, int], None] | None = None
 ) -> QualityReport:
-    """Measure images, as 8 bits and in grey.
+    """Measure images, rounded to 8 bits and in grey.
 
     Args:
         images: see :data:`~hidra_core.enhance.Images`.
-        reference: as many, or one for all, of the same size; None for metrics that need none.
-        after_image: called with (images done, images in all); may raise to stop.
+        reference: as many references, or one for all images, of the same size; None for metrics that need none.
+        after_image: called with (images done, number of images); may raise to stop.
 
     Raises:
         ValueError: images that are not as expected, or that do not fit their reference.
     """
-    pictures = check_images(images)
-    references = [None] * len(pictures) if reference is None else check_images(reference)
-    if len(references) not in (1, len(pictures)):
-        raise ValueError(f"{len(references)} references for {len(pictures)} images: give one for each, or one for all")
+    checked = check_images(images)
+    references = [None] * len(checked) if reference is None else check_images(reference)
+    if len(references) not in (1, len(checked)):
+        raise ValueError(f"{len(references)} references for {len(checked)} images: give one for each, or one for all")
     if len(references) == 1:
-        references = references * len(pictures)
-    for index, (picture, other) in enumerate(zip(pictures, references, strict=True)):
-        if other is not None and picture.shape[:2] != other.shape[:2]:
-            (height, width), (tall, wide) = picture.shape[:2], other.shape[:2]
+        references = references * len(checked)
+    for index, (image, other) in enumerate(zip(checked, references, strict=True)):
+        if other is not None and image.shape[:2] != other.shape[:2]:
+            (height, width), (tall, wide) = image.shape[:2], other.shape[:2]
             raise ValueError(
-                f"image {index} of {len(pictures)} has {width}×{height} pixels and its reference {wide}×{tall}: "
+                f"image {index} of {len(checked)} has {width}×{height} pixels and its reference {wide}×{tall}: "
                 "resize one to the size of the other first"
             )
-    found = []
-    for index, (picture, other) in enumerate(zip(pictures, references, strict=True)):
-        found.append(_measure_one(picture, other))
+    entries = []
+    for index, (image, other) in enumerate(zip(checked, references, strict=True)):
+        entries.append(_measure_one(image, other))
         if after_image is not None:
-            after_image(index + 1, len(pictures))
-    return QualityReport(tuple(found))
+            after_image(index + 1, len(checked))
+    return QualityReport(tuple(entries))
 
 
-def _measure_one(picture: Tensor, reference: Tensor | None) -> dict[str, float]:
-    alone = measure(to_grey(picture[None])[0, 0].float().cpu())
+def _measure_one(image: Tensor, reference: Tensor | None) -> dict[str, float]:
+    alone = measure(to_grey(image[None])[0, 0].float().cpu())
     values = {"noise": alone.noise, "stripes": max(alone.columns, alone.rows)}
     if reference is None:
         return values
-    pair = [metrics.to_8_bit(to_grey(part[None])[0, 0].float().cpu().numpy()) for part in (picture, reference)]
+    pair = [metrics.to_8_bit(to_grey(part[None])[0, 0].float().cpu().numpy()) for part in (image, reference)]
     smallest = min(pair[0].shape)
     return {
         "psnr": metrics.psnr(*pair),

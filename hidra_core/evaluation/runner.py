@@ -1,4 +1,4 @@
-"""Running every method on every picture of a task, and measuring what comes out."""
+"""Running every method on every image of a task, and measuring the outputs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ import torch
 from PIL import Image
 
 from ..enhance import enhance, estimate
-from ..images import read_image, to_grey
 from ..images.files import atomic_path
 from . import fusion
 from .baselines import BASELINES
 from .metrics import to_8_bit
-from .tasks import FUSION, Case, Task, file_name
+from .tasks import FUSION, Case, Task, file_name, read_page
 
 if TYPE_CHECKING:
     from ..backbone import Backbone
@@ -30,20 +29,27 @@ if TYPE_CHECKING:
     from .perceptual import Measure
 
 INPUT = "input"
-"""The method that does nothing."""
+"""The method that returns its input."""
 
 Method = Callable[[np.ndarray], np.ndarray]
-"""A grey picture ``[H, W]`` float32 in [0, 1] in, the enhanced one out."""
+"""A function from a grey image ``[H, W]``, float32 in [0, 1], to the enhanced one."""
 
-Progress = Callable[[int, str], None]
-"""Called with the number of outputs made so far and what comes next, in words; may raise to stop."""
+OutputProgress = Callable[[int, str], None]
+"""Called before each output with the number of outputs made so far and, in words, the next one; may raise to stop."""
 
 
 # --- methods ---------------------------------------------------------------------------------------------------------
 
 
 def model(backbone: Backbone, weights: Weights, strength: float = 1.0, restraint: bool = True) -> Method:
-    """The network as a method; strength 0 without the restraint is the bare backbone."""
+    """A backbone with its weights as a method.
+
+    Args:
+        backbone: what to run on.
+        weights: estimate the degradation of each image and adapt the backbone to it.
+        strength: see :func:`~hidra_core.enhance.enhance`; 0 without the restraint is the bare backbone.
+        restraint: see :func:`~hidra_core.enhance.enhance`.
+    """
 
     def method(image: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(image)[None, :, :, None]
@@ -54,7 +60,11 @@ def model(backbone: Backbone, weights: Weights, strength: float = 1.0, restraint
 
 
 def available_baselines(names: Iterable[str]) -> tuple[dict[str, Method], dict[str, str]]:
-    """The baselines whose packages are here, and for the others the reason why they are not measured."""
+    """The baselines whose packages are installed, and for the others the reason why they are not measured.
+
+    Args:
+        names: of ``BASELINES``.
+    """
     methods, missing = {}, {}
     trial = np.random.default_rng(0).random((64, 64)).astype(np.float32)
     for name in names:
@@ -69,28 +79,37 @@ def available_baselines(names: Iterable[str]) -> tuple[dict[str, Method], dict[s
 
 @dataclass(frozen=True)
 class FusedFolder:
-    """Results of another fusion program: ``folder/METHOD/NAME.png`` for every enhanced picture that it fused.
+    """Results of another fusion program: ``folder/METHOD/NAME.png`` for every enhanced image that it fused.
 
-    METHOD is ``slug`` of the method's name, as ``--keep-outputs`` names its folders; so the program can be run on
-    those and its results be scored in a second call.
+    METHOD is ``slug`` of the method's name, as ``--keep-outputs`` names its folders. So the program can be run on those
+    folders and its results be scored in a second call.
+
+    Attributes:
+        name: name of the program in the tables.
+        folder: its results.
     """
 
     name: str
     folder: Path
 
     def missing(self, method: str, task: Task) -> str | None:
-        """Why a method cannot be scored, or None if all its pictures are there."""
+        """The reason why a method cannot be scored, or None if all its fused images are there."""
         paths = (self._path(method, name) for name in task.inputs)
         return next((f"there is no {path}" for path in paths if not path.is_file()), None)
 
     def read(self, method: str, case: Case) -> np.ndarray:
-        """The fused picture, uint8 ``[H, W]``.
+        """The fused image, uint8 ``[H, W]``.
+
+        Args:
+            method: name of the method whose output was fused.
+            case: with the sources.
 
         Raises:
-            ValueError: it has another size than its sources.
+            OSError: the file cannot be opened.
+            ValueError: it is damaged, has several pages, or has another size than its sources.
         """
         path = self._path(method, case.name)
-        fused = to_8_bit(to_grey(torch.from_numpy(read_image(path).pixels)[None])[0, 0].numpy())
+        fused = to_8_bit(read_page(path))
         if fused.shape != case.image.shape:
             raise ValueError(
                 f"{path} has {fused.shape} pixels, its infrared source {case.image.shape}; they must agree"
@@ -102,7 +121,7 @@ class FusedFolder:
 
 
 def slug(name: str) -> str:
-    """A method's name as a folder's: ``median 5×5`` becomes ``median-5x5``."""
+    """A method's name as the name of a folder: ``median 5×5`` becomes ``median-5x5``."""
     plain = name.replace("×", "x").replace("σ", "sigma").replace("+", "and")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-").lower()
 
@@ -112,17 +131,17 @@ def slug(name: str) -> str:
 
 @dataclass
 class Result:
-    """What was measured on one task.
+    """The scores of one task.
 
     Attributes:
         task: that task.
         metrics: the columns.
         methods: the rows, in order; in the fusion task "METHOD, FUSION".
-        cases: one entry a picture and draw: ``name``, ``draw``, ``seed``, ``degradation``, and ``scores`` and
+        cases: one entry per image and draw: ``name``, ``draw``, ``seed``, ``degradation``, and ``scores`` and
             ``seconds`` by method.
         sets: metrics of whole sets, by method and key.
-        samples: (picture's name, pictures by title as uint8 ``[H, W]``) of the cases chosen for the sheet.
-        missing: rows and columns that could not be measured, and why.
+        samples: (name of the input, images by title as uint8 ``[H, W]``) of the cases chosen for the sheet.
+        missing: rows and columns that could not be measured, with the reason.
     """
 
     task: Task
@@ -134,7 +153,12 @@ class Result:
     missing: dict[str, str] = field(default_factory=dict)
 
     def mean(self, method: str, key: str) -> float:
-        """Mean over the cases, or the value of the whole set."""
+        """The mean of a score over the cases, or its value for the whole set.
+
+        Args:
+            method: a row, of ``methods``.
+            key: of a column of ``metrics``.
+        """
         if key in self.sets.get(method, {}):
             return self.sets[method][key]
         return statistics.fmean(case["scores"][method][key] for case in self.cases)
@@ -150,32 +174,34 @@ def run(
     conventions: Mapping[str, str] | None = None,
     sheet_rows: int = 0,
     outputs: Path | None = None,
-    progress: Progress = lambda picture, method: None,
+    progress: OutputProgress | None = None,
 ) -> Result:
-    """Give every method the same pictures and measure its outputs, rounded to 8 bits.
+    """Give every method the same images and measure its outputs, rounded to 8 bits.
 
     Args:
-        task: what to work on.
+        task: the images to work on.
         methods: by name; ``INPUT`` is added as the first.
         metrics: from ``measures.choose``.
-        fusions: for the fusion task: names of ``fusion.METHODS`` or folders.
+        fusions: for the fusion task: names of ``fusion.METHODS``, or folders.
         sets: metrics of whole sets (FID), from ``perceptual.load``.
         conventions: ``mi_unit`` and ``vif_border`` of ``fusion.scores``.
-        sheet_rows: pictures, evenly spread, to keep for the sheet.
+        sheet_rows: number of inputs, evenly spread, to keep for the sheet.
         outputs: a folder to write every output into, as ``METHOD/NAME.png``.
-        progress: see :data:`Progress`.
+        progress: see :data:`OutputProgress`.
 
     Raises:
-        ValueError: a method returned another size than it was given.
+        ValueError: a method returned another size than that of its input.
     """
     methods = {INPUT: lambda image: image} | dict(methods)
+    progress = progress or (lambda _done, _next: None)
     result = Result(task, list(metrics), [])
-    pairs = _pairs(methods, fusions, result) if task.name == FUSION else {}
-    result.methods = [_row(name, how) for name in methods for how in pairs[name]] if pairs else list(methods)
-    sets = {} if task.name == FUSION or not task.has_reference else sets or {}
+    pairs = _pairs(methods, fusions, result) if task.name == FUSION else None
+    result.methods = list(methods) if pairs is None else [_row(name, how) for name in methods for how in pairs[name]]
+    sets = sets or {} if pairs is None and task.has_reference else {}
+    chosen = {round(i * (len(task) - 1) / max(sheet_rows - 1, 1)) for i in range(min(sheet_rows, len(task)))}
     with TemporaryDirectory(prefix="hidra-evaluate-") as scratch:
-        folder = Path(scratch) if outputs is None and sets else outputs
-        chosen = {round(i * (len(task) - 1) / max(sheet_rows - 1, 1)) for i in range(min(sheet_rows, len(task)))}
+        references = Path(scratch, "references")
+        folder = outputs or Path(scratch, "outputs")
         for index, case in enumerate(task.cases()):
             entry: dict[str, Any] = {"name": case.name, "draw": case.draw, "scores": {}, "seconds": {}}
             if case.seed is not None:
@@ -183,39 +209,47 @@ def run(
             sample = {}
             for done, (name, method) in enumerate(methods.items(), index * len(methods)):
                 progress(done, f"{name}, {case.name}")
-                started = time.perf_counter()
-                output = method(case.image)
-                entry["seconds"][name] = round(time.perf_counter() - started, 3)
-                if output.shape != case.image.shape:
-                    raise ValueError(f"'{name}' made {output.shape} of {case.image.shape} pixels ({case.name})")
-                output = to_8_bit(output)
-                if folder is not None:
+                output, entry["seconds"][name] = _output(name, method, case)
+                if outputs is not None or sets:
                     _write(folder / slug(name) / file_name(case.name, case.draw), output)
-                if task.name == FUSION:
-                    for how in pairs[name]:
-                        fused = how.read(name, case) if isinstance(how, FusedFolder) else _fuse(how, output, case)
-                        entry["scores"][_row(name, how)] = _score_fused(case, output, fused, metrics, conventions or {})
-                        sample[_row(name, how)] = fused
-                else:
+                if pairs is None:
                     entry["scores"][name] = {m.key: m.function(output, case) for m in metrics if m.function}
                     sample[name] = output
+                    continue
+                for how in pairs[name]:
+                    fused = how.read(name, case) if isinstance(how, FusedFolder) else _fuse(how, output, case)
+                    entry["scores"][_row(name, how)] = _score_fused(case, output, fused, metrics, conventions or {})
+                    sample[_row(name, how)] = fused
             if sets:
-                _write(Path(scratch, "reference", file_name(case.name, case.draw)), to_8_bit(case.reference))
+                _write(references / file_name(case.name, case.draw), to_8_bit(case.partner("reference")))
             result.cases.append(entry)
             if index in chosen:
                 result.samples.append((case.name, _with_sources(case, sample)))
         for key, measure in sets.items():
             for name in methods:
                 progress(len(task) * len(methods), f"{key}, {name}")
-                value = measure(folder / slug(name), Path(scratch, "reference"))
-                result.sets.setdefault(name, {})[key] = value
+                result.sets.setdefault(name, {})[key] = measure(folder / slug(name), references)
     return result
+
+
+def _output(name: str, method: Method, case: Case) -> tuple[np.ndarray, float]:
+    """What a method makes of a case, rounded to 8 bits, and the seconds that it needed.
+
+    Raises:
+        ValueError: the output has another size than the input.
+    """
+    started = time.perf_counter()
+    output = method(case.image)
+    seconds = round(time.perf_counter() - started, 3)
+    if output.shape != case.image.shape:
+        raise ValueError(f"'{name}' made {output.shape} of {case.image.shape} pixels ({case.name})")
+    return to_8_bit(output), seconds
 
 
 def _pairs(
     methods: Iterable[str], fusions: Sequence[str | FusedFolder], result: Result
 ) -> dict[str, list[str | FusedFolder]]:
-    """The ways to fuse each method's pictures; folders without them are noted as missing."""
+    """The ways to fuse each method's images; folders that lack some are noted as missing."""
     pairs: dict[str, list[str | FusedFolder]] = {}
     for name in methods:
         pairs[name] = []
@@ -233,16 +267,17 @@ def _row(method: str, how: str | FusedFolder) -> str:
 
 
 def _fuse(how: str, infrared: np.ndarray, case: Case) -> np.ndarray:
-    return fusion.METHODS[how](infrared, to_8_bit(case.visible))
+    return fusion.METHODS[how](infrared, to_8_bit(case.partner("visible")))
 
 
 def _score_fused(
     case: Case, enhanced: np.ndarray, fused: np.ndarray, metrics: Sequence[Metric], conventions: Mapping[str, str]
 ) -> dict[str, float]:
-    against_original = fusion.scores(case.image, case.visible, fused, **conventions)
-    against_enhanced = fusion.scores(enhanced, case.visible, fused, **conventions)
-    found = against_original | {f"{key}_enhanced": value for key, value in against_enhanced.items()}
-    return {metric.key: found[metric.key] for metric in metrics}
+    visible = case.partner("visible")
+    against_original = fusion.scores(case.image, visible, fused, **conventions)
+    against_enhanced = fusion.scores(enhanced, visible, fused, **conventions)
+    scores = against_original | {f"{key}_enhanced": value for key, value in against_enhanced.items()}
+    return {metric.key: scores[metric.key] for metric in metrics}
 
 
 def _with_sources(case: Case, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The sheet of pictures: what every method made of the same few pictures."""
+"""The sheet of images: the results of all methods on the same few inputs, side by side."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _COLUMNS = 7
 
 
 def sheet(rows: Sequence[tuple[str, Mapping[str, np.ndarray]]], width: int = 320) -> Image.Image:
-    """Pictures side by side, titles above them; a row of more than seven goes on in the next line.
+    """Images side by side with titles above them; a row of more than seven images continues on the next line.
 
     Args:
-        rows: (name, pictures ``[H, W]`` by title, uint8 or float in [0, 1]), one for each picture shown.
-        width: of each picture on the sheet, in pixels.
+        rows: (name, images ``[H, W]`` by title, uint8 or float in [0, 1]), one for each input shown.
+        width: width of each image on the sheet, in pixels.
 
     Raises:
         ValueError: there are no rows.
@@ -42,7 +42,7 @@ def sheet(rows: Sequence[tuple[str, Mapping[str, np.ndarray]]], width: int = 320
         for column, (title, cell) in enumerate(line):
             left = column * (width + _GAP)
             canvas.paste(cell, (left, top + _STRIP))
-            # Pillow's font has neither of the two.
+            # Pillow's font has neither of these two characters.
             draw.text((left + 2, top + 2), title.replace("×", "x").replace("σ", "sigma"), fill=0, font=font)
         top += height
     return canvas

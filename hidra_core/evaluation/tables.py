@@ -1,4 +1,4 @@
-"""The results as a Markdown table for readers and as JSON with everything that is needed to repeat them."""
+"""The results as Markdown tables for readers, and as JSON with all details that are needed to repeat them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from tabulate import tabulate
 
 from ..degradations import PRESETS
 from .tasks import DEGRADED, FUSION, UNTOUCHED
@@ -23,10 +25,20 @@ _TITLES = {
     "fpn": "FPN correction (preset fpn)",
     "sr-x2": "Blind super-resolution ×2 (preset sr-x2)",
     "sr-x4": "Blind super-resolution ×4 (preset sr-x4)",
-    UNTOUCHED: "Clean pictures, untouched",
-    DEGRADED: "Degraded pictures",
+    UNTOUCHED: "Clean images, untouched",
+    DEGRADED: "Degraded images",
     FUSION: "Fusion with the visible partner",
 }
+
+
+def to_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with its columns aligned, for reading as plain text too.
+
+    Args:
+        header: titles of the columns.
+        rows: cells, as many per row as there are titles.
+    """
+    return tabulate(rows, header, tablefmt="github", disable_numparse=True)
 
 
 def title(result: Result) -> str:
@@ -36,46 +48,40 @@ def title(result: Result) -> str:
 
 
 def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
-    """All tasks as tables, then what was not measured and why.
+    """The tables of all tasks, followed by the metrics and methods that were not measured, with the reasons.
 
     Args:
-        results: one a task.
+        results: one per task.
         about: see ``document``.
     """
     lines = ["# Evaluation", "", *_introduction(about), ""]
     for result in results:
-        lines += [f"## {title(result)}", "", _count(result), "", *table(result), ""]
+        lines += [f"## {title(result)}", "", _count(result), "", table(result), ""]
     reasons = _not_measured(results, about)
     if reasons:
         lines += ["## Not measured", "", *(f"- {name}: {reason}" for name, reason in reasons.items()), ""]
     return "\n".join(lines)
 
 
-def table(result: Result) -> list[str]:
-    """The lines of one Markdown table; arrows say which way is better, the best of a column is bold."""
+def table(result: Result) -> str:
+    """One Markdown table; arrows say which way is better, the best value of a column is bold."""
     metrics = result.metrics
     arrows = {True: " ↑", False: " ↓", None: ""}
     means = {m.key: {method: result.mean(method, m.key) for method in result.methods} for m in metrics}
     best = {m.key: _best(m, means[m.key]) for m in metrics}
-    lines = [
-        f"| method | {' | '.join(m.title + arrows[m.higher_is_better] for m in metrics)} |",
-        f"|---|{'---|' * len(metrics)}",
-    ]
+    rows = []
     for method in result.methods:
-        cells = []
-        for metric in metrics:
-            text = _text(means[metric.key][method], metric)
-            cells.append(f"**{text}**" if text == best[metric.key] else text)
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return lines
+        texts = {m.key: _text(means[m.key][method], m) for m in metrics}
+        rows.append([method, *(f"**{text}**" if text == best[key] else text for key, text in texts.items())])
+    return to_markdown(["method", *(m.title + arrows[m.higher_is_better] for m in metrics)], rows)
 
 
 def document(results: Sequence[Result], about: dict[str, Any]) -> dict[str, Any]:
     """All results as plain JSON types; an infinite PSNR is the string "inf".
 
     Args:
-        results: one a task.
-        about: of the run: ``command``, ``created``, ``machine``, ``versions``, ``models``, ``seed``, ``draws``,
+        results: one per task.
+        about: the run: ``command``, ``created``, ``machine``, ``versions``, ``models``, ``seed``, ``draws``,
             ``images`` (SHA-256 by name), ``conventions``, ``not_measured`` (reason by name).
     """
     return _plain(
@@ -100,7 +106,11 @@ def document(results: Sequence[Result], about: dict[str, Any]) -> dict[str, Any]
 
 
 def to_json(content: dict[str, Any]) -> str:
-    """``document`` as text."""
+    """The text of a JSON file with this content.
+
+    Args:
+        content: from ``document``.
+    """
     return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -115,14 +125,14 @@ def _introduction(about: dict[str, Any]) -> list[str]:
 
 
 def _count(result: Result) -> str:
-    """How many pictures, and their seeds."""
+    """The number of images, and their seeds."""
     task = result.task
-    pictures = f"{len(task.inputs)} picture{'' if len(task.inputs) == 1 else 's'}"
+    images = f"{len(task.inputs)} image{'' if len(task.inputs) == 1 else 's'}"
     if task.name not in PRESETS:
-        return f"{pictures}; means over them."
+        return f"{images}; means over them."
     draws = f", {task.draws} draws each" if task.draws > 1 else ""
     seeds = f"seed {task.seed}" if len(task) == 1 else f"seeds {task.seed} to {task.seed + len(task) - 1}"
-    return f"{pictures}{draws}, {seeds}; means over all."
+    return f"{images}{draws}, {seeds}; means over all."
 
 
 def _not_measured(results: Sequence[Result], about: dict[str, Any]) -> dict[str, str]:
@@ -133,7 +143,7 @@ def _not_measured(results: Sequence[Result], about: dict[str, Any]) -> dict[str,
 
 
 def _best(metric: Metric, means: dict[str, float]) -> str | None:
-    """The best value as it is shown, so that what looks equal is equally bold; infinite ones are no achievement."""
+    """The best value as text, so that equal texts are equally bold; infinite values do not count."""
     values = [value for value in means.values() if math.isfinite(value)]
     if metric.higher_is_better is None or len(values) < 2:
         return None
@@ -143,7 +153,7 @@ def _best(metric: Metric, means: dict[str, float]) -> str | None:
 def _text(value: float, metric: Metric) -> str:
     if math.isinf(value):
         return "∞"
-    return f"{round(value, metric.decimals) + 0.0:.{metric.decimals}f}"  # the sum makes -0.0 a 0.0
+    return f"{round(value, metric.decimals) + 0.0:.{metric.decimals}f}"  # the sum turns -0.0 into 0.0
 
 
 def _plain(value: Any) -> Any:

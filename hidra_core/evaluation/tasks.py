@@ -1,4 +1,4 @@
-"""What the evaluation measures on: seeded degradations of clean pictures, degraded pictures, infrared-visible pairs."""
+"""The images that are measured: seeded degradations of clean ones, degraded ones, infrared-visible pairs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from .. import degradations, scenes
-from ..images import EXTENSIONS, read_image, stretch, to_grey
+from ..sources import read_grey
+from ..thermal.readers import THERMAL_EXTENSIONS
 from .fusion import VIF_SIDE
 from .metrics import SSIM_SIDE, to_8_bit
 
@@ -20,36 +21,53 @@ PAPER_TASKS = ("fpn", "sr-x2", "sr-x4", "composite", "mild", "moderate", "severe
 """Presets of ``degradations``: FPN correction, blind super-resolution, composite degradation and its severities."""
 
 UNTOUCHED = "untouched"
-"""The clean pictures as they are: does a method leave a good picture alone?"""
+"""The task of clean images without any degradation: does a method leave a good image alone?"""
 
 SYNTHETIC_TASKS = (*degradations.PRESETS, UNTOUCHED)
-"""Tasks on clean pictures."""
+"""Tasks on clean images."""
 
 DEGRADED, FUSION = "degraded", "fusion"
 
 TASKS = (*SYNTHETIC_TASKS, DEGRADED, FUSION)
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- images ----------------------------------------------------------------------------------------------------------
 
 
-class Pictures(Mapping[str, np.ndarray]):
-    """Grey pictures by name, in alphabetical order, read when asked for: ``[H, W]`` float32, rounded to 8 bits.
-
-    16-bit pictures are stretched to their own range first, as everywhere; alphabetical order, not that of numbers in
-    the names, decides which seed a picture gets.
+def read_page(path: Path) -> np.ndarray:
+    """The image of a file with a single page, ``[H, W]`` float32 in [0, 1], as ``hidra enhance`` sees it.
 
     Args:
-        files: by name, with forward slashes.
+        path: an image file, or a file with the counts of a thermal camera.
+
+    Raises:
+        OSError: the file is missing, is a folder, or may not be read.
+        ValueError: it is damaged, of an unknown kind, or has several pages.
+        ImportError: it needs an optional package.
+    """
+    pages = read_grey(path)
+    if len(pages) != 1:
+        raise ValueError(
+            f"{path} has {len(pages)} pages, and single images are measured: save each page as its own file"
+        )
+    return pages[0]
+
+
+class ImageSet(Mapping[str, np.ndarray]):
+    """Grey images by name in alphabetical order, read when asked for: ``[H, W]`` float32 in [0, 1] on 8-bit levels.
+
+    Files are read as ``hidra enhance`` reads them: thermal files by their counts, stretched to their own range as every
+    image of 16 bits is. The alphabetical order, not that of numbers in the names, decides which seed an image gets.
+
+    Args:
+        files: paths by name; names have forward slashes.
     """
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self.files = dict(sorted(files.items()))
 
     def __getitem__(self, name: str) -> np.ndarray:
-        picture = read_image(self.files[name])
-        pixels = stretch(torch.from_numpy(picture.pixels), picture.limits())
-        return to_8_bit(to_grey(pixels[None])[0, 0].numpy()).astype(np.float32) / 255
+        return to_8_bit(read_page(self.files[name])).astype(np.float32) / 255
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
@@ -59,16 +77,17 @@ class Pictures(Mapping[str, np.ndarray]):
 
     @cached_property
     def sizes(self) -> dict[str, tuple[int, int]]:
-        """Height and width of each, by reading every picture once.
+        """Height and width of each image; reads every file once.
 
         Raises:
-            OSError, ValueError: a picture cannot be read.
+            OSError: a file cannot be opened.
+            ValueError: a file is damaged or has several pages.
         """
-        return {name: self[name].shape for name in self}
+        return {name: (image.shape[0], image.shape[1]) for name, image in self.items()}
 
 
-class RenderedScenes(Pictures):
-    """The project's own scenes, 512x640, two of each kind: clean pictures for whoever has none."""
+class RenderedScenes(ImageSet):
+    """The project's own scenes, 512x640, two of each kind, for users without clean images of their own."""
 
     def __init__(self) -> None:
         super().__init__({})
@@ -85,12 +104,12 @@ class RenderedScenes(Pictures):
         return len(self.scenes)
 
 
-def partners(names: Sequence[str], files: Mapping[str, Path], what: str) -> Pictures:
-    """The picture of another folder that belongs to each name: of that name, or of that name with another ending.
+def partners(names: Sequence[str], files: Mapping[str, Path], what: str) -> ImageSet:
+    """The images of another folder that belong to these names: of the same name, perhaps with another extension.
 
     Args:
         names: to find partners for.
-        files: the other folder's pictures, by name.
+        files: paths of the other folder's images, by name.
         what: names the other folder in errors.
 
     Raises:
@@ -99,15 +118,15 @@ def partners(names: Sequence[str], files: Mapping[str, Path], what: str) -> Pict
     by_stem: dict[str, list[str]] = {}
     for name in files:
         by_stem.setdefault(str(Path(name).with_suffix("")), []).append(name)
-    found = {}
+    partner_files = {}
     for name in names:
         stem = str(Path(name).with_suffix(""))
         matches = [name] if name in files else by_stem.get(stem, [])
         if len(matches) != 1:
-            count = "no picture" if not matches else f"{len(matches)} pictures"
+            count = "no image" if not matches else f"{len(matches)} images"
             raise ValueError(f"{what} has {count} named {stem} for the input {name}; one is needed, of the same name")
-        found[name] = files[matches[0]]
-    return Pictures(found)
+        partner_files[name] = files[matches[0]]
+    return ImageSet(partner_files)
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------
@@ -115,15 +134,15 @@ def partners(names: Sequence[str], files: Mapping[str, Path], what: str) -> Pict
 
 @dataclass(frozen=True)
 class Case:
-    """One picture for every method to work on.
+    """One image that every method works on.
 
     Attributes:
-        name: of the picture.
-        image: what the methods get, ``[H, W]`` float32 in [0, 1], on 8-bit levels.
-        reference: the clean picture, or None if nobody has it.
+        name: name of the image.
+        image: the input of the methods, ``[H, W]`` float32 in [0, 1], on 8-bit levels.
+        reference: the clean image, or None if there is none.
         visible: the visible partner, for fusion.
-        draw: number of the degradation of this picture, from 0.
-        seed: of that degradation's generator.
+        draw: number of the degradation of this image, from 0.
+        seed: seed of that degradation's generator.
         record: the degradation, as ``DegradationRecord.to_dict`` gives it.
     """
 
@@ -135,10 +154,24 @@ class Case:
     seed: int | None = None
     record: dict[str, Any] = field(default_factory=dict)
 
+    def partner(self, role: Literal["reference", "visible"]) -> np.ndarray:
+        """The reference or the visible partner, for a metric that cannot do without it.
+
+        Args:
+            role: which of the two.
+
+        Raises:
+            ValueError: the case has none.
+        """
+        image = self.reference if role == "reference" else self.visible
+        if image is None:
+            raise ValueError(f"{self.name} has no {role} image, which this metric needs")
+        return image
+
 
 def file_name(name: str, draw: int = 0) -> str:
-    """A relative name for the result of one draw of a picture, as a PNG."""
-    stem = name if Path(name).suffix.lower() not in EXTENSIONS else str(Path(name).with_suffix(""))
+    """A relative name for the result of one draw of an image, as a PNG file."""
+    stem = name if Path(name).suffix.lower() not in THERMAL_EXTENSIONS else str(Path(name).with_suffix(""))
     return f"{stem}-draw{draw}.png" if draw else f"{stem}.png"
 
 
@@ -148,32 +181,35 @@ class Task:
 
     Attributes:
         name: one of ``TASKS``.
-        inputs: clean pictures of a synthetic task, else what the methods get.
-        references: of degraded pictures, if there are any.
-        visible: the partners, for fusion.
-        seed, draws: of a synthetic task, see ``cases``.
+        inputs: clean images of a synthetic task, else the inputs of the methods.
+        references: clean versions of degraded images, if there are any.
+        visible: the visible partners, for fusion.
+        seed: seed of a synthetic task's first case, see ``cases``.
+        draws: degradations of each image in a synthetic task.
     """
 
     name: str
-    inputs: Pictures
-    references: Pictures | None = None
-    visible: Pictures | None = None
+    inputs: ImageSet
+    references: ImageSet | None = None
+    visible: ImageSet | None = None
     seed: int = 0
     draws: int = 1
 
     @property
     def has_reference(self) -> bool:
+        """Whether every case has a clean image to compare with."""
         return self.name in SYNTHETIC_TASKS or self.references is not None
 
     def __len__(self) -> int:
         return len(self.inputs) * (self.draws if self.name in degradations.PRESETS else 1)
 
     def cases(self) -> Iterator[Case]:
-        """Draw number d of picture number i has the seed ``seed + d · (number of pictures) + i``."""
+        """The cases in order. Draw number d of image number i has the seed ``seed + d · (number of images) + i``."""
         if self.name not in degradations.PRESETS:
             for name, image in self.inputs.items():
-                reference = image if self.name == UNTOUCHED else self.references and self.references[name]
-                yield Case(name, image, reference=reference, visible=self.visible and self.visible[name])
+                reference = self.references[name] if self.references is not None else None
+                visible = self.visible[name] if self.visible is not None else None
+                yield Case(name, image, reference=image if self.name == UNTOUCHED else reference, visible=visible)
             return
         for draw in range(self.draws):
             for index, (name, clean) in enumerate(self.inputs.items()):
@@ -182,20 +218,21 @@ class Task:
                 yield Case(name, degraded, reference=clean, draw=draw, seed=seed, record=record.to_dict())
 
     def check(self) -> None:
-        """Read every picture once, so that nothing is found out after hours.
+        """Read every image once, so that errors show before hours of work.
 
         Raises:
-            OSError: a picture cannot be read.
-            ValueError: one is damaged, too small for SSIM's window (VIF's for fusion), or not of its partner's size.
+            OSError: a file cannot be opened.
+            ValueError: a file is damaged or has several pages; an image is too small for SSIM's window (VIF's for
+                fusion), or not of its partner's size.
         """
         least = VIF_SIDE if self.name == FUSION else SSIM_SIDE
         others = {"reference": self.references, "visible partner": self.visible}
         for name, size in self.inputs.sizes.items():
             if min(size) < least:
                 raise ValueError(f"{name} has {size[0]}x{size[1]} pixels; at least {least}x{least} are needed")
-            for what, pictures in others.items():
-                if pictures is not None and pictures.sizes[name] != size:
-                    theirs = pictures.sizes[name]
+            for what, images in others.items():
+                if images is not None and images.sizes[name] != size:
+                    theirs = images.sizes[name]
                     raise ValueError(
                         f"{name} has {size[0]}x{size[1]} pixels and its {what} {theirs[0]}x{theirs[1]}; "
                         "pairs must be aligned and of one size"
@@ -203,15 +240,15 @@ class Task:
 
 
 def degrade(clean: np.ndarray, preset: str, seed: int) -> tuple[np.ndarray, degradations.DegradationRecord]:
-    """One draw of a preset; drawn again while no stage is in it, as PSNR then is infinite.
+    """One draw of a preset; a draw without any stage is repeated, because its PSNR would be infinite.
 
     Args:
         clean: ``[H, W]`` float32 in [0, 1].
-        preset: of ``degradations.PRESETS``.
-        seed: of the generator; the same one gives the same picture.
+        preset: one of ``degradations.PRESETS``.
+        seed: seed of the generator; the same seed gives the same image.
 
     Returns:
-        the degraded picture, ``[H, W]`` float32 on 8-bit levels, and its record.
+        The degraded image, ``[H, W]`` float32 on 8-bit levels, and its record.
     """
     generator, image = torch.Generator().manual_seed(seed), torch.from_numpy(clean)[None, None]
     while True:

@@ -1,6 +1,6 @@
-"""How much of the model's result is taken: a dial between the input and the output, also per frequency band.
+"""How much of the model's change is applied: a dial between the input and the output, also for low frequencies alone.
 
-The dial works on finished pixels. The adapter's ``strength`` is another one: it changes what the networks compute.
+The dial works on finished pixels. The adapter's ``strength`` is another dial: it changes what the networks compute.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from einops import rearrange
+
+from ..names import CUTOFF
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CUTOFF = 64.0
-"""Default cut-off between low and high frequencies: a period in pixels of the result."""
+    from torch import Tensor
 
 
 def check_blend(blend: float, low_frequencies: float = 1.0, cutoff: float = CUTOFF) -> None:
-    """Raise ValueError, naming the option, its range and what was given, for options of :func:`blend` out of range."""
+    """Raise ValueError, naming the option, its range and the value, for options of :func:`blend` out of range."""
     for name, value in (("blend", blend), ("low_frequencies", low_frequencies)):
         if not 0 <= value <= 1:
             raise ValueError(f"{name} must be from 0 (the input) to 1 (the model's output), got {value}")
@@ -39,9 +40,9 @@ def blend(
     Args:
         before: the input, ``[H, W, C]`` in [0, 1] (or any other linear scale that ``after`` shares).
         after: its enhanced version, ``[k·H, k·W, C]``; the input is enlarged bilinearly to its size.
-        blend: share of the model's change that is taken, 0 to 1.
-        low_frequencies: share of it below the cut-off, 0 to 1; 0 keeps the brightness of wide areas as the input has
-            it, and with it any shading.
+        blend: share of the model's change that is applied, 0 to 1.
+        low_frequencies: the same for the frequencies below the cut-off, 0 to 1; 0 keeps the input's brightness of wide
+            areas, and with it any shading.
         cutoff: period in pixels of the result at which the low-pass (a Gaussian) lets half of the amplitude pass.
 
     Returns:
@@ -74,34 +75,51 @@ def blend_all(
     low_frequencies: float = 1.0,
     cutoff: float = CUTOFF,
 ) -> list[Tensor]:
-    """:func:`blend` of pictures one by one, clipped to [0, 1]; where all of the change is taken, ``after`` itself."""
+    """:func:`blend` of several images, clipped to [0, 1]; where all of the change is applied, ``after`` itself.
+
+    Args:
+        before: inputs, ``[H, W, C]`` each.
+        after: their enhanced versions.
+        share: ``blend`` for all of them.
+        low_frequencies: see :func:`blend`.
+        cutoff: see :func:`blend`.
+
+    Raises:
+        ValueError: as :func:`blend`.
+    """
     if share == 1 and low_frequencies == 1:
         return list(after)
     options = {"low_frequencies": low_frequencies, "cutoff": cutoff}
     return [blend(old.cpu(), new, share, **options).clamp(0, 1) for old, new in zip(before, after, strict=True)]
 
 
-def untouched(pictures: Sequence[Tensor], upscale: int) -> list[Tensor]:
-    """The pictures as results of ``blend`` 0, for which no network has to run: float32 on the CPU, to the bit."""
-    return [enlarged(picture.float().cpu(), upscale) for picture in pictures]
+def untouched(images: Sequence[Tensor], upscale: int) -> list[Tensor]:
+    """The results of ``blend`` 0, for which no network has to run: the images to the bit, float32 on the CPU."""
+    return [enlarged(image.float().cpu(), upscale) for image in images]
 
 
-def enlarged(picture: Tensor, factor: int) -> Tensor:
-    """``[H, W, C]`` as ``[factor·H, factor·W, C]``, bilinear: what the networks are given when they are to upscale."""
+def enlarged(image: Tensor, factor: int) -> Tensor:
+    """``[H, W, C]`` as ``[factor·H, factor·W, C]``, bilinear: what the networks get when they are to upscale."""
     if factor == 1:
-        return picture
-    planes = picture.movedim(-1, 0)[None]
-    return F.interpolate(planes, scale_factor=factor, mode="bilinear", align_corners=False)[0].movedim(0, -1)
+        return image
+    planes = rearrange(image, "h w c -> 1 c h w")
+    planes = F.interpolate(planes, scale_factor=factor, mode="bilinear", align_corners=False)
+    return rearrange(planes, "1 c h w -> h w c")
 
 
-def lowpass(picture: Tensor, cutoff: float) -> Tensor:
-    """The low frequencies of ``[H, W, C]``: a Gaussian that passes half the amplitude at a period of ``cutoff`` pixels.
+def lowpass(image: Tensor, cutoff: float) -> Tensor:
+    """The low frequencies of ``[H, W, C]``, by a Gaussian that passes half the amplitude at a period of ``cutoff``.
 
-    Pixels beyond the border count as the nearest one inside.
+    Args:
+        image: ``[H, W, C]``; pixels beyond the border count as the nearest one inside.
+        cutoff: in pixels.
+
+    Returns:
+        The same shape.
     """
     sigma = cutoff * math.sqrt(math.log(2) / 2) / math.pi
-    planes = picture.movedim(-1, 0)[:, None]  # [C, 1, H, W]
-    # Far below the cut-off nothing is lost by working on means of blocks, and a wide kernel becomes a short one.
+    planes = rearrange(image, "h w c -> c 1 h w")
+    # A wide Gaussian loses nothing by working on means of small blocks, and its kernel becomes a short one.
     step = max(1, int(sigma // 4))
     height, width = planes.shape[-2:]
     if step > 1:
@@ -116,4 +134,4 @@ def lowpass(picture: Tensor, cutoff: float) -> Tensor:
     planes = F.conv2d(F.pad(planes, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
     if step > 1:
         planes = F.interpolate(planes, scale_factor=step, mode="bicubic", align_corners=False)[..., :height, :width]
-    return planes[:, 0].movedim(0, -1)
+    return rearrange(planes, "c 1 h w -> h w c")

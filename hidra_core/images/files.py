@@ -1,12 +1,14 @@
-"""Writing files so that none is ever seen half-written."""
+"""Writing files so that none is ever seen half-written, and reading safetensors with messages that help."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
-import tempfile
+import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,35 +18,63 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+_OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, 0}
+"""Numbers of errors that only writing raises; 0 is how libraries pass on a disk's error without its number."""
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well.
+    """A temporary path beside ``path`` that replaces it when the block ends without an error.
 
-    When the block raises, the temporary file is removed and an existing ``path`` is as it was. The suffix is kept, for
-    writers that choose a format by it.
+    When the block raises, the temporary file is removed and an existing ``path`` stays untouched. The suffix is kept,
+    for writers that choose a format by it.
+
+    Args:
+        path: the file to write.
+
+    Yields:
+        The temporary path; it exists and is empty.
 
     Raises:
-        OSError: the folder is missing, not writable or full; names the file and the remedy.
+        OSError: the folder is missing, not writable or full; names the file and the remedy. Errors of the block that
+            are about other files, such as an input that cannot be read, pass through as they are.
     """
     path = Path(path)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        temporary = _create_beside(path)
     except OSError as error:
         raise _explained(error, path) from error
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes files that only their owner can read
-        os.replace(temporary, path)
-    except OSError as error:
-        raise _explained(error, path) from error
+        try:
+            yield temporary
+        except OSError as error:
+            if _is_about(error, temporary):
+                raise _explained(error, path) from error
+            raise
+        try:
+            os.replace(temporary, path)
+        except OSError as error:
+            raise _explained(error, path) from error
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def _create_beside(path: Path) -> Path:
+    """A new empty file in the folder of ``path``, with the permissions that the process gives to new files."""
+    while True:
+        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+        with suppress(FileExistsError):
+            # the kernel applies the umask, so that nobody has to ask for it by setting it
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            return temporary
+
+
+def _is_about(error: OSError, temporary: Path) -> bool:
+    """Whether an error of a block concerns the file that the block writes."""
+    if error.filename is not None:
+        return Path(os.fsdecode(error.filename)) == temporary
+    return error.errno in _OF_WRITING
 
 
 def _explained(error: OSError, path: Path) -> OSError:
@@ -55,8 +85,32 @@ def _explained(error: OSError, path: Path) -> OSError:
     )
 
 
+def write_json(path: Path, record: Any) -> None:
+    """Write plain JSON types atomically, indented by one space; missing folders are made.
+
+    Args:
+        path: the file to write.
+        record: what to write.
+
+    Raises:
+        OSError: the file cannot be written; an existing one stays untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    """Write a safetensors file atomically; failures of the disk come as OSError."""
+    """Write a safetensors file atomically.
+
+    Args:
+        tensors: by name; contiguous, on the CPU.
+        path: the file to write.
+        metadata: texts for the header.
+
+    Raises:
+        OSError: the file cannot be written; an existing one stays untouched.
+    """
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
@@ -66,6 +120,12 @@ def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
     """All tensors and the header's metadata of a file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (tensors by name, metadata).
 
     Raises:
         FileNotFoundError: no such file.

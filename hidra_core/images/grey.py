@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+Pixels = TypeVar("Pixels", np.ndarray, torch.Tensor)
 
 
 def display_range(pixels: np.ndarray | torch.Tensor) -> tuple[float, float]:
@@ -33,7 +35,7 @@ def display_range(pixels: np.ndarray | torch.Tensor) -> tuple[float, float]:
     return float(smooth.min()) / 65535.0, float(smooth.max()) / 65535.0
 
 
-def stretch(pixels, limits: tuple[float, float]):
+def stretch(pixels: Pixels, limits: tuple[float, float]) -> Pixels:
     """Map ``limits`` to [0, 1] and clip; a flat picture (equal limits) becomes 0.5 everywhere.
 
     Args:
@@ -46,17 +48,17 @@ def stretch(pixels, limits: tuple[float, float]):
     return _map_colour(pixels, lambda colour: ((colour - low) / (high - low)).clip(0, 1))
 
 
-def unstretch(pixels, limits: tuple[float, float]):
-    """The inverse of ``stretch``: bring [0, 1] back onto the counts of the input. Same shapes as there."""
+def unstretch(pixels: Pixels, limits: tuple[float, float]) -> Pixels:
+    """The inverse of ``stretch``: bring [0, 1] back to the range of the input. Same shapes as there."""
     low, high = limits
     return _map_colour(pixels, lambda colour: colour.clip(0, 1) * (high - low) + low)
 
 
-def _map_colour(pixels, function):
+def _map_colour(pixels: Pixels, function: Callable[[Any], Any]) -> Pixels:
     if pixels.shape[-1] not in (2, 4):
         return function(pixels)
     colour, alpha = pixels[..., :-1], pixels[..., -1:]
-    join = torch.cat if isinstance(pixels, torch.Tensor) else np.concatenate
+    join: Any = torch.cat if isinstance(pixels, torch.Tensor) else np.concatenate
     return join([function(colour), alpha], -1)
 
 
@@ -91,6 +93,7 @@ def from_grey(grey: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def fit_alpha(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """The alpha channel of ``like [B, H, W, C]`` as ``[B, height, width, 1]``, resized bilinearly where it has to be."""
     alpha = like[..., -1:]
     if alpha.shape[1:3] == (height, width):
         return alpha

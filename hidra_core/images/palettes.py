@@ -1,10 +1,10 @@
-"""The palettes of thermal cameras: grey pictures coloured, and coloured ones brought back to grey.
+"""The palettes of thermal cameras: grey images coloured, and coloured ones brought back to grey.
 
-A palette is 256 colours from cold to warm. The tables are this project's own, straight lines between a few colours
-each, after the looks that the trade's names stand for; a camera's own table differs a little, and so does its inverse.
-The inverse gives each pixel the place on the palette whose colour is nearest, and says how far it was. It is exact to
-a grey level for a picture that was coloured with the same table and not compressed with loss. It cannot be where a
-palette comes back to a colour it had before, where JPEG has mixed neighbouring colours, and under burnt-in text.
+A palette is 256 colours from cold to warm. The tables are this project's own: straight lines between a few colours
+each, after the looks that cameras offer under these names; a camera's own table differs a little, and so does its
+inverse. The inverse gives each pixel the place on the palette whose colour is nearest, and says how far it was. It is
+exact to a grey level for an image that was coloured with the same table and not compressed with loss. It is not exact
+where a palette returns to a colour it had before, where JPEG has mixed neighbouring colours, and under burnt-in text.
 """
 
 from __future__ import annotations
@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
+
+from ..names import PALETTES
 
 SIZE = 256
 """Colours of a palette."""
 
 OFF_PALETTE = 12.0
-"""Distance (0-255, Euclidean in RGB) from which a pixel is none of the palette's colours."""
+"""Distance (0-255, Euclidean in RGB) above which a pixel has none of the palette's colours."""
 
 AMBIGUOUS = 16
-"""Two entries of a palette that are this far apart and look the same cannot be told apart."""
+"""Two entries of the same colour that lie at least this far apart on the palette make that colour ambiguous."""
 
-_Anchors = tuple[tuple[float, tuple[int, int, int]], ...]
+_Stops = tuple[tuple[float, tuple[int, int, int]], ...]
 
-_ANCHORS: dict[str, _Anchors] = {
+# For each palette its colours (0-255) at some places from 0 (cold) to 1 (warm); straight lines between them.
+_STOPS: dict[str, _Stops] = {
     "white hot": ((0, (0, 0, 0)), (1, (255, 255, 255))),
     "black hot": ((0, (255, 255, 255)), (1, (0, 0, 0))),
     "ironbow": (
@@ -101,36 +104,33 @@ _ANCHORS: dict[str, _Anchors] = {
     "green": ((0, (0, 0, 0)), (0.6, (20, 160, 45)), (1, (225, 255, 225))),
 }
 
-PALETTES = tuple(_ANCHORS)
-"""Names of all palettes."""
-
 
 @cache
 def table(palette: str) -> np.ndarray:
-    """The palette's colours, ``[256, 3]`` uint8, cold to warm.
+    """The palette's colours, ``[256, 3]`` uint8, from cold to warm; read-only.
 
     Raises:
         ValueError: an unknown name.
     """
-    if palette not in _ANCHORS:
+    if palette not in _STOPS:
         raise ValueError(f"unknown palette '{palette}'; choose one of {', '.join(PALETTES)}")
-    places, colours = zip(*_ANCHORS[palette], strict=True)
+    places, colours = zip(*_STOPS[palette], strict=True)
     entries = np.linspace(0, 1, SIZE)
     channels = [np.interp(entries, places, channel) for channel in zip(*colours, strict=True)]
-    found = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
-    found.setflags(write=False)
-    return found
+    colours = np.rint(np.stack(channels, axis=-1)).astype(np.uint8)
+    colours.setflags(write=False)
+    return colours
 
 
 def colour(grey: np.ndarray, palette: str) -> np.ndarray:
-    """Colour a grey picture.
+    """Colour a grey image.
 
     Args:
         grey: ``[..., H, W]`` in [0, 1], clipped; 0 is the palette's coldest colour.
         palette: one of :data:`PALETTES`.
 
     Returns:
-        float32 ``[..., H, W, 3]`` in [0, 1]; between two of the 256 entries their mixture.
+        float32 ``[..., H, W, 3]`` in [0, 1]; a value between two of the 256 entries gets their mixture.
     """
     entries = table(palette).astype(np.float32) / 255
     place = np.clip(grey, 0, 1).astype(np.float32) * (SIZE - 1)
@@ -141,15 +141,15 @@ def colour(grey: np.ndarray, palette: str) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Inverse:
-    """A coloured picture as grey.
+    """A coloured image as grey.
 
     Attributes:
-        grey: float32 ``[H, W]`` in [0, 1], 1 the palette's warmest colour.
+        grey: float32 ``[H, W]`` in [0, 1]; 1 is the palette's warmest colour.
         palette: which one was undone.
-        distance: float32 ``[H, W]``, how far each pixel is from the palette, 0-255, Euclidean in RGB.
+        distance: float32 ``[H, W]``, how far each pixel is from the palette (0-255, Euclidean in RGB).
         off_palette: share of pixels farther than :data:`OFF_PALETTE`: text, logos, another palette.
-        ambiguous: share of pixels whose colour the palette has in two places.
-        warnings: why the grey values are not exact, in words; empty if they are.
+        ambiguous: share of pixels with a colour that the palette has in two places.
+        warnings: why the grey values are not exact, in words; empty where they are.
     """
 
     grey: np.ndarray
@@ -160,29 +160,29 @@ class Inverse:
     warnings: tuple[str, ...]
 
     def summary(self) -> str:
-        """A line for a human, and one for each warning."""
+        """A line for a human, and one more for each warning."""
         typical, largest = np.quantile(self.distance, (0.5, 0.99))
         first = f"palette {self.palette}; colours off by {typical:.1f} (median) and {largest:.1f} (99 %) of 255"
         return "\n".join([first, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 def invert(colours: np.ndarray, palette: str | None = None) -> Inverse:
-    """Bring a picture in a palette's colours back to grey.
+    """Bring an image in a palette's colours back to grey.
 
     Args:
         colours: ``[H, W, 3]`` in [0, 1].
-        palette: one of :data:`PALETTES`; None finds it, see :func:`detect`.
+        palette: one of :data:`PALETTES`; None finds out which, see :func:`detect`.
 
     Raises:
         ValueError: a wrong shape, an unknown name, or no palette that fits.
     """
     if colours.ndim != 3 or colours.shape[-1] != 3 or colours.size == 0:
-        raise ValueError(f"a coloured picture must be [H, W, 3], got {list(colours.shape)}")
+        raise ValueError(f"a coloured image must be [H, W, 3], got {list(colours.shape)}")
     warnings = []
     if palette is None:
         palette = detect(colours)
         if palette == "white hot":
-            warnings.append("the picture is grey: warm is taken to be white; choose black hot if it is the reverse")
+            warnings.append("the image is grey: warm is taken to be white; choose black hot if it is the reverse")
     levels = np.asarray(colours, dtype=np.float32).reshape(-1, 3) * 255
     place, distance, ambiguous = _nearest(levels, palette)
     off = float((distance > OFF_PALETTE).mean())
@@ -207,10 +207,14 @@ def invert(colours: np.ndarray, palette: str | None = None) -> Inverse:
 
 
 def detect(colours: np.ndarray, samples: int = 20_000) -> str:
-    """The palette that a picture ``[H, W, 3]`` in [0, 1] is coloured with; "white hot" for a grey one.
+    """The palette that an image is coloured with; "white hot" for a grey one.
+
+    Args:
+        colours: ``[H, W, 3]`` in [0, 1].
+        samples: about how many of the pixels decide.
 
     Raises:
-        ValueError: most of the picture is no palette's colour; names the nearest.
+        ValueError: most pixels have no palette's colour; names the nearest palette.
     """
     levels = np.asarray(colours, dtype=np.float32).reshape(-1, 3) * 255
     levels = levels[:: max(1, len(levels) // samples)]
@@ -218,26 +222,26 @@ def detect(colours: np.ndarray, samples: int = 20_000) -> str:
     for palette in PALETTES:
         if palette == "black hot":  # the colours of white hot
             continue
-        # Cut off, for text and logos not to decide; hot spots are few and do decide between palettes grey elsewhere.
+        # Limited, so that text and logos do not decide. Hot spots are few as well, but they do decide between palettes
+        # that are grey elsewhere.
         distance = float(np.minimum(_nearest(levels, palette)[1], 3 * OFF_PALETTE).mean())
         if distance < least - 0.01:
             best, least = palette, distance
     if least > OFF_PALETTE:
         raise ValueError(
-            f"no known palette fits this picture: the nearest, '{best}', is off by {least:.0f} of 255. "
-            "Choose one to undo it all the same, or use the camera's grey or radiometric picture"
+            f"no known palette fits this image: the nearest, '{best}', is off by {least:.0f} of 255. "
+            "Choose one to undo it all the same, or use the camera's grey or radiometric image"
         )
     return best
 
 
 def _nearest(levels: np.ndarray, palette: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For colours ``[N, 3]`` of 0-255: their place on the palette (0-255, fractions too), distance, whether ambiguous.
+    """For colours ``[N, 3]`` of 0-255: their place on the palette (0-255, with fractions), distance, whether ambiguous.
 
-    A palette is a line of 255 segments in RGB; the nearest entry's two segments are looked at for the nearest point.
+    A palette is a line of 255 segments in RGB; the nearest point is sought on the two segments of the nearest entry.
     """
     entries = table(palette).astype(np.float32)
-    tree = _tree(palette)
-    _, index = tree.query(levels)
+    index = np.asarray(_tree(palette).query(levels)[1])
     place, distance = index.astype(np.float32), np.full(len(levels), np.inf, np.float32)
     for start in (np.maximum(index - 1, 0), np.minimum(index, SIZE - 2)):
         segment = entries[start + 1] - entries[start]
@@ -251,13 +255,13 @@ def _nearest(levels: np.ndarray, palette: str) -> tuple[np.ndarray, np.ndarray, 
 
 
 @cache
-def _tree(palette: str) -> cKDTree:
-    return cKDTree(table(palette).astype(np.float32))
+def _tree(palette: str) -> KDTree:
+    return KDTree(table(palette).astype(np.float32))
 
 
 @cache
 def _twins(palette: str) -> np.ndarray:
-    """``[256]`` bool: entries whose colour, to rounding, is also that of an entry at least AMBIGUOUS away."""
+    """``[256]`` bool: entries whose colour, except for rounding, also belongs to an entry at least AMBIGUOUS away."""
     entries = table(palette).astype(np.float32)
     gap = np.sqrt(((entries[:, None] - entries[None]) ** 2).sum(-1))
     apart = np.abs(np.subtract.outer(np.arange(SIZE), np.arange(SIZE))) >= AMBIGUOUS

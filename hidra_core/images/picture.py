@@ -1,4 +1,8 @@
-"""Picture files in and out: 8 and 16 bits a channel, grey or colour, with alpha and the camera's metadata."""
+"""Image files in and out: 8 or 16 bits per channel, grey or colour, with alpha and the camera's metadata.
+
+An image goes through the networks as one grey channel and comes back as what it was: the same number of bits, grey or
+colour, with its alpha, and with the EXIF of the camera (time, model, GPS).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, TiffImagePlugin, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from .files import atomic_path
@@ -26,19 +30,15 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class _Format:
     name: str  # Pillow's name
-    depths: tuple[int, ...]  # bits a channel
+    depths: tuple[int, ...]  # bits per channel
     channels: tuple[int, ...]  # 1 grey, 2 grey and alpha, 3 colour, 4 colour and alpha
 
 
 _PNG = _Format("PNG", (8, 16), (1, 2, 3, 4))
-
-
 _TIFF = _Format("TIFF", (8, 16), (1, 2, 3, 4))
 
 
 _JPEG = _Format("JPEG", (8,), (1, 3))
-
-
 _FORMATS = {
     ".png": _PNG,
     ".tif": _TIFF,
@@ -49,35 +49,38 @@ _FORMATS = {
     ".webp": _Format("WEBP", (8,), (1, 2, 3, 4)),
     ".pgm": _Format("PPM", (8, 16), (1,)),
 }
-
-
 EXTENSIONS = tuple(_FORMATS)
 """File name endings (lower case) that ``read_image`` and ``write_image`` know."""
 
-
-DECODER_ERRORS = (OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, struct.error, zlib.error)
-"""What Pillow's decoders raise on damaged files."""
-
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, struct.error, zlib.error),
+    Image.DecompressionBombError,
+)
+"""What Pillow's decoders raise on damaged files, and on files that claim to be huge."""
 
 _READABLE = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM")
+_CHANNELS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
 
-
-_KINDS = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
-
-
-_ORIENTATION, _EXIF_IFD, _GPS_IFD, _XMP = 0x0112, 0x8769, 0x8825, 700
-
-
-# TIFF keeps its EXIF among the tags that say where the pixels lie and, in GeoTIFF, what ground they cover; those (and
-# the size and orientation, which we change) belong to the old file only.
-_FILE_TAGS = {*range(254, 260), 262, 266, 273, _ORIENTATION, 277, 278, 279, 284, 317, 320, *range(322, 326), 330, 338}
-
-
-_FILE_TAGS |= {339, 347, 513, 514, *range(529, 533), _XMP, 33550, 33922, 34264, 34675, *range(34735, 34738)}
-
-
-_FILE_TAGS |= {40962, 40963, 40965}
-
+_EXIF_IFD, _GPS_IFD = int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo)
+_XMP = int(ExifTags.Base.XMLPacket)
+_FILE_TAGS = {
+    *(ExifTags.Base.NewSubfileType, ExifTags.Base.SubfileType, ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength),
+    *(ExifTags.Base.BitsPerSample, ExifTags.Base.Compression, ExifTags.Base.PhotometricInterpretation),
+    ExifTags.Base.FillOrder,
+    *(ExifTags.Base.StripOffsets, ExifTags.Base.Orientation, ExifTags.Base.SamplesPerPixel),
+    *(ExifTags.Base.RowsPerStrip, ExifTags.Base.StripByteCounts, ExifTags.Base.PlanarConfiguration),
+    *(ExifTags.Base.Predictor, ExifTags.Base.ColorMap, ExifTags.Base.TileWidth, ExifTags.Base.TileLength),
+    *(ExifTags.Base.TileOffsets, ExifTags.Base.TileByteCounts, ExifTags.Base.SubIFDs, ExifTags.Base.ExtraSamples),
+    *(ExifTags.Base.SampleFormat, ExifTags.Base.JPEGTables, ExifTags.Base.JpegIFOffset),
+    *(ExifTags.Base.JpegIFByteCount, ExifTags.Base.YCbCrCoefficients, ExifTags.Base.YCbCrSubSampling),
+    *(ExifTags.Base.YCbCrPositioning, ExifTags.Base.ReferenceBlackWhite, _XMP),
+    *(ExifTags.Base.InterColorProfile, ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
+    ExifTags.Base.ExifInteroperabilityOffset,
+    # GeoTIFF: pixel scale, tie points, transformation, key directory, numbers and texts
+    *(33550, 33922, 34264, 34735, 34736, 34737),
+}
+"""TIFF keeps its EXIF among the tags that say where the pixels lie and, in GeoTIFF, what ground they cover; those, the
+size and the orientation, which change, belong to the old file only."""
 
 _JPEG_BLOCK = 65_000  # bytes that a metadata block of a JPEG may have, with room for its header
 
@@ -160,24 +163,24 @@ def read_image(path: str | Path) -> Picture:
     )
 
 
-def _bits_per_channel(image: Image.Image, data: bytes) -> int:
-    """Bits a channel in the file; asked before decoding, for Pillow's modes do not tell 16-bit colour from 8-bit."""
+def _bits_per_channel(image: ImageFile.ImageFile, data: bytes) -> int:
+    """Bits per channel in the file; asked before decoding, as Pillow's modes do not tell 16-bit colour from 8-bit."""
     if image.format == "PNG":
         return data[24]  # the IHDR chunk comes first: signature 8, length 4, name 4, width 4, height 4
-    if image.format == "TIFF":
-        return max(image.tag_v2.get(258, (1,)))
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return max(image.tag_v2.get(ExifTags.Base.BitsPerSample, (1,)))
     if image.format == "PPM":
         arguments = image.tile[0].args  # (rawmode, maximum value) unless the maximum is 255 or 65535 and grey
         return 16 if image.mode == "I" or (isinstance(arguments, tuple) and arguments[-1] > 255) else 8
     return 8
 
 
-def _frame_count(image: Image.Image) -> int:
-    if image.format == "TIFF":  # previews ("reduced-resolution" pages) are not frames
+def _frame_count(image: ImageFile.ImageFile) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # previews ("reduced-resolution" pages) are not frames
         frames = 0
         for index in range(image.n_frames):
             image.seek(index)
-            frames += not int(image.tag_v2.get(254, 0)) & 1
+            frames += not int(image.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & 1
         image.seek(0)
         return frames
     return getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
@@ -194,7 +197,7 @@ def read_metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | N
             entries = {key: value for key, value in source.get_ifd(tag).items() if key not in _FILE_TAGS}
             if entries:
                 kept[tag] = entries
-        orientation = source.get(_ORIENTATION, 1)
+        orientation = source.get(ExifTags.Base.Orientation, 1)
         exif = kept.tobytes() if len(kept) else b""
     except (OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
         # Cameras write broken EXIF often enough; it is no reason to refuse the pixels.
@@ -225,8 +228,7 @@ def _decode(image: Image.Image, bits: int, path: Path) -> tuple[np.ndarray, int]
                 f"{path} holds {bits}-bit integers from {counts.min()} to {counts.max()}; expected 8- or 16-bit "
                 "integers without sign: export it as 16-bit PNG or TIFF"
             )
-        if image.format == "TIFF" and image.tag_v2.get(262) == 0:
-            counts = 65535 - counts  # photometric "white is zero", which Pillow undoes for 8 bits only
+        # of a TIFF whose white is zero too: a count is what is stored, not what a display makes of it
         return (counts / 65535.0).astype(np.float32)[..., None], 16
     if bits > 8:
         raise ValueError(f"{path} is a {bits}-bit {mode} picture; expected grey or RGB: export it as 16-bit PNG")
@@ -248,7 +250,10 @@ def _decode_deep_colour(data: bytes, mode: str, path: Path) -> np.ndarray:
             f"{path} is a 16-bit colour picture, which needs OpenCV: pip install opencv-python-headless "
             "(or save it as 16-bit grey)"
         ) from error
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:  # raised instead of an answer for some damaged headers
+        pixels = None
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise ValueError(f"{path}: OpenCV cannot read this 16-bit colour picture; export it as 16-bit PNG")
     blue_first = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[mode]
@@ -317,7 +322,7 @@ def check_writable(path: str | Path, like: Picture) -> None:
         )
     channels = like.pixels.shape[-1]
     if channels not in fmt.channels:
-        raise ValueError(f"{path}: {path.suffix} cannot hold {_KINDS[channels]} like {like.path}; use .png or .tiff")
+        raise ValueError(f"{path}: {path.suffix} cannot hold {_CHANNELS[channels]} like {like.path}; use .png or .tiff")
 
 
 def _as_kind(pixels: np.ndarray | torch.Tensor, like: Picture) -> np.ndarray:

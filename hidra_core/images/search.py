@@ -1,43 +1,46 @@
-"""Finding the files that folders and patterns stand for."""
+"""Finding the image files that folders and patterns stand for."""
 
 from __future__ import annotations
 
 import errno
 import glob
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .picture import EXTENSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 
 def find_images(inputs: Iterable[str | Path], extensions: Sequence[str] = EXTENSIONS) -> list[tuple[Path, Path]]:
-    """List the pictures that files, folders and patterns stand for.
+    """List the image files that files, folders and patterns stand for.
 
-    Folders are searched with their sub-folders for ``extensions``, hidden names are skipped, and "2.png" comes before
-    "10.png". Patterns may use ``*``, ``?``, ``[…]`` and ``**``. A file met twice is listed once. A file named
-    explicitly is listed whatever its extension.
+    Folders are searched with their sub-folders; hidden names are skipped, and "2.png" comes before "10.png". A file
+    that several inputs stand for is listed once. A file that is named explicitly is listed whatever its extension.
+
+    Args:
+        inputs: files, folders, and patterns with ``*``, ``?``, ``[…]`` and ``**``.
+        extensions: the ones to look for, in lower case, with their dots.
 
     Returns:
         (file, relative name) pairs in the order of the inputs. Relative names keep the sub-folders below the input; if
         two files would share one (ignoring case), the names of their folders are put in front until they differ.
 
     Raises:
-        FileNotFoundError: an input does not exist, or no picture is in it.
+        FileNotFoundError: an input does not exist, or it holds no image file.
     """
-    found: dict[Path, Path] = {}  # absolute file: the folder that its relative name starts from
-    shown: dict[Path, Path] = {}  # absolute file: as the caller spelt it
+    natural = _natural_order()
+    roots: dict[Path, Path] = {}  # absolute file: the folder that its relative name starts from
+    spelling: dict[Path, Path] = {}  # absolute file: as the caller spelt it
     for given in inputs:
         root, files = _expand(given, extensions)
-        for file in sorted(files, key=_natural):
+        for file in sorted(files, key=natural):
             absolute = Path(os.path.abspath(file))
-            if absolute not in found:
-                found[absolute], shown[absolute] = Path(os.path.abspath(root)), file
-    return [(shown[file], name) for file, name in _relative_names(found).items()]
+            if absolute not in roots:
+                roots[absolute], spelling[absolute] = Path(os.path.abspath(root)), file
+    return [(spelling[file], name) for file, name in _relative_names(roots).items()]
 
 
 def _expand(given: str | Path, extensions: Sequence[str]) -> tuple[Path, list[Path]]:
@@ -49,18 +52,18 @@ def _expand(given: str | Path, extensions: Sequence[str]) -> tuple[Path, list[Pa
         files = []
         for folder, subfolders, names in os.walk(path):
             subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-            files += [Path(folder, name) for name in names if _is_picture_name(name, extensions)]
+            files += [Path(folder, name) for name in names if _is_image_name(name, extensions)]
         if not files:
             raise FileNotFoundError(
-                errno.ENOENT, f"no pictures in this folder (looked for {', '.join(extensions)})", str(path)
+                errno.ENOENT, f"no image files in this folder (looked for {', '.join(extensions)})", str(path)
             )
         return path, files
     if glob.has_magic(str(path)):
         files = [Path(name) for name in glob.glob(str(path), recursive=True)]
-        files = [file for file in files if file.is_file() and _is_picture_name(file.name, extensions)]
+        files = [file for file in files if file.is_file() and _is_image_name(file.name, extensions)]
         if not files:
             raise FileNotFoundError(
-                errno.ENOENT, "no picture matches this pattern; check it, and quote it on the command line", str(path)
+                errno.ENOENT, "no image file matches this pattern; check it, and quote it on the command line", str(path)
             )
         fixed = []
         for part in path.parts[:-1]:
@@ -71,14 +74,16 @@ def _expand(given: str | Path, extensions: Sequence[str]) -> tuple[Path, list[Pa
     raise FileNotFoundError(errno.ENOENT, "no such file or folder; check the spelling and the folder", str(path))
 
 
-def _is_picture_name(name: str, extensions: Sequence[str]) -> bool:
+def _is_image_name(name: str, extensions: Sequence[str]) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
 
 
-def _natural(path: Path) -> tuple:
-    """Sort key in which runs of digits compare as numbers, folder by folder."""
-    pieces = (re.split(r"(\d+)", part.casefold()) for part in path.parts)
-    return tuple([int(piece) if index % 2 else piece for index, piece in enumerate(part)] for part in pieces), str(path)
+def _natural_order() -> Callable[[Path], tuple]:
+    """A sort key in which runs of digits compare as numbers and case does not count, folder by folder."""
+    from natsort import natsort_keygen, ns
+
+    key = natsort_keygen(alg=ns.IGNORECASE)
+    return lambda path: (key(path.parts), str(path))
 
 
 def _relative_names(roots: dict[Path, Path]) -> dict[Path, Path]:

@@ -1,4 +1,4 @@
-"""Two pictures side by side."""
+"""Two images side by side."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 def comparison(
     before: np.ndarray | torch.Tensor, after: np.ndarray | torch.Tensor, labels: tuple[str, str] = ("before", "after")
 ) -> Image.Image:
-    """Two pictures side by side with a gap and a labelled strip above, as an RGB picture.
+    """Two images side by side with a gap between them and a label above each, as an RGB image.
 
     Args:
-        before, after: ``[H, W]`` or ``[H, W, C]`` in [0, 1], clipped; alpha is ignored. The smaller one is enlarged to
-            the height and width of the larger one without smoothing.
+        before: ``[H, W]`` or ``[H, W, C]`` in [0, 1], clipped; alpha is ignored.
+        after: the same. The smaller image is enlarged to the height and width of the larger one without smoothing.
         labels: the text above each.
     """
     panels = [_to_pil(before), _to_pil(after)]

@@ -1,9 +1,9 @@
 """Linear read-outs of the degradation vector ``P``: what is wrong with an image, and how badly, in words and units.
 
-No human can read ``P``; a probe can, as far as ``P`` knows. ``train/probing/probes.py`` fits probes for one DEM and stores them
-in its weights file. All of them are linear maps of ``P``, so that they show what the vector holds and not what a
-network behind it could work out, and so that ``P`` can be moved along them: with each kind comes the direction in which
-``P`` goes when there is more of it.
+No human can read ``P``; a probe can, as far as ``P`` knows. ``train/probing/probes.py`` fits probes for one DEM and
+stores them in its weights file. All of them are linear maps of ``P``, so that they show what the vector holds and not
+what a network behind it could work out, and so that ``P`` can be moved along them: with each kind comes the direction
+in which ``P`` goes when there is more of it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 KINDS = ("stripes", "noise", "blur", "low resolution", "low contrast", "non-uniformity")
-"""What can be wrong with an image; several at once as a rule."""
+"""Kinds of degradation: what can be wrong with an image, usually several of them at once."""
 
 LEVELS = ("mild", "moderate", "severe", "extreme")
 """The four severities: degradation presets of the same names, each with every kind in it."""
@@ -31,13 +31,13 @@ MAPS = {"presence": len(KINDS), "amount": len(KINDS), "level": len(LEVELS)}
 
 @dataclass(frozen=True)
 class Kind:
-    """What the two probes of one kind of degradation mean, and how well they do on held-out images.
+    """What the two probes of one kind of degradation mean, and how good they are on held-out images.
 
     Attributes:
         name: one of :data:`KINDS`.
-        unit: of the amount.
-        threshold: the amount from which on the kind counts as present.
-        full: the amount that is severity 1.
+        unit: what the amount is measured in.
+        threshold: the least amount that counts as present.
+        full: the amount of severity 1, the full scale.
         figures: measured on held-out images: ``accuracy`` (presence, mean over present and absent images),
             ``calibration_error`` (of the probability, expected, 0 to 1) and ``amount_error`` (mean absolute, in
             ``unit``).
@@ -56,7 +56,7 @@ class KindReading:
 
     Attributes:
         kind: what the numbers mean.
-        probability: that the amount is the threshold or more, in [0, 1].
+        probability: of the amount being the threshold or more, in [0, 1].
         amount: in the kind's unit, from 0 to ``kind.full``.
     """
 
@@ -66,6 +66,7 @@ class KindReading:
 
     @property
     def present(self) -> bool:
+        """Whether this kind is more likely there than not."""
         return self.probability >= 0.5
 
     @property
@@ -76,11 +77,11 @@ class KindReading:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the probes say of one image.
+    """What the probes say about one image.
 
     Attributes:
-        kinds: one a kind, in the order of :data:`KINDS`.
-        levels: probability of each of :data:`LEVELS`, were the image degraded by one of the four presets.
+        kinds: one per kind, in the order of :data:`KINDS`.
+        levels: probability of each of :data:`LEVELS`, if the image was degraded by one of the four presets.
     """
 
     kinds: tuple[KindReading, ...]
@@ -88,13 +89,13 @@ class Reading:
 
     @property
     def level(self) -> str | None:
-        """The most probable level; ``None`` where no kind is present, as a level says nothing then."""
+        """The most probable level; ``None`` where no kind is present, since a level means nothing then."""
         if not any(kind.present for kind in self.kinds):
             return None
         return LEVELS[max(range(len(LEVELS)), key=self.levels.__getitem__)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types, for ``hidra estimate``."""
+        """The reading in plain JSON types, for ``hidra estimate``."""
         return {
             "level": self.level,
             "levels": {name: round(share, 4) for name, share in zip(LEVELS, self.levels, strict=True)},
@@ -115,13 +116,13 @@ class Probes:
 
     Args:
         kinds: one for each of :data:`KINDS`, in that order.
-        directions: for each kind the change of ``P`` for one unit more of it, or zeros, ``[6, 256]`` float32, see
-            :func:`directions`.
+        directions: for each kind the change of ``P`` for one unit more of it, or zeros where there is none, as
+            ``[6, 256]`` float32, see :func:`directions`.
         weight: for each of :data:`MAPS`, ``[outputs, 256]`` float32.
         bias: for each of :data:`MAPS`, ``[outputs]``. ``presence`` gives the logit of a probability, ``amount`` the
             amount in the kind's unit, ``level`` the logits of a softmax; all of them calibrated.
         figures: measured on held-out images: ``level_accuracy``, ``level_calibration_error``.
-        fitted: on what they were: numbers of images and frames, seed, frame size.
+        fitted: what they were fitted on: numbers of images and frames, seed, frame size.
 
     Raises:
         ValueError: other kinds, maps of another shape, or directions that do not change the amounts by 1.
@@ -146,10 +147,10 @@ class Probes:
                     "expected 0 ≤ threshold < full"
                 )
         for name, outputs in MAPS.items():
-            found = tuple(weight[name].shape), tuple(bias[name].shape)
-            if found != ((outputs, DEGRADATION_WIDTH), (outputs,)):
+            shapes = tuple(weight[name].shape), tuple(bias[name].shape)
+            if shapes != ((outputs, DEGRADATION_WIDTH), (outputs,)):
                 raise ValueError(
-                    f"the map '{name}' of the probes has shapes {found[0]} and {found[1]}; "
+                    f"the map '{name}' of the probes has shapes {shapes[0]} and {shapes[1]}; "
                     f"expected ({outputs}, {DEGRADATION_WIDTH}) and ({outputs},)"
                 )
         if tuple(directions.shape) != (len(KINDS), DEGRADATION_WIDTH):
@@ -168,11 +169,19 @@ class Probes:
         self.fitted = dict(fitted or {})
 
     def outputs(self, name: str, vectors: Tensor) -> Tensor:
-        """One of the linear :data:`MAPS` of ``[B, 256]``, as it is: logits, or amounts that may leave their range."""
+        """The outputs of one of the linear :data:`MAPS`: logits, or amounts that may leave their range.
+
+        Args:
+            name: of the map.
+            vectors: ``[B, 256]``.
+
+        Returns:
+            ``[B, outputs]`` float32 on the CPU.
+        """
         return vectors.detach().float().cpu() @ self.weight[name].T + self.bias[name]
 
     def read(self, vectors: Tensor) -> list[Reading]:
-        """What each of the degradation vectors ``[B, 256]`` says of its image."""
+        """What each of the degradation vectors ``[B, 256]`` says about its image."""
         presence = self.outputs("presence", vectors).sigmoid().tolist()
         amounts = self.outputs("amount", vectors).tolist()
         levels = self.outputs("level", vectors).softmax(dim=1).tolist()
@@ -188,16 +197,16 @@ class Probes:
         ]
 
     def moved(self, vectors: Tensor, kind: str, by: float) -> Tensor:
-        """``P`` with more (or less) of one kind of degradation, and the read-outs of the other kinds as they were.
+        """``P`` with more (or less) of one kind of degradation; the read-outs of the other kinds do not change.
 
-        The kind's own probability and the level follow as they will. Far from where images lie the adapter has never
-        been trained: small changes are the meaningful ones.
+        The kind's own probability and the level change with it. Far from the vectors of real images the adapter has
+        never been trained: small changes are the meaningful ones.
 
         Args:
             vectors: ``[B, 256]``, any device and type.
             kind: one of :data:`KINDS`.
-            by: change of the amount, in the kind's unit; negative for less. Amounts that are shown stay within 0 and
-                the full scale, those behind them do not.
+            by: change of the amount, in the kind's unit; negative for less. :meth:`read` limits amounts to the range
+                from 0 to the full scale; this does not.
 
         Returns:
             A new tensor like ``vectors``.
@@ -212,13 +221,13 @@ class Probes:
         direction = self.directions[KINDS.index(kind)]
         if not direction.any():
             raise ValueError(
-                f"{kind} cannot be moved alone: its probe depends on those of the other kinds, or says the same of "
+                f"{kind} cannot be moved alone: its probe depends on those of the other kinds, or says the same about "
                 "every image; fit again"
             )
         return vectors + (direction * by).to(vectors)
 
     def header(self) -> dict[str, Any]:
-        """What a file's header says of the probes, plain JSON types; :meth:`from_header` reads it."""
+        """What a file's header says about the probes, in plain JSON types; :meth:`from_header` reads it."""
         return {
             "kinds": [asdict(kind) for kind in self.kinds],
             "levels": list(LEVELS),
@@ -242,44 +251,45 @@ class Probes:
             words = all(isinstance(kind.unit, str) for kind in kinds)
             numbers = [number for kind in kinds for number in (kind.threshold, kind.full, *kind.figures.values())]
             if not words or not all(type(n) in (int, float) for n in (*numbers, *header["figures"].values())):
-                raise ValueError(f"units are texts and figures numbers, of {[f.name for f in fields(Kind)]}")
+                raise ValueError(f"units must be texts and figures numbers, in {[f.name for f in fields(Kind)]}")
             return cls(kinds, directions, weight, bias, header["figures"], header["fitted"])
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"entries of the probes are missing or of another kind ({error!r})") from error
 
 
 def directions(weight: Mapping[str, Tensor], covariance: Tensor) -> Tensor:
-    """For each kind the change of ``P`` by which its amount grows by 1 and nothing read of the other kinds changes.
+    """For each kind the change of ``P`` that raises its amount by 1 and leaves what is read of the other kinds alone.
 
-    Of all such changes the likeliest among images: the smallest in the Mahalanobis norm of their vectors. The smallest
-    in Euclidean norm would go where a probe is most sensitive, which is where hardly any image differs from another,
-    and the adapter would not notice. With ``A`` the constraints' rows, it is ``C Aᵀ (A C Aᵀ)⁻¹`` of what they ask for
-    (cf. Haufe et al., 2014: a linear read-out's weights are no pattern of what it reads).
+    Many changes do that. This is the likeliest among images: the smallest in the Mahalanobis norm of their vectors. The
+    smallest in Euclidean norm would go where a probe is most sensitive, which is where hardly any image differs from
+    another, and the adapter would not notice it. With the read-outs in question as rows of ``A``, the covariance ``C``
+    and the wanted changes ``b`` (1 for the amount, 0 for the others), it is ``C Aᵀ (A C Aᵀ)⁻¹ b`` (cf. Haufe et al.,
+    2014: the weights of a linear read-out are not the pattern of what it reads).
 
     Args:
         weight: of the maps ``amount`` and ``presence``, ``[6, 256]`` each.
         covariance: of degradation vectors of images with all kinds in all amounts, ``[256, 256]``.
 
     Returns:
-        ``[6, 256]`` float32; zeros for a kind that cannot be moved alone, as its probe depends on those of the others
-        or says the same of every image.
+        ``[6, 256]`` float32; zeros for a kind that cannot be moved alone, because its probe depends on those of the
+        others or says the same about every image.
     """
     amount, presence = weight["amount"].double(), weight["presence"].double()
     spread = covariance.double()
-    found = []
+    steps = []
     for index in range(len(KINDS)):
         others = [i for i in range(len(KINDS)) if i != index]
         rows = torch.cat([amount[[index]], amount[others], presence[others]])
         variance = (rows @ spread * rows).sum(dim=1)
-        silent = variance <= 0  # a probe that says the same of every image stays as it is anyhow
+        silent = variance <= 0  # a probe that says the same about every image cannot change anyhow
         if silent[0]:
-            found.append(torch.zeros_like(amount[0]))
+            steps.append(torch.zeros_like(amount[0]))
             continue
         rows = rows[~silent] / variance[~silent, None].sqrt()
         gram = rows @ spread @ rows.T
         if torch.linalg.eigvalsh(gram)[0] < 1e-6:
-            found.append(torch.zeros_like(amount[0]))
+            steps.append(torch.zeros_like(amount[0]))
             continue
         step = spread @ rows.T @ torch.linalg.inv(gram)[:, 0]
-        found.append(step / (amount[index] @ step))
-    return torch.stack(found).float()
+        steps.append(step / (amount[index] @ step))
+    return torch.stack(steps).float()

@@ -1,18 +1,20 @@
-"""How much of the model's change an image gets, read off its degradation vector: good images are left as they are.
+"""How much of the model's change an image gets, read off its degradation vector: good images are left alone.
 
-An autoencoder that is small, or compresses, cannot give an image back to the bit, and a guess of the brightness that
-the degradation destroyed can only harm where it destroyed nothing. The vector ``P`` knows how much is wrong with an
-image; a linear read-out of it says what share of the change is worth taking, of low and of high frequencies.
-``train/probing/restraint.py`` fits it for one pair of weights and backbone and stores it in the weights file. This is an
-addition to the method: files without it, such as the authors' converted ones, take all of the change.
+An autoencoder that is small, or that compresses, cannot give an image back to the bit, and a guess of the brightness
+that the degradation destroyed can only do harm where nothing was destroyed. The vector ``P`` knows how much is wrong
+with an image; a linear read-out of it says which share of the change to apply, for low and for high frequencies.
+``train/probing/restraint.py`` fits it for one pair of weights and backbone and stores it in the weights file. This is
+an addition to the method: weights without it, such as the authors' converted ones, get all of the change applied.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from einops import rearrange
+
 from ..dem import DEGRADATION_WIDTH
-from ..images import blend as fidelity
+from ..images.blend import check_blend, lowpass
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,13 +24,14 @@ BANDS = ("low", "high")
 
 
 class Restraint:
-    """Shares of the change as a logistic function of ``P``.
+    """The shares of the change to apply, as a logistic function of ``P``.
 
     Args:
-        weight: ``[2, 256]``.
+        weight: ``[2, 256]``, one row for each of :data:`BANDS`.
         bias: ``[2]``.
-        cutoff: between the two bands, see :func:`~hidra_core.images.blend.lowpass`.
-        fitted: how it was fitted and what it does, plain JSON types.
+        cutoff: period in pixels of the input that separates the two bands, see
+            :func:`~hidra_core.images.blend.lowpass`.
+        fitted: how it was fitted and what it achieves, plain JSON types.
 
     Raises:
         ValueError: other shapes, or a cut-off out of range.
@@ -41,30 +44,37 @@ class Restraint:
                 f"a restraint has weight and bias of shapes {expected[0]} and {expected[1]}, got "
                 f"{tuple(weight.shape)} and {tuple(bias.shape)}"
             )
-        fidelity.check_blend(1.0, cutoff=cutoff)
+        check_blend(1.0, cutoff=cutoff)
         self.weight = weight.detach().float().cpu()
         self.bias = bias.detach().float().cpu()
         self.cutoff = float(cutoff)
         self.fitted = dict(fitted or {})
 
     def shares(self, vectors: Tensor) -> Tensor:
-        """The share of the change that is taken, ``[B, 2]`` in (0, 1) for low and high frequencies, by ``[B, 256]``."""
+        """The share of the change to apply at low and at high frequencies, ``[B, 2]`` in (0, 1), for ``[B, 256]``."""
         return (vectors.detach().float().cpu() @ self.weight.T + self.bias).sigmoid()
 
-    def apply(self, before: Tensor, after: Tensor, vectors: Tensor) -> Tensor:
-        """What is taken of the change from ``before`` to ``after``, images ``[B, 1, H, W]`` on the CPU.
+    def apply(self, before: Tensor, after: Tensor, vectors: Tensor, *, factor: int = 1) -> Tensor:
+        """Go from ``before`` towards ``after`` by the shares that the vectors call for.
 
         Args:
-            before, after: on any scale that they share.
+            before: ``[B, 1, H, W]`` on the CPU, on any scale.
+            after: the same images enhanced, on the same scale.
             vectors: ``P``, ``[B, 256]``, or ``[1, 256]`` for all of them.
+            factor: how many times larger the images are than the ones that the vectors were read off. The cut-off is in
+                pixels of the latter, so that a structure of the scene belongs to the same band at every enlargement.
+
+        Returns:
+            ``[B, 1, H, W]``.
         """
         low_share, high_share = self.shares(vectors).T[..., None, None, None]
         change = (after - before).float()
-        low = fidelity.lowpass(change[:, 0].movedim(0, -1), self.cutoff).movedim(-1, 0)[:, None]
+        low = lowpass(rearrange(change, "b 1 h w -> h w b"), self.cutoff * factor)
+        low = rearrange(low, "h w b -> b 1 h w")
         return before + low_share * low + high_share * (change - low)
 
     def header(self) -> dict[str, Any]:
-        """What a file's header says of it, plain JSON types; :meth:`from_header` reads it."""
+        """What a file's header says about it, in plain JSON types; :meth:`from_header` reads it."""
         return {"cutoff": self.cutoff, "fitted": self.fitted}
 
     @classmethod
@@ -75,6 +85,6 @@ class Restraint:
             ValueError: entries are missing or of another type.
         """
         cutoff, fitted = header.get("cutoff"), header.get("fitted")
-        if type(cutoff) not in (int, float) or not isinstance(fitted, dict):
+        if not isinstance(cutoff, int | float) or isinstance(cutoff, bool) or not isinstance(fitted, dict):
             raise ValueError("its header lacks the number 'cutoff' or the table 'fitted'")
         return cls(weight, bias, cutoff, fitted)

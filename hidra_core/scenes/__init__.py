@@ -1,4 +1,4 @@
-"""Sample pictures of our own: thermal-infrared scenes drawn from scratch."""
+"""Sample images of our own: thermal-infrared scenes drawn from scratch, so that they may be shown anywhere."""
 
 from .render import SCENES, render
 

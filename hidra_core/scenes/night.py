@@ -4,65 +4,73 @@ from __future__ import annotations
 
 import numpy as np
 
-from .canvas import Canvas, ramp, rounded
-from .things import bare_tree, sky, tree
+from .canvas import Canvas, Inside, Window, ramp, warm_body
+from .things import Point, bare_tree, sky, tree
 
 
 def night(canvas: Canvas) -> None:
-    """A hillside on a clear night: little contrast but for the animals."""
+    """A hillside on a clear night: little contrast apart from the animals."""
     rng = canvas.rng
     sky(canvas, 0.4, 0.0, 0.05, 0.035)
-    x = canvas.x[0]
-    level, warm = rng.uniform(0.27, 0.33), 0.11
-    ridges = []
-    for ridge in range(4):
-        base = level + 0.13 * ridge**1.15
-        slope = rng.uniform(-0.08, 0.08)
-        profile = base + slope * (x - canvas.aspect / 2) + 0.002 * ridge * canvas.fine[0]
-        for wave in range(1, 5):
-            profile = profile + 0.045 / wave**1.3 * np.sin(wave * 2.1 * x + rng.uniform(0, 6.3))
-        ridges.append(profile)
-        texture = canvas.noise(1.9, 1.0 + 1.2 * ridge)
-        forest = 0.012 * (ridge < 2)  # far slopes are wooded: their outline is ragged
-
-        def cover(cx, cy, profile=profile, forest=forest):
-            return profile[None, :] + forest * canvas.fine - cy
-
-        def slope_value(cx, cy, d, warm=warm, texture=texture, ridge=ridge):
-            near = ramp(-d, 0.0, 0.28)
-            return (
-                warm
-                + 0.03 * near
-                + (0.012 + 0.007 * ridge) * texture
-                + 0.008 * canvas.coarse
-                + 0.015 * np.exp(d / 0.01)
-            )
-
-        canvas.paint((0, 0, canvas.aspect, 1), cover, slope_value)
-        trees = rng.integers(2, 5) if ridge else 0
-        for _ in range(trees):
-            tx = rng.uniform(0.02, 0.98) * canvas.aspect
-            ty = float(profile[int(tx * canvas.unit)]) + 0.02
-            size = (0.05 + 0.045 * ridge) * rng.uniform(0.8, 1.3)
-            if rng.random() < 0.45:
-                bare_tree(canvas, tx, ty, 0.3 * size, warm + 0.045)
-            else:
-                tree(canvas, tx, ty, size, warm + 0.02, warm + 0.06)
+    level = rng.uniform(0.27, 0.33)
+    ridges, warm = [], 0.11
+    for number in range(4):
+        ridges.append(_ridge(canvas, number, level, warm))
         warm += 0.035
+    _stones(canvas, ridges[2])
+    places = [
+        (rng.uniform(0.1, 0.9) * canvas.aspect, number, size)
+        for number, size in ((1, 0.03), (2, 0.055), (2, 0.05), (3, 0.1), (3, 0.085))
+    ]
+    for px, number, size in places:
+        py = float(ridges[number][int(px * canvas.unit)]) + rng.uniform(0.04, 0.1)
+        _deer(canvas, px, py, size * rng.uniform(0.9, 1.15))
 
-    # stones that still hold the warmth of the day
+
+def _ridge(canvas: Canvas, number: int, level: float, warm: float) -> np.ndarray:
+    """One of the slopes behind each other, 0 the farthest; returns the ``y`` of its outline, ``[W]``."""
+    rng, x = canvas.rng, canvas.x[0]
+    slope = rng.uniform(-0.08, 0.08)
+    base = level + 0.13 * number**1.15
+    profile = base + slope * (x - canvas.aspect / 2) + 0.002 * number * canvas.fine[0]
+    for wave in range(1, 5):
+        profile = profile + 0.045 / wave**1.3 * np.sin(wave * 2.1 * x + rng.uniform(0, 6.3))
+    texture = canvas.noise(1.9, 1.0 + 1.2 * number)
+    ragged = 0.012 * (number < 2)  # far slopes are wooded: their outline is ragged
+
+    def outline(at: Window) -> np.ndarray:
+        return profile[None, at.columns] + ragged * at.crop(canvas.fine) - at.y
+
+    def ground(at: Inside) -> np.ndarray:
+        near = ramp(-at.depth, 0.0, 0.28)
+        return (
+            warm
+            + 0.03 * near
+            + (0.012 + 0.007 * number) * at.crop(texture)
+            + 0.008 * at.crop(canvas.coarse)
+            + 0.015 * np.exp(at.depth / 0.01)
+        )
+
+    canvas.paint((0, 0, canvas.aspect, 1), outline, ground)
+    for _ in range(rng.integers(2, 5) if number else 0):
+        tx = rng.uniform(0.02, 0.98) * canvas.aspect
+        ty = float(profile[int(tx * canvas.unit)]) + 0.02
+        size = (0.05 + 0.045 * number) * rng.uniform(0.8, 1.3)
+        if rng.random() < 0.45:
+            bare_tree(canvas, tx, ty, 0.3 * size, warm + 0.045)
+        else:
+            tree(canvas, tx, ty, size, warm + 0.02, warm + 0.06)
+    return profile
+
+
+def _stones(canvas: Canvas, ridge: np.ndarray) -> None:
+    """Stones below a ridge that still hold the warmth of the day."""
+    rng = canvas.rng
     for _ in range(26):
         sx = rng.uniform(0, canvas.aspect)
-        sy = rng.uniform(float(ridges[2][int(sx * canvas.unit)]) + 0.03, 1.0)
+        sy = rng.uniform(float(ridge[int(sx * canvas.unit)]) + 0.03, 1.0)
         size = rng.uniform(0.003, 0.011) * (0.4 + sy)
-        canvas.ellipse(sx, sy, size, 0.6 * size, rounded(rng.uniform(0.27, 0.36), size), wobble=0.12)
-    places = [
-        (rng.uniform(0.1, 0.9) * canvas.aspect, r, s)
-        for r, s in ((1, 0.03), (2, 0.055), (2, 0.05), (3, 0.1), (3, 0.085))
-    ]
-    for px, ridge, size in places:
-        py = float(ridges[ridge][int(px * canvas.unit)]) + rng.uniform(0.04, 0.1)
-        _deer(canvas, px, py, size * rng.uniform(0.9, 1.15))
+        canvas.ellipse(sx, sy, size, 0.6 * size, warm_body(rng.uniform(0.27, 0.36), size), wobble=0.12)
 
 
 def _deer(canvas: Canvas, x: float, feet: float, size: float) -> None:
@@ -72,15 +80,15 @@ def _deer(canvas: Canvas, x: float, feet: float, size: float) -> None:
     grazing = rng.random() < 0.45
     fur, bare = rng.uniform(0.44, 0.52), 0.72
 
-    def at(a: float, up: float) -> tuple[float, float]:
+    def at(a: float, up: float) -> Point:
         return x + a * side * size, feet - up * size
 
-    def part(a, b, ra, rb, temperature, drop=0.12):
-        canvas.capsule(*at(*a), *at(*b), ra * size, rounded(temperature, ra * size, drop), rb * size)
+    def part(a: Point, b: Point, ra: float, rb: float, temperature: float, drop: float = 0.12) -> None:
+        canvas.capsule(*at(*a), *at(*b), ra * size, warm_body(temperature, ra * size, drop), rb * size)
 
-    def hide(cx, cy, d):  # the belly has less fur than the back
-        up = (feet - cy) / size
-        return fur * (1.12 - 0.3 * ramp(up, 0.55, 0.98)) + 0.012 * canvas.texture(canvas.fine, cx, cy)
+    def hide(at: Inside) -> np.ndarray:  # the belly has less fur than the back
+        up = (feet - at.y) / size
+        return fur * (1.12 - 0.3 * ramp(up, 0.55, 0.98)) + 0.012 * at.crop(canvas.fine)
 
     canvas.glow(x, feet, 0.5 * size, 0.05 * size, 0.02)
     step = rng.uniform(0.02, 0.14)

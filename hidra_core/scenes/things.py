@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .canvas import Canvas, mix, ramp, rounded
+from .canvas import Canvas, Inside, mix, ramp, warm_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Point = tuple[float, float]
 
 
 def person(canvas: Canvas, x: float, feet: float, height: float, warmth: float = 1.0) -> None:
@@ -17,12 +23,12 @@ def person(canvas: Canvas, x: float, feet: float, height: float, warmth: float =
     skin = 0.95 * warmth
     canvas.glow(x, feet, 0.16 * height, 0.02 * height, 0.05)
 
-    def at(dx: float, up: float) -> tuple[float, float]:
+    def at(dx: float, up: float) -> Point:
         return x + dx * side * height, feet - up * height
 
-    def limb(points, radii, temperature):
+    def limb(points: Sequence[Point], radii: Sequence[Point], temperature: float) -> None:
         for (a, b), (ra, rb) in zip(zip(points, points[1:], strict=False), radii, strict=True):
-            canvas.capsule(*at(*a), *at(*b), ra * height, rounded(temperature, ra * height), rb * height)
+            canvas.capsule(*at(*a), *at(*b), ra * height, warm_body(temperature, ra * height), rb * height)
 
     def leg(swing: float, temperature: float) -> None:
         knee, foot = (0.55 * swing + 0.03, 0.28), (swing, 0.03 + 0.16 * max(0.0, -swing))
@@ -36,15 +42,16 @@ def person(canvas: Canvas, x: float, feet: float, height: float, warmth: float =
 
     leg(-stride * 0.8, trousers * 0.9)
     arm(stride * 0.8, coat * 0.85)
+    body = warm_body(coat, 0.1 * height)
 
-    def cloth(cx, cy, d):
-        return rounded(coat, 0.1 * height)(cx, cy, d) + 0.05 * canvas.texture(canvas.fine, cx, cy)
+    def cloth(at: Inside) -> np.ndarray:
+        return body(at) + 0.05 * at.crop(canvas.fine)
 
     canvas.capsule(*at(0.0, 0.53), *at(0.015, 0.77), 0.085 * height, cloth, 0.098 * height)
     leg(stride * 0.8, trousers)
     arm(-stride * 0.8, coat * 0.95)
     canvas.capsule(*at(0.015, 0.83), *at(0.02, 0.9), 0.04 * height, skin * 0.93)
-    canvas.ellipse(*at(0.025, 0.935), 0.055 * height, 0.068 * height, rounded(skin, 0.06 * height, 0.12))
+    canvas.ellipse(*at(0.025, 0.935), 0.055 * height, 0.068 * height, warm_body(skin, 0.06 * height, 0.12))
     if rng.random() < 0.7:  # hair or a cap hides the warm skin
         canvas.ellipse(*at(0.012, 0.962), 0.056 * height, 0.045 * height, skin * rng.uniform(0.6, 0.8))
 
@@ -55,7 +62,7 @@ def car(canvas: Canvas, x: float, ground: float, width: float, approaching: bool
     half = width / 2
     body = rng.uniform(0.27, 0.36)
 
-    def at(u: float, v: float) -> tuple[float, float]:
+    def at(u: float, v: float) -> Point:
         return x + u * half, ground - v * half
 
     canvas.glow(*at(0, 0.05), 0.75 * half, 0.11 * half, 0.26)
@@ -65,16 +72,16 @@ def car(canvas: Canvas, x: float, ground: float, width: float, approaching: bool
         canvas.box(*at(0.66 * side, 0.2), 0.035 * half, 0.2 * half, 0.86, corner=0.02 * half)
         canvas.glow(*at(0.74 * side, -0.02), 0.18 * half, 0.05 * half, 0.22)
 
-    def sheet(cx, cy, d):  # upward faces see the sky, lower ones the road
-        up = (ground - cy) / half
-        return body + 0.10 * ramp(-up, -0.9, -0.25) + 0.08 * np.exp(d / (0.05 * half)) + 0 * cx
+    def sheet(at: Inside) -> np.ndarray:  # upward faces see the sky, lower ones the road
+        up = (ground - at.y) / half
+        return body + 0.10 * ramp(-up, -0.9, -0.25) + 0.08 * np.exp(at.depth / (0.05 * half))
 
     canvas.polygon([at(-0.66, 1.32), at(0.66, 1.32), at(0.88, 0.82), at(-0.88, 0.82)], sheet)
     canvas.box(*at(0, 0.58), 0.96 * half, 0.34 * half, sheet, corner=0.14 * half)
     glass = 0.16 if approaching else 0.24
     canvas.polygon(
         [at(-0.6, 1.25), at(0.6, 1.25), at(0.77, 0.88), at(-0.77, 0.88)],
-        lambda cx, cy, d: glass + 0.10 * ramp(cy, ground - 1.25 * half, ground - 0.85 * half) + 0 * cx,
+        lambda at: glass + 0.10 * ramp(at.y, ground - 1.25 * half, ground - 0.85 * half),
     )
     canvas.capsule(*at(-0.62, 1.31), *at(0.62, 1.31), 0.035 * half, body + 0.06)
     for side in (-1, 1):
@@ -105,9 +112,9 @@ def tree(canvas: Canvas, x: float, base: float, height: float, leaf: float, trun
         x, base, x + rng.uniform(-0.02, 0.02) * height, base - 0.5 * height, 0.026 * height, trunk, 0.012 * height
     )
 
-    def foliage(cx, cy, d):
-        shade = leaf + 0.035 * canvas.texture(canvas.fine, cx, cy) + 0.02 * canvas.texture(canvas.coarse, cx, cy)
-        return shade - 0.05 * ramp(cy, base - 0.55 * height, base - 0.25 * height)
+    def foliage(at: Inside) -> np.ndarray:
+        shade = leaf + 0.035 * at.crop(canvas.fine) + 0.02 * at.crop(canvas.coarse)
+        return shade - 0.05 * ramp(at.y, base - 0.55 * height, base - 0.25 * height)
 
     for _ in range(9):
         angle, reach = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.2) * height
@@ -116,8 +123,10 @@ def tree(canvas: Canvas, x: float, base: float, height: float, leaf: float, trun
         canvas.ellipse(cx, cy, radius, 0.85 * radius, foliage, wobble=0.22)
 
 
-def bare_tree(canvas: Canvas, x: float, y: float, length: float, value: float, angle=-math.pi / 2, depth=6) -> None:
-    """A leafless tree, branch by branch."""
+def bare_tree(
+    canvas: Canvas, x: float, y: float, length: float, value: float, angle: float = -math.pi / 2, depth: int = 6
+) -> None:
+    """A leafless tree, branch by branch: ``length`` of the trunk, ``depth`` forks from there to the tips."""
     rng = canvas.rng
     end = (x + length * math.cos(angle), y + length * math.sin(angle))
     radius = length * 0.075

@@ -1,8 +1,29 @@
-"""The one way to read a file that is to be enhanced, estimated, evaluated or trained on.
+"""The one way to read a file that is to be enhanced, estimated, baked, evaluated or trained on.
 
-Pictures, counts of thermal cameras and clips look the same from here: pages as the networks see them.
+Pictures, counts of thermal cameras and clips look the same from here: pages as the networks see them, and one method
+that writes the enhanced file.
 """
 
+from .base import Beside, Change, Enhance, Source
+from .clip import ClipSource
+from .counts import CountsSource
+from .enhancing import Running, enhance_file
 from .grey import read_grey
+from .opening import Reading, open_source, result_suffix
+from .picture import PictureSource
 
-__all__ = ["read_grey"]
+__all__ = [
+    "Beside",
+    "Change",
+    "ClipSource",
+    "CountsSource",
+    "Enhance",
+    "PictureSource",
+    "Reading",
+    "Running",
+    "Source",
+    "enhance_file",
+    "open_source",
+    "read_grey",
+    "result_suffix",
+]

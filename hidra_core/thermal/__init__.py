@@ -1,13 +1,13 @@
 """Counts of thermal cameras: reading, mapping to the networks' range, anchoring to temperatures."""
 
-from .anchor import BLOCK, anchor, bring_back
+from .anchor import BLOCK, AnchorReport, anchor, bring_back
 from .counts import LinearKelvin, Planck, ThermalImage, check_thermal_writable, write_thermal
-from .mapping import KINDS, Mapping, fit, identity, rounded
+from .mapping import Mapping, fit, identity, rounded
 from .nonuniformity import dead_pixels, guided, noise
 
 __all__ = [
     "BLOCK",
-    "KINDS",
+    "AnchorReport",
     "LinearKelvin",
     "Mapping",
     "Planck",

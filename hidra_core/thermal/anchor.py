@@ -1,13 +1,14 @@
 """Radiometric mode: an enhanced image whose temperatures are those of its input.
 
-The networks are trained to restore contrast and brightness, which are temperatures here. So their result is not taken
-as measured: it is the guide to what is structure and what is noise, and the input says how warm everything is.
+The networks are trained to restore contrast and brightness, which are temperatures here. So their result does not count
+as measured: it guides the separation of structure and noise, and the input says how warm everything is.
 
-1. Dead pixels, stripes and, on request, shading are estimated and taken off the input (``nonuniformity``).
+1. Dead pixels, stripes and, on request, shading are estimated and taken off the input
+   (:mod:`~hidra_core.thermal.nonuniformity`).
 2. The guided filter expresses that input as locally linear in the enhanced image. Means and contrasts, hence the low
    frequencies, are the input's; structure that the networks made up gets no weight.
-3. What the input has beyond that and beyond its noise is added back (a local Wiener filter), so that structure the
-   networks lost stays; so is all that is smooth, noise or not.
+3. Structure that the networks lost is added back: the difference between the input and that expression, where it
+   exceeds the noise (a local Wiener filter), and all of its smooth part.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ if TYPE_CHECKING:
     from .counts import ThermalImage
 
 BLOCK = 32
-"""Side of the blocks, in pixels, whose means stand for the low frequencies in the report."""
+"""Side in pixels of the blocks whose means stand for the low frequencies in the report."""
 
-_RADIUS = 3
-_WIENER = 7
-_SMOOTH = 8.0  # sigma in pixels of what counts as low frequencies
+_RADIUS = 3  # of the guided filter, in pixels
+_WIENER = 7  # side of the windows of the Wiener filter, in pixels
+_SMOOTH = 8.0  # sigma in pixels of the smooth part
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Deviation:
         mean: signed mean, the bias.
         mean_absolute: mean of the absolute values.
         largest: the value of largest absolute size, with its sign.
-        row, column: where that is, in pixels of the input (of its block: the block's first pixel).
+        row: where that is, in pixels of the input (for means of blocks the first pixel of the block).
+        column: the same.
     """
 
     mean: float
@@ -60,12 +62,15 @@ class AnchorReport:
 
     Attributes:
         noise: standard deviation of the pixel noise in the input, median over the image, counts.
-        columns, rows: standard deviation of the offsets taken off as stripes, counts.
-        shading: from the lowest to the highest value of the field taken off as shading, counts.
-        dead_pixels: single defective pixels replaced.
-        residual: output minus input, pixel by pixel.
-        low_frequency: means of 32x32 blocks of the output minus the input without what was taken off.
-        residual_kelvin, low_frequency_kelvin: the same in kelvin, or None.
+        columns: standard deviation of the offsets that were taken off the columns as stripes, counts.
+        rows: the same of the rows.
+        shading: from the lowest to the highest value of the field that was taken off as shading, counts.
+        dead_pixels: number of single defective pixels that were replaced.
+        residual: output minus input, pixel by pixel, counts.
+        low_frequency: means of 32x32 blocks of the output minus those of the input without dead pixels, stripes and
+            shading, counts.
+        residual_kelvin: the residual in kelvin, or None.
+        low_frequency_kelvin: the low frequencies in kelvin, or None.
     """
 
     noise: float
@@ -79,7 +84,7 @@ class AnchorReport:
     low_frequency_kelvin: Deviation | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """In plain JSON types."""
+        """The report in plain JSON types."""
         return asdict(self)
 
     def summary(self) -> str:
@@ -107,9 +112,9 @@ def anchor(
 
     Args:
         counts: ``[H, W]``, the input.
-        enhanced: ``[h, w]`` floats, what the networks made of it, brought back onto counts; a whole multiple larger is
-            allowed. Its brightness and contrast do not matter, only its structure does.
-        with_shading: also take off smooth radial shading. Off by default: one image alone does not tell shading from a
+        enhanced: ``[h, w]`` floats, its enhanced version, brought back onto counts; may be a whole multiple larger. Its
+            brightness and contrast do not matter, only its structure does.
+        with_shading: also take off smooth radial shading. Off by default: one image alone cannot tell shading from a
             scene that is warm in the middle.
         kelvin: from counts to kelvin, for the report.
 
@@ -177,27 +182,27 @@ def bring_back(
     with_shading: bool = False,
     after_page: Callable[[int, int], None] | None = None,
 ) -> tuple[np.ndarray, list[AnchorReport]]:
-    """Enhanced values back onto the counts of the file they came from.
+    """Bring enhanced values back onto the counts of the file they came from.
 
     Args:
-        values: ``[N, h, w]`` in [0, 1], what the networks made of ``mapping.to_values(image.counts)``; a whole multiple
-            larger is allowed.
+        values: ``[N, h, w]`` in [0, 1], the enhanced version of ``mapping.to_values(image.counts)``; may be a whole
+            multiple larger.
         image: the input.
-        mapping: what brought it to the networks' range.
-        radiometric: anchor every page to the input's temperatures, see :func:`anchor`.
+        mapping: the mapping that brought it to the networks' range.
+        radiometric: tie every page to the input's temperatures, see :func:`anchor`.
         with_shading: see :func:`anchor`.
         after_page: called with (pages done, pages in all); may raise to stop.
 
     Returns:
-        (counts ``[N, h, w]`` of the input's type, reports, one a page, none without radiometric mode)
+        (counts ``[N, h, w]`` of the input's type, reports: one per page, none without radiometric mode)
 
     Raises:
         ValueError: another number of pages, sizes that do not fit, values that are not finite.
     """
     if len(values) != len(image.counts):
         raise ValueError(
-            f"{len(values)} enhanced images for the {len(image.counts)} pages of {image.path}: enhance the images that "
-            "were loaded from it, all of them and in their order"
+            f"{len(values)} enhanced images for the {len(image.counts)} pages of {image.path}: enhance all the images "
+            "that were loaded from it, in their order"
         )
     factor = values.shape[1] // image.counts.shape[1]
     if tuple(values.shape[1:]) != tuple(side * factor for side in image.counts.shape[1:]):

@@ -1,8 +1,8 @@
 """Raw counts of a thermal camera with what is known about them, and files that keep both.
 
-Counts are what the sensor's electronics deliver, 8 or 16 bits a pixel. What a count means in kelvin is known in one of
-two ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K a count), or the Planck constants that FLIR
-cameras write beside their counts. Neither is ever guessed.
+Counts are what the sensor's electronics deliver, 8 or 16 bits per pixel. What a count means in kelvin is known in one
+of two ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K per count), or the Planck constants that FLIR
+cameras write with their counts. Neither is ever guessed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ..images import Picture, check_writable, write_image
 from ..images.files import atomic_path
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_EXIF_IFD, _USER_COMMENT, _XMP = 0x8769, 0x9286, 700
+_EXIF_IFD = int(ExifTags.IFD.Exif)
+_USER_COMMENT, _XMP = int(ExifTags.Base.UserComment), int(ExifTags.Base.XMLPacket)
 _ASCII = b"ASCII\0\0\0"  # how a UserComment says which characters it holds (Exif 2.3, table 9)
 _KEY = "hidra_thermal"
 
@@ -36,7 +37,7 @@ class LinearKelvin:
     """``kelvin = scale · count + offset``, for cameras in TLinear mode.
 
     Attributes:
-        scale: kelvin a count, for instance 0.04 or 0.01.
+        scale: kelvin per count, for instance 0.04 or 0.01.
         offset: kelvin at count 0.
     """
 
@@ -46,7 +47,7 @@ class LinearKelvin:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and self.scale > 0 and np.isfinite(self.offset)):
             raise ValueError(
-                f"kelvin a count must be a positive number and its offset a number, got {self.scale} and "
+                f"kelvin per count must be a positive number and its offset a number, got {self.scale} and "
                 f"{self.offset}; cameras in TLinear mode have 0.04, 0.01 or 0.1"
             )
 
@@ -102,10 +103,12 @@ class ThermalImage:
 
     @property
     def path(self) -> Path:
+        """The file that the counts came from."""
         return self.picture.path
 
     @property
     def bit_depth(self) -> int:
+        """8 or 16."""
         return self.counts.dtype.itemsize * 8
 
     def kelvin(self, counts: np.ndarray) -> np.ndarray | None:
@@ -155,17 +158,14 @@ def _relation(record: MappingType[str, Any]) -> LinearKelvin | Planck | None:
     return Planck(**record["planck"]) if "planck" in record else None
 
 
-# --- files -----------------------------------------------------------------------------------------------------------
-
-
 def write_thermal(
     path: str | Path, counts: np.ndarray, like: ThermalImage, *, note: dict[str, Any] | None = None
 ) -> None:
     """Write counts with the metadata of the file they came from, complete or not at all.
 
     EXIF, XMP and colour profile are carried on. Camera, encoding and the relation to kelvin go into the EXIF user
-    comment as JSON, where :func:`~hidra_core.thermal.readers.read_thermal` finds them again: a file made from a radiometric
-    JPEG still knows its Planck constants.
+    comment as JSON, where the readers find them again: a file made from a radiometric JPEG still knows its Planck
+    constants.
 
     Args:
         path: ``.png`` or ``.tif(f)`` (8-bit counts: any format of ``images.EXTENSIONS``); several pages: TIFF only.
@@ -255,7 +255,7 @@ def _text(comment: Any) -> str:
 
 def _stored(text: str) -> dict[str, Any] | None:
     try:
-        found = json.loads(text).get(_KEY)
+        record = json.loads(text).get(_KEY)
     except (ValueError, AttributeError):
         return None
-    return found if isinstance(found, dict) else None
+    return record if isinstance(record, dict) else None

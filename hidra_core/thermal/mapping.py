@@ -1,13 +1,13 @@
 """From a camera's counts to the range the networks know, and back.
 
-A 14- or 16-bit frame fills a narrow band of its counts; the networks were trained on pictures that fill [0, 1]. A
+A 14- or 16-bit frame fills a narrow band of its counts; the networks were trained on images that fill [0, 1]. A
 :class:`Mapping` is the monotone curve between the two, kept with its parameters, so that what the networks change can
-be brought back onto the counts. Three kinds, as thermal cameras offer them in their gain control:
+be brought back onto the counts. There are three kinds, as in the gain control of thermal cameras:
 
 - ``linear``: straight between two counts, by default the extremes of the scene (``images.display_range``);
-- ``percentile``: straight between two percentiles, what lies outside is clipped;
-- ``plateau``: plateau equalisation, the cumulative histogram with its bins cut at a plateau, mixed with a straight
-  line (FLIR, "Camera Adjustments", 102-PS242-100-01).
+- ``percentile``: straight between two percentiles, clipped outside;
+- ``plateau``: plateau equalisation, the cumulative histogram with its bins limited to a plateau, mixed with a
+  straight line (FLIR, "Camera Adjustments", 102-PS242-100-01).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 from ..images import display_range
+from ..names import MAPPINGS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Mapping as MappingType
 
-KINDS = ("linear", "percentile", "plateau")
-
-_BINS = 256
-_FADE = 0.25
-"""Change, in the range of the networks, from which on a pixel outside the curve's limits no longer keeps its excess."""
+_BINS = 256  # of the histogram
+_FADE = 0.25  # change, in the range of the networks, above which a clipped pixel no longer keeps its excess
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,13 @@ class Mapping:
     """A strictly rising curve from counts to [0, 1], flat outside its limits.
 
     Attributes:
-        kind: one of ``KINDS``, or ``identity`` for counts that fill their bits (8-bit pictures).
-        parameters: what it was made with, in plain numbers.
+        kind: one of :data:`~hidra_core.names.MAPPINGS`, or ``identity`` for counts that fill their bits (8-bit images).
+        parameters: those it was made with, in plain numbers.
         counts: counts at the knots of the curve, rising; straight between them.
         values: values in [0, 1] at the same knots, rising from 0 to 1.
+
+    Raises:
+        ValueError: knots that do not rise.
     """
 
     kind: str
@@ -56,23 +59,26 @@ class Mapping:
             raise ValueError("a mapping needs two or more knots whose counts rise and whose values rise from 0 to 1")
 
     def to_values(self, counts: np.ndarray) -> Tensor:
-        """Counts of any shape as float32 in [0, 1]; what lies outside the limits is clipped."""
+        """Counts of any shape as float32 in [0, 1], clipped outside the limits."""
         return torch.from_numpy(np.interp(counts, self.counts, self.values).astype(np.float32))
 
     def to_counts(self, values: Tensor | np.ndarray) -> np.ndarray:
-        """The inverse, float64 and not rounded; exact to a small part of a count within the limits."""
+        """The inverse of :meth:`to_values`, float64 and not rounded; within the limits exact to a small part of a count."""
         values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
         return np.interp(np.asarray(values, dtype=np.float64), self.values, self.counts)
 
     def restore(self, values: Tensor, counts: np.ndarray) -> np.ndarray:
-        """Bring values that the networks changed back onto counts, float64 and not rounded.
+        """Bring values that the networks changed back onto counts.
 
-        A pixel that was not changed gets its count back, exactly, also where the curve clips: what it lacks there is
-        added, and fades away as the change grows, so that a dead pixel does not keep its excess.
+        A pixel that was not changed gets its count back, exactly, also where the curve clips: the excess beyond the
+        limits is added again. It fades away as the change grows, so that a dead pixel does not keep its excess.
 
         Args:
             values: ``[N, h, w]`` in [0, 1], made from ``to_values(counts)``; may be a whole multiple larger.
-            counts: ``[N, H, W]``, what they were made from.
+            counts: ``[N, H, W]``, the counts that they were made from.
+
+        Returns:
+            ``[N, h, w]``, float64 and not rounded.
 
         Raises:
             ValueError: values that are not finite.
@@ -80,16 +86,16 @@ class Mapping:
         if not torch.isfinite(values).all():
             raise ValueError("values to bring back onto counts are NaN or infinite; look at what made them")
         mapped = self.to_values(counts)
-        lacking = counts - self.to_counts(mapped)
+        excess = counts - self.to_counts(mapped)
         if values.shape != mapped.shape:
-            size = values.shape[-2:]
-            mapped = _enlarged(mapped, size)
-            lacking = _enlarged(torch.from_numpy(lacking), size).numpy()
+            height, width = values.shape[-2:]
+            mapped = _enlarged(mapped, height, width)
+            excess = _enlarged(torch.from_numpy(excess), height, width).numpy()
         kept = (1 - (values.double() - mapped.double()).abs() / _FADE).clamp(0, 1).numpy()
-        return self.to_counts(values) + lacking * kept
+        return self.to_counts(values) + excess * kept
 
     def to_dict(self) -> dict[str, Any]:
-        """In plain JSON types; :meth:`from_dict` makes the same mapping of it."""
+        """The mapping in plain JSON types; :meth:`from_dict` reads it."""
         return {
             "kind": self.kind,
             "parameters": dict(self.parameters),
@@ -99,20 +105,26 @@ class Mapping:
 
     @classmethod
     def from_dict(cls, record: MappingType[str, Any]) -> Mapping:
-        """The inverse of ``to_dict``. Raises ValueError for anything else."""
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            ValueError: anything else than a mapping's record.
+        """
         try:
             return cls(record["kind"], dict(record["parameters"]), tuple(record["counts"]), tuple(record["values"]))
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a mapping of counts: {error!r}") from error
 
 
-def _enlarged(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """``[N, H, W]`` as the networks' input is enlarged: bilinear."""
-    return F.interpolate(planes[:, None], tuple(size), mode="bilinear", align_corners=False)[:, 0]
+def _enlarged(planes: Tensor, height: int, width: int) -> Tensor:
+    """``[N, H, W]`` as ``[N, height, width]``, bilinear as the networks' input is enlarged."""
+    planes = rearrange(planes, "n h w -> n 1 h w")
+    enlarged = F.interpolate(planes, (height, width), mode="bilinear", align_corners=False)
+    return rearrange(enlarged, "n 1 h w -> n h w")
 
 
 def rounded(counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Counts rounded and limited to what an integer type holds."""
+    """Counts rounded and limited to the range of an integer type."""
     limits = np.iinfo(dtype)
     return np.rint(counts).clip(limits.min, limits.max).astype(dtype)
 
@@ -126,16 +138,21 @@ def identity(dtype: np.dtype) -> Mapping:
 
 
 def fit(kind: str, counts: np.ndarray, **parameters: float) -> Mapping:
-    """The mapping of this kind for these counts; parameters as for :func:`linear`, :func:`percentile`, :func:`plateau`.
+    """The mapping of a kind that suits these counts.
+
+    Args:
+        kind: one of :data:`~hidra_core.names.MAPPINGS`.
+        counts: ``[N, H, W]`` of an unsigned integer type; one mapping serves all pages.
+        **parameters: those of :func:`linear`, :func:`percentile` or :func:`plateau`.
 
     Raises:
         ValueError: an unknown kind, an unknown parameter, or one out of range.
     """
-    makers = {"linear": linear, "percentile": percentile, "plateau": plateau}
-    if kind not in makers:
-        raise ValueError(f"unknown mapping '{kind}'; choose one of {', '.join(KINDS)}")
+    makers: tuple[Callable[..., Mapping], ...] = (linear, percentile, plateau)
+    if kind not in MAPPINGS:
+        raise ValueError(f"unknown mapping '{kind}'; choose one of {', '.join(MAPPINGS)}")
     try:
-        return makers[kind](counts, **parameters)
+        return makers[MAPPINGS.index(kind)](counts, **parameters)
     except TypeError as error:
         raise ValueError(f"mapping '{kind}': {error}") from error
 
@@ -145,7 +162,11 @@ def linear(counts: np.ndarray, low: float | None = None, high: float | None = No
 
     Args:
         counts: ``[N, H, W]`` of an unsigned integer type; one mapping serves all pages.
-        low, high: counts; None: lowest and highest of the scene, which single dead pixels and lines do not set.
+        low: count that becomes 0; None: the lowest of the scene, single dead pixels and lines apart.
+        high: count that becomes 1; None: the highest of the scene, single dead pixels and lines apart.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``.
     """
     if low is None or high is None:
         full = float(np.iinfo(counts.dtype).max)
@@ -160,7 +181,16 @@ def linear(counts: np.ndarray, low: float | None = None, high: float | None = No
 
 
 def percentile(counts: np.ndarray, low: float = 0.5, high: float = 99.5) -> Mapping:
-    """Straight between two percentiles of the counts, in percent; flat scenes as in :func:`linear`."""
+    """Straight between two percentiles of the counts; flat scenes as in :func:`linear`.
+
+    Args:
+        counts: ``[N, H, W]``.
+        low: percentile that becomes 0, in percent.
+        high: percentile that becomes 1, in percent.
+
+    Raises:
+        ValueError: percentiles out of range.
+    """
     first, last = _tails(counts, low, high)
     return Mapping("percentile", {"low": float(low), "high": float(high)}, (first, last), (0.0, 1.0))
 
@@ -172,10 +202,14 @@ def plateau(
 
     Args:
         counts: ``[N, H, W]``.
-        low, high: percentiles, in percent, beyond which values are clipped.
-        plateau: number of pixels at which bins of the histogram are cut, in multiples of what a bin would hold if all
-            held the same; 1 and less comes close to a straight line, large values to full equalisation.
+        low: percentile, in percent, below which values are clipped.
+        high: percentile, in percent, above which values are clipped.
+        plateau: number of pixels that bins of the histogram are limited to, in multiples of what a bin would hold if
+            all held the same; 1 and less comes close to a straight line, large values to full equalisation.
         linear: share of the straight line, 0.05 to 1; it keeps the curve rising where the histogram is empty.
+
+    Raises:
+        ValueError: a parameter out of range.
     """
     if not plateau > 0:
         raise ValueError(f"the plateau must be above 0, got {plateau:g}; usual are 1 to 10")

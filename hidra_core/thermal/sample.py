@@ -44,7 +44,10 @@ def thermal_sample(
     """Render a scene of ``scenes.SCENES`` and what a camera makes of it.
 
     Args:
-        scene, height, width, seed: see :func:`~hidra_core.scenes.render`.
+        scene: one of ``scenes.SCENES``.
+        height: pixels.
+        width: pixels.
+        seed: see :func:`~hidra_core.scenes.render`.
         stripe_kelvin: standard deviation of the offsets of the columns (``axis`` "row": rows), K.
         noise_kelvin: standard deviation of the pixel noise, K.
         axis: "column" or "row".

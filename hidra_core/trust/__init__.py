@@ -1,4 +1,4 @@
-"""How far an enhanced image can be trusted."""
+"""How far an enhanced image can be trusted: a comparison with its input, in numbers and as an image."""
 
 from .compare import Trust, check_pair, compare
 from .picture import trust_picture

@@ -2,27 +2,27 @@
 
 The test for possible hallucination asks at every edge of the output whether the input has it too. An enhanced edge is
 rightly sharper and stronger than the input's, and the input's may be hard to see in noise and stripes; so the output
-is brought down to the input first. One contrast gain ``a`` and one Gaussian blur of deviation ``b`` are fitted by which
-the output's gradients become the input's::
+is brought down to the input first. One contrast gain ``a`` and one Gaussian blur of deviation ``b`` are fitted that
+turn the output's gradients into the input's::
 
     ∇(G_s * input) = a · ∇(G_s * G_b * output) + noise
 
-without the wide changes of brightness that shading is made of: fitted on the finer of two scales ``s``, tested on
-both. The deviation ``σ`` of the noise is measured on what the fit leaves over, across and along columns apart, so that
-stripes weaken only the evidence in their own direction. Where the output has the gradient ``g`` after blur, the input
-should have ``a·g``. The test is whether it has less than half of that in the direction of ``g``, in deviations of the
-noise::
+Wide changes of brightness, as in shading, are taken off both images before. The fit uses the finer of two scales ``s``,
+the test uses both. The deviation ``σ`` of the noise is measured on the residual of the fit, separately across and along
+columns, so that stripes weaken only the evidence in their own direction. Where the output has the gradient ``g`` after
+the blur, the input should have ``a·g``. The test is whether it has less than half of that in the direction of ``g``, in
+deviations of the noise::
 
     z = ⟨a·g/2 − ∇input, g⟩_σ / |g|_σ          with ⟨u, v⟩_σ = Σ_k u_k·v_k / σ_k²
 
 Edges that noise could hide in the input have a small ``z``: they cannot be verified, but nothing speaks against them.
-Invented ones that a clear view of the input contradicts have a large one.
+Invented edges that a clear view of the input contradicts have a large one.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy.ndimage import find_objects, gaussian_filter, label, maximum_filter
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SCALES = (1.5, 3.0)
-"""Deviations in pixels of the Gaussian derivatives that edges are looked for with."""
+"""Standard deviations in pixels of the Gaussian derivatives that find edges."""
 
 BLURS = (0.0, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
-"""Deviations in pixels of the blurs that are tried between output and input."""
+"""Standard deviations in pixels of the blurs that are tried between output and input."""
 
 FIT_PIXELS = 1_000_000
-"""Of larger images a part of this size is enough to fit gain and blur."""
+"""Gain and blur are fitted on a part of this size of larger images."""
 
 SUPPORT = 0.5
 """Share of an edge's expected contrast that the input must have."""
@@ -52,7 +52,7 @@ DOUBT = 4.0
 """``z`` at which the hallucination map is 0.5: four deviations of the noise."""
 
 VISIBLE = 4.0
-"""Height in grey levels (0-255) of the weakest step in the output that is looked at."""
+"""Height in grey levels (0-255) of the weakest step in the output that counts as an edge."""
 
 BLOCK = 8
 """Side in pixels of the blocks whose order from cold to warm is compared."""
@@ -61,12 +61,22 @@ REGIONS = 10
 """Flagged regions that a report lists, largest first."""
 
 SMALLEST_REGION = 8
-"""Pixels; smaller ones count in the area and are not listed."""
+"""Pixels of the smallest region that is listed; smaller ones still count in the area."""
+
+_NORMAL = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 
 
 @dataclass(frozen=True)
 class Region:
-    """A connected flagged region: its bounding box in pixels of the output, and how many pixels are flagged."""
+    """A connected flagged region, in pixels of the output.
+
+    Attributes:
+        left: first column of its bounding box.
+        top: first row.
+        width: of the box.
+        height: of the box.
+        pixels: how many pixels in it are flagged.
+    """
 
     left: int
     top: int
@@ -77,10 +87,10 @@ class Region:
 
 @dataclass(frozen=True, eq=False)
 class Trust:
-    """What comparing an input with its enhanced output shows; grey levels are of 0-255, output minus input.
+    """What the comparison of an input with its enhanced output shows; changes are output minus input, in levels of 255.
 
     Attributes:
-        score: one number for the image, 0 to 1: ``supported`` times ``order``, a negative one counting as 0.
+        score: one number for the image, 0 to 1: ``supported`` times ``order``, where a negative order counts as 0.
         supported: share of the output's edges, weighted by their height, that nothing in the input speaks against.
         order: is warmer still warmer? Kendall's rank correlation (τ) of the means of 8×8 blocks over those pairs that
             differ in the input by more than its noise: 1 all in the same order, 0 none or by chance, -1 all reversed.
@@ -89,13 +99,16 @@ class Trust:
         area: share of pixels above 0.5.
         regions: the largest connected regions of them.
         residual: ``[H, W]`` float32, output minus input, both in [0, 1].
-        bias, deviation, largest: mean, standard deviation and largest absolute value of the residual.
-        low_deviation, low_largest: standard deviation and largest absolute value of its low frequencies, the mean
-            taken off.
+        bias: mean of the residual.
+        deviation: its standard deviation.
+        largest: its largest absolute value.
+        low_deviation: standard deviation of its low frequencies.
+        low_largest: largest absolute value of its low frequencies, without their mean.
         gain: contrast of the input's edges over the output's; below 1 the output has more contrast.
-        blur: deviation in pixels of the blur that the output has less of than the input, one of :data:`BLURS` times
-            the factor of enlargement.
-        before, after: what is measured in the input and in the output alone.
+        blur: standard deviation in pixels of the blur that the input has and the output has not; one of :data:`BLURS`
+            times the factor of enlargement.
+        before: what is measured in the input alone.
+        after: what is measured in the output alone.
     """
 
     score: float
@@ -116,7 +129,7 @@ class Trust:
     after: Measurement
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, for JSON; maps are left out."""
+        """The numbers without the maps, in plain JSON types."""
         height, width = self.hallucination.shape
         return {
             "score": round(self.score, 4),
@@ -141,22 +154,22 @@ class Trust:
     def summary(self) -> str:
         """A few lines for a human."""
         lines = [f"trust {self.score:.2f}: {self.supported:.1%} of the edges supported, thermal order {self.order:.2f}"]
-        found = f"possible hallucination: {self.area:.2%} of the area"
+        doubt = f"possible hallucination: {self.area:.2%} of the area"
         if self.regions:
             first = self.regions[0]
-            found += f", the largest region {first.width}×{first.height} pixels at ({first.left}, {first.top})"
-        lines.append(found)
+            doubt += f", the largest region {first.width}×{first.height} pixels at ({first.left}, {first.top})"
+        lines.append(doubt)
         lines.append(
             f"change in grey levels of 255: mean {self.bias:+.1f}, deviation {self.deviation:.1f}, largest "
             f"{self.largest:.0f}; of its low frequencies {self.low_deviation:.1f} and {self.low_largest:.0f}"
         )
         contrast = f"{1 / self.gain:.2f} times the input's" if self.gain > 0.01 else "nothing the input explains"
         lines.append(f"contrast of the output's edges: {contrast}; the input is blurred by {self.blur:g} pixels more")
-        for name, found in (("input", self.before), ("output", self.after)):
-            lines.append(
-                f"{name}: noise {found.noise:.1f}, stripes {found.columns:.1f} (columns) {found.rows:.1f} (rows), "
-                f"greys {found.low:.0f}-{found.high:.0f}"
-            )
+        lines += [
+            f"{name}: noise {own.noise:.1f}, stripes {own.columns:.1f} (columns) {own.rows:.1f} (rows), "
+            f"greys {own.low:.0f}-{own.high:.0f}"
+            for name, own in (("input", self.before), ("output", self.after))
+        ]
         return "\n".join(lines)
 
 
@@ -165,7 +178,7 @@ def compare(before: Tensor, after: Tensor) -> Trust:
 
     Args:
         before: the input, ``[H, W, C]`` in [0, 1]; colour is read as grey.
-        after: the output, ``[h, w, C]`` in [0, 1] of any size with the same proportions; the input is brought to it.
+        after: the output, ``[h, w, C]`` in [0, 1], of any size with the same proportions; the input is resized to it.
 
     Raises:
         ValueError: shapes or values that are not as expected, or proportions that differ.
@@ -209,7 +222,7 @@ def compare(before: Tensor, after: Tensor) -> Trust:
 
 
 def check_pair(before: Tensor, after: Tensor) -> None:
-    """Raise ValueError unless two pictures ``[H, W, C]`` have the same proportions, to a pixel of the smaller one."""
+    """Raise ValueError unless two images ``[H, W, C]`` have the same proportions, to a pixel of the smaller one."""
     (height, width), (tall, wide) = before.shape[:2], after.shape[:2]
     if abs(height * wide - width * tall) > max(height, width, tall, wide):
         raise ValueError(
@@ -225,21 +238,20 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
     """The hallucination map, the heights of the output's edges (0 where too weak to look at), gain and blur."""
     doubt = np.zeros_like(output)
     heights = np.zeros_like(output)
-    for scale in (scale * factor for scale in SCALES):
-        source_detail, output_detail = _detail(source, scale), _detail(output, scale)
-        if scale == SCALES[0] * factor:
-            gain, blur = _fit(source_detail, output_detail, scale, factor)
-        found = _gradients(source_detail, scale)
+    scales = [scale * factor for scale in SCALES]
+    gain, blur = _fit(_detail(source, scales[0]), _detail(output, scales[0]), scales[0], factor)
+    for scale in scales:
+        actual = _gradients(_detail(source, scale), scale)
+        output_detail = _detail(output, scale)
         sharp = _gradients(output_detail, scale)
         expected = _gradients(output_detail, np.hypot(scale, blur)) if blur else sharp.copy()
-        least = max(gain, _least_gain(found, expected))
-        expected *= least
-        sigma = _deviations(found - expected, scale)
+        expected *= max(gain, _least_gain(actual, expected))
+        sigma = _deviations(actual - expected, scale)
         weighted = expected / sigma**2
         strength = (weighted * expected).sum(0)  # (|a·g|_σ)²
-        z = (weighted * (SUPPORT * expected - found)).sum(0) / np.sqrt(strength + 1e-12)
+        z = (weighted * (SUPPORT * expected - actual)).sum(0) / np.sqrt(strength + 1e-12)
         height = np.hypot(*sharp) * (scale * np.sqrt(2 * np.pi) * 255)  # of an ideal step with that gradient
-        # Beside a strong edge lie its tails, and the halo that taking off slow changes makes: they are not edges.
+        # Next to a strong edge lie its tails, and the halo that taking off slow changes makes: they are not edges.
         strongest = maximum_filter(height, size=2 * round(4 * scale) + 1)
         visible = (height / np.maximum(VISIBLE, strongest / 4) - 0.5).clip(0, 1)
         z = z.clip(0) * visible
@@ -249,19 +261,20 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
 
 
 def _detail(image: np.ndarray, scale: float) -> np.ndarray:
-    """The image without what changes slowly at this scale."""
+    """The image without its slow changes at this scale."""
     return image - gaussian_filter(image, 6 * scale, mode="nearest", truncate=3)
 
 
 def _gradients(image: np.ndarray, sigma: float) -> np.ndarray:
     """``[2, H, W]``: Gaussian derivatives along x and along y."""
-    return np.stack([gaussian_filter(image, sigma, order=order, mode="nearest") for order in ((0, 1), (1, 0))])
+    orders: Any = ((0, 1), (1, 0))  # one order per axis, which SciPy's annotations do not know
+    return np.stack([gaussian_filter(image, sigma, order=order, mode="nearest") for order in orders])
 
 
 def _fit(source: np.ndarray, output: np.ndarray, scale: float, factor: float) -> tuple[float, float]:
-    """Gain and blur by which the output's gradients are the input's: robust regression, for each blur on the list.
+    """Gain and blur that turn the output's gradients into the input's: one robust regression for each of the blurs.
 
-    The weights of Cauchy's distribution keep edges that only one of the images has from counting.
+    Weights after Cauchy's distribution keep edges that only one of the images has from counting.
     """
     windows = _windows(*source.shape)
 
@@ -270,28 +283,28 @@ def _fit(source: np.ndarray, output: np.ndarray, scale: float, factor: float) ->
         parts = [_gradients(image[window], sigma)[:, ::step, ::step].reshape(2, -1) for window in windows]
         return np.concatenate(parts, axis=1)
 
-    found = gradients(source, scale)
-    before_fit = _deviations(found, scale)
-    best = (np.inf, 1.0, 0.0)
+    actual = gradients(source, scale)
+    before_fit = _deviations(actual, scale)
+    least, best = np.inf, (1.0, 0.0)
     for blur in (blur * factor for blur in BLURS):
         given = gradients(output, np.hypot(scale, blur))
-        sigma, weights, gain = before_fit, np.ones_like(given[0]), 1.0
+        sigma, weights, gain, residual = before_fit, np.ones_like(given[0]), 1.0, actual
         for _ in range(4):
             power = (weights * (given**2 / sigma**2).sum(0)).sum()
             if power == 0:
                 return 0.0, 0.0
-            gain = float((weights * (given * found / sigma**2).sum(0)).sum() / power)
-            rest = found - gain * given
-            sigma = _deviations(rest, scale)
-            weights = 1 / (1 + (rest**2 / sigma**2).sum(0) / 9)
-        cost = float(np.log1p((rest**2 / before_fit**2).sum(0) / 9).mean())
-        if cost < best[0] - 1e-4:  # of two that are as good, the smaller blur
-            best = (cost, gain, blur)
-    return best[1:]
+            gain = float((weights * (given * actual / sigma**2).sum(0)).sum() / power)
+            residual = actual - gain * given
+            sigma = _deviations(residual, scale)
+            weights = 1 / (1 + (residual**2 / sigma**2).sum(0) / 9)
+        cost = float(np.log1p((residual**2 / before_fit**2).sum(0) / 9).mean())
+        if cost < least - 1e-4:  # of two that are equally good, the smaller blur
+            least, best = cost, (gain, blur)
+    return best
 
 
 def _windows(height: int, width: int) -> list[tuple[slice, slice]]:
-    """Parts of an image that stand for all of it: nine, evenly spread, of one above FIT_PIXELS; else the whole."""
+    """The whole image, or above FIT_PIXELS nine parts of it, evenly spread."""
     if height * width <= FIT_PIXELS:
         return [(slice(None), slice(None))]
     share = np.sqrt(FIT_PIXELS / (height * width)) / 3
@@ -305,18 +318,18 @@ def _windows(height: int, width: int) -> list[tuple[slice, slice]]:
 def _deviations(gradients: np.ndarray, scale: float) -> np.ndarray:
     """Robust deviation of each component of ``[2, …]``, at least that of 8-bit rounding, as ``[2, 1, …]``."""
     sample = gradients.reshape(2, -1)[:, ::7]
-    deviation = 1.4826 * np.median(np.abs(sample - np.median(sample, axis=1, keepdims=True)), axis=1)
+    deviation = _NORMAL * np.median(np.abs(sample - np.median(sample, axis=1, keepdims=True)), axis=1)
     rounding = 1 / 255 / np.sqrt(12) / (scale**2 * np.sqrt(8 * np.pi))
     return np.hypot(deviation, rounding).reshape(2, *[1] * (gradients.ndim - 1))
 
 
-def _least_gain(found: np.ndarray, expected: np.ndarray) -> float:
-    """Half the ratio of both images' edge contrast: the gain of an output whose edges are not the input's at all.
+def _least_gain(actual: np.ndarray, expected: np.ndarray) -> float:
+    """Half the ratio of both images' edge contrast: the gain of an output that shares no edge with the input.
 
-    Noise is taken off: it is what the robust deviation tells, edges are what stands out from it.
+    The power of the noise, by the robust deviation, is taken off that of the gradients: the rest is the edges'.
     """
-    noise = (_deviations(found, 1.0) ** 2).sum()
-    edges = max(float((found**2).sum(0).mean() - noise), 0.0)
+    noise = (_deviations(actual, 1.0) ** 2).sum()
+    edges = max(float((actual**2).sum(0).mean() - noise), 0.0)
     power = float((expected**2).sum(0).mean())
     return 0.5 * np.sqrt(edges / power) if power > 0 else 0.0
 
@@ -338,12 +351,12 @@ def _blocks(image: np.ndarray) -> np.ndarray:
     if min(height, width) < BLOCK:
         return image.ravel()
     rows, columns = height // BLOCK, width // BLOCK
-    cut = image[: rows * BLOCK, : columns * BLOCK]
-    return cut.reshape(rows, BLOCK, columns, BLOCK).mean(axis=(1, 3)).ravel()
+    whole = image[: rows * BLOCK, : columns * BLOCK]
+    return whole.reshape(rows, BLOCK, columns, BLOCK).mean(axis=(1, 3)).ravel()
 
 
 def _regions(flagged: np.ndarray) -> tuple[Region, ...]:
-    labels, count = label(flagged, structure=np.ones((3, 3)))
+    labels, count = cast("tuple[np.ndarray, int]", label(flagged, structure=np.ones((3, 3))))
     if count == 0:
         return ()
     pixels = sums(flagged, labels, np.arange(1, count + 1)).astype(int)

@@ -1,8 +1,8 @@
-"""A comparison of input and output as one picture: both, what was changed, and where the input speaks against it."""
+"""A comparison of input and output as one image: both, their difference, and the edges that the input contradicts."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -15,28 +15,37 @@ if TYPE_CHECKING:
     from .compare import Trust
 
 LONGEST = 1024
-"""Longest side of a panel in pixels; larger pictures are shown smaller."""
+"""Longest side of a panel in pixels; larger images are shown smaller."""
 
 SMALLEST = 256
 """Panels are enlarged by whole factors until their longer side has this many pixels."""
 
 COLDER, SAME, WARMER = (60, 140, 255), (24, 24, 24), (255, 120, 40)
+"""Colours of the residual, RGB of 0-255."""
+
 DOUBTFUL = (255, 0, 190)
+"""Colour of edges that the input contradicts."""
+
 INK, PAPER = (20, 20, 20), (255, 255, 255)
+"""Colours of text and background."""
+
+_Legend = tuple[np.ndarray, list[str]]
+"""A colour bar ``[1, N, 3]`` and the texts before, above and after it."""
 
 
 def trust_picture(before: Tensor, after: Tensor, trust: Trust) -> Image.Image:
-    """Input, output, residual and the output's doubtful edges, with legends and the score, as an RGB picture.
+    """Input, output, residual and the output's doubtful edges, with legends and the score, as an RGB image.
 
     Args:
-        before, after: ``[H, W, C]`` in [0, 1], as they were given to :func:`~hidra_core.trust.compare`.
+        before: the input, ``[H, W, C]`` in [0, 1], as given to :func:`~hidra_core.trust.compare`.
+        after: the output, as given to it.
         trust: what it returned.
     """
     [before], [after] = check_images(before), check_images(after)
     height, width = trust.hallucination.shape
     size = _panel_size(width, height)
     span = max(8.0, float(np.quantile(np.abs(trust.residual[::2, ::2]), 0.995)) * 255)
-    source, output = (_grey(picture) for picture in (before, after))
+    source, output = (_grey(image) for image in (before, after))
     panels = [
         ("input", Image.fromarray(source), None),
         ("output", Image.fromarray(output), None),
@@ -52,8 +61,8 @@ def _panel_size(width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _grey(picture: Tensor) -> np.ndarray:
-    grey = to_grey(picture[None])[0, 0].float().cpu().clamp(0, 1).numpy()
+def _grey(image: Tensor) -> np.ndarray:
+    grey = to_grey(image[None])[0, 0].float().cpu().clamp(0, 1).numpy()
     return np.repeat(np.rint(grey * 255).astype(np.uint8)[..., None], 3, axis=-1)
 
 
@@ -65,35 +74,34 @@ def _residual(shares: np.ndarray) -> np.ndarray:
 
 
 def _overlay(output: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    amount = (2 * doubt - 0.5).clip(0, 1)[..., None]  # half at 0.5; slight doubt is everywhere and says nothing
+    amount = (2 * doubt - 0.5).clip(0, 1)[..., None]  # half at 0.5; slight doubt is everywhere and means nothing
     return np.rint(output * 0.75 * (1 - amount) + np.array(DOUBTFUL) * amount).astype(np.uint8)
 
 
-def _residual_legend(span: float) -> tuple[np.ndarray, list[str]]:
+def _residual_legend(span: float) -> _Legend:
     return _residual(np.linspace(-1, 1, 120)[None]), [f"-{span:.0f}", "0", f"+{span:.0f} grey levels of 255"]
 
 
-def _doubt_legend() -> tuple[np.ndarray, list[str]]:
+def _doubt_legend() -> _Legend:
     shade = np.full((1, 120, 3), 110, np.uint8)
     return _overlay(shade, np.linspace(0, 1, 120)[None]), ["supported", "", "contradicted by the input"]
 
 
-def _sheet(
-    panels: list[tuple[str, Image.Image, tuple[np.ndarray, list[str]] | None]], size: tuple[int, int], title: str
-) -> Image.Image:
+def _sheet(panels: list[tuple[str, Image.Image, _Legend | None]], size: tuple[int, int], title: str) -> Image.Image:
+    """Four panels in two rows, each with its name above and its legend below, under a title."""
     width, height = size
     text = max(11, min(24, width // 28))
-    font = ImageFont.load_default(text)
+    font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text))  # with a size the default is a FreeType font
     gap, strip = max(4, width // 100), text * 2
     canvas = Image.new("RGB", (2 * width + 3 * gap, strip + 2 * (height + strip) + strip + gap), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((gap, strip / 2), title, fill=INK, font=font, anchor="lm")
-    for index, (name, picture, legend) in enumerate(panels):
+    for index, (name, panel, legend) in enumerate(panels):
         left = gap + index % 2 * (width + gap)
         top = strip + index // 2 * (height + strip)
         draw.text((left, top + strip / 2), name, fill=INK, font=font, anchor="lm")
-        smooth = Image.Resampling.BOX if picture.width > width else Image.Resampling.NEAREST
-        canvas.paste(picture.resize(size, smooth), (left, top + strip))
+        resampling = Image.Resampling.BOX if panel.width > width else Image.Resampling.NEAREST
+        canvas.paste(panel.resize(size, resampling), (left, top + strip))
         if legend is not None:
             _legend(draw, canvas, legend, left, top + 2 * strip + height - strip // 2 + gap // 2, font)
     return canvas
@@ -102,7 +110,7 @@ def _sheet(
 def _legend(
     draw: ImageDraw.ImageDraw,
     canvas: Image.Image,
-    legend: tuple[np.ndarray, list[str]],
+    legend: _Legend,
     left: int,
     middle: int,
     font: ImageFont.FreeTypeFont,

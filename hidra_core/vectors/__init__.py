@@ -1,4 +1,4 @@
-"""Degradation vectors: arithmetic, files, reports in words, maps."""
+"""Degradation vectors: arithmetic, files, reports in words, t-SNE maps."""
 
 from .arithmetic import SMOOTHING, SmoothOverTime, average, blend, check_smoothing, edit
 from .file import about, load_degradation, save_degradation

@@ -1,4 +1,4 @@
-"""Arithmetic on degradation vectors: average, blend, edits in the report's terms, a smooth course over time."""
+"""Arithmetic on degradation vectors: averages, blends, edits in the terms of the report, smoothing over time."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..images import to_grey
+from ..names import SMOOTHING
 from ..readouts import KINDS
 
 if TYPE_CHECKING:
@@ -19,18 +20,21 @@ if TYPE_CHECKING:
     from ..enhance import DegradationVectors
     from ..weights import Weights
 
-SMOOTHING = 0.9
-"""Share of the past in a smoothed vector: each frame's own weighs a tenth, as if the last ten frames were averaged."""
-
 THUMBNAIL = 16
+"""Side in pixels of the thumbnails that scene changes are found on."""
+
 CUT = 0.5
+"""Difference between two thumbnails, in multiples of their contrast, above which they show different scenes."""
+
 FLAT = 2 / 255
+"""Contrast that even a flat scene counts with, or its noise would decide."""
 
 
 def fingerprint(weights: Weights) -> str:
-    """Tells whether vectors belong to these weights: SHA-256 of what makes them (the DEM's head) and what reads them.
+    """A SHA-256 that tells whether vectors belong to these weights.
 
-    Of the values in fp32, so that a copy of the file under another name, or without the DINOv2 backbone, is the same.
+    It covers the parts that make vectors (MIA and the DEM's head) and the part that reads them (the Σ heads), as values
+    in fp32: a copy of the file under another name, or without the DINOv2 backbone, has the same fingerprint.
     """
     digest = hashlib.sha256()
     modules = {"head": weights.estimator.head, "attention": weights.estimator.attention, "heads": weights.adapter.heads}
@@ -42,7 +46,7 @@ def fingerprint(weights: Weights) -> str:
 
 
 def average(degradation: DegradationVectors) -> DegradationVectors:
-    """One vector for all: the mean of the given ones, e.g. of several frames of one camera."""
+    """One vector for all: the mean of the given ones, for instance of several frames of one camera."""
     return replace(degradation, vectors=degradation.vectors.mean(dim=0, keepdim=True))
 
 
@@ -50,7 +54,8 @@ def blend(first: DegradationVectors, second: DegradationVectors, share: float) -
     """Linear interpolation, vector by vector.
 
     Args:
-        first, second: as many vectors, or one in either of them; made with the same weights.
+        first: any number of vectors.
+        second: as many, or one in either of them; made with the same weights.
         share: 0 is the first, 1 the second.
 
     Raises:
@@ -70,15 +75,15 @@ def blend(first: DegradationVectors, second: DegradationVectors, share: float) -
 
 
 def edit(degradation: DegradationVectors, changes: Mapping[str, float]) -> DegradationVectors:
-    """More or less of some kinds of degradation, as the report counts them.
+    """More or less of some kinds of degradation, in the bars of the report.
 
-    Each kind is moved alone (:meth:`~hidra_core.readouts.probes.Probes.moved`): what the report says of the kinds that are not
-    named stays. A bar stops at its ends, empty and full, since the adapter knows no image beyond them.
+    Each kind is moved alone (:meth:`~hidra_core.readouts.probes.Probes.moved`): what the report says about the kinds
+    that are not named stays. A bar stops at its ends, empty and full, since the adapter knows no image beyond them.
 
     Args:
-        degradation: one vector or more; each is moved from where it is.
-        changes: for some of :data:`~hidra_core.readouts.probes.KINDS` the change of the bar, as a share of the full one, in
-            [-1, 1].
+        degradation: one vector or more; each is changed relative to its own reading.
+        changes: for some of :data:`~hidra_core.readouts.probes.KINDS` the change of the bar, as a share of the full
+            one, in [-1, 1].
 
     Raises:
         ValueError: weights without probes, an unknown kind, or a change outside [-1, 1].
@@ -86,8 +91,8 @@ def edit(degradation: DegradationVectors, changes: Mapping[str, float]) -> Degra
     probes = degradation.weights.probes
     if probes is None:
         raise ValueError(
-            f"the weights {degradation.weights.source} have no probes, so that nothing says where a kind of "
-            "degradation is in the vector. Fit them with train/probing/probes.py, or use weights that have them"
+            f"the weights {degradation.weights.source} have no probes, and without them nothing says where in the "
+            "vector a kind of degradation is. Fit them with train/probing/probes.py, or use weights that have them"
         )
     for name, change in changes.items():
         if name not in KINDS:
@@ -99,23 +104,24 @@ def edit(degradation: DegradationVectors, changes: Mapping[str, float]) -> Degra
     for vector, reading, amounts in zip(
         degradation.vectors.split(1), probes.read(degradation.vectors), raw.tolist(), strict=True
     ):
-        for found, amount in zip(reading.kinds, amounts, strict=True):
-            target = min(max(found.severity + changes.get(found.kind.name, 0.0), 0.0), 1.0)
-            if target != found.severity:  # from where the probe is, which may be beyond the end of its bar
-                vector = probes.moved(vector, found.kind.name, target * found.kind.full - amount)
-        vectors.append(vector)
+        moved = vector
+        for bar, amount in zip(reading.kinds, amounts, strict=True):
+            target = min(max(bar.severity + changes.get(bar.kind.name, 0.0), 0.0), 1.0)
+            if target != bar.severity:  # from the probe's own amount, which may be beyond the end of its bar
+                moved = probes.moved(moved, bar.kind.name, target * bar.kind.full - amount)
+        vectors.append(moved)
     return replace(degradation, vectors=torch.cat(vectors))
 
 
 class SmoothOverTime:
     """Exponential moving average of degradation vectors that starts over where the scene changes.
 
-    A vector read off one noisy frame wavers from frame to frame though the camera does not, and the wavering shows as
-    flicker. Up to ``1 / (1 - smoothing)`` frames after a start all frames weigh the same, so that the first one, as
-    noisy as any other, does not linger.
+    A vector read off one noisy frame differs from the next frame's although the camera has not changed, and the
+    difference shows as flicker. For the first ``1 / (1 - smoothing)`` frames all frames have the same weight, so that
+    the first one, as noisy as any other, does not linger.
 
     Args:
-        smoothing: share of the past, in [0, 1): 0 leaves the vectors as they are.
+        smoothing: share of the past, in [0, 1): 0 changes nothing.
 
     Raises:
         ValueError: a share outside [0, 1).
@@ -132,13 +138,16 @@ class SmoothOverTime:
         """The smoothed vectors of the next frames.
 
         Args:
-            vectors: ``[N, 256]``, in order of time; continues where the last call ended.
+            vectors: ``[N, 256]``, in order of time; they continue those of the call before.
             frames: the N frames, ``[H, W, C]`` in [0, 1], for finding scene changes.
+
+        Returns:
+            ``[N, 256]``.
         """
         smoothed = []
         for vector, frame in zip(vectors, frames, strict=True):
             thumbnail = _thumbnail(frame)
-            if self._mean is None or is_cut(self._thumbnail, thumbnail):
+            if self._mean is None or self._thumbnail is None or is_cut(self._thumbnail, thumbnail):
                 self._mean, self._since_start = vector, 1
             else:
                 self._since_start += 1
@@ -158,9 +167,9 @@ def check_smoothing(smoothing: float) -> None:
 def is_cut(before: Tensor, after: Tensor) -> bool:
     """Whether two thumbnails, ``[h, w]`` in [0, 1], show different scenes.
 
-    The mean absolute difference without the mean levels, beside the mean contrast of both. Unrelated scenes of equal
-    contrast are at about 1.1, a scene and a closed shutter at 1.6. Levels and gain, which a thermal camera adjusts all
-    the time, change it little; on flat scenes contrast counts as two grey levels at least, or noise would decide.
+    Their mean absolute difference, with the mean of each taken off, is compared with the mean of their contrasts.
+    Unrelated scenes of equal contrast are at about 1.1, a scene and a closed shutter at 1.6. Level and gain, which a
+    thermal camera adjusts all the time, change it little.
     """
     before, after = before - before.mean(), after - after.mean()
     contrast = max((before.std().item() + after.std().item()) / 2, FLAT)
@@ -168,5 +177,5 @@ def is_cut(before: Tensor, after: Tensor) -> bool:
 
 
 def _thumbnail(frame: Tensor) -> Tensor:
-    """Areas averaged to 16 × 16: noise and narrow stripes hardly reach it."""
+    """The frame averaged to 16 × 16 areas, which hides noise and narrow stripes; ``[16, 16]``."""
     return F.interpolate(to_grey(frame[None]).float(), (THUMBNAIL, THUMBNAIL), mode="area")[0, 0].cpu()

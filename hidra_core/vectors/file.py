@@ -1,4 +1,4 @@
-"""DegradationVectors vectors as a file: a small ``.safetensors`` that says which weights it belongs to."""
+"""Degradation vectors as a file: a small ``.safetensors`` whose header says which weights they belong to."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 
 from ..enhance import DegradationVectors
 from ..images.files import read_safetensors, write_safetensors
+from ..names import DEGRADATION_FORMAT
 from .arithmetic import fingerprint
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
     from ..weights import Weights
 
-FORMAT = "hidra-degradation"
 VERSION = 1
+"""``version`` in the header."""
 
 
 def about(degradation: DegradationVectors) -> dict[str, str]:
-    """What a file's header says of the weights that vectors belong to: their file's name, fingerprint and backbone."""
+    """What a file's header says about the weights that vectors belong to: file name, fingerprint and backbone."""
     weights = degradation.weights
     return {
         "weights": Path(weights.source).name,
@@ -33,30 +34,39 @@ def about(degradation: DegradationVectors) -> dict[str, str]:
 def save_degradation(degradation: DegradationVectors, path: str | PathLike) -> None:
     """Write the vectors atomically.
 
+    Args:
+        degradation: the vectors and their weights.
+        path: a ``.safetensors`` file.
+
     Raises:
         ValueError: another suffix than ``.safetensors``.
-        OSError: the file cannot be written; an existing one is as it was.
+        OSError: the file cannot be written; an existing one is not changed.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: degradations are written as .safetensors; give the file that suffix")
     vectors = degradation.vectors.detach().to("cpu", torch.float32).contiguous()
-    write_safetensors({"vectors": vectors}, path, {"format": FORMAT, "version": str(VERSION), **about(degradation)})
+    header = {"format": DEGRADATION_FORMAT, "version": str(VERSION), **about(degradation)}
+    write_safetensors({"vectors": vectors}, path, header)
 
 
 def load_degradation(path: str | PathLike, weights: Weights) -> DegradationVectors:
     """Read vectors that belong to these weights.
 
+    Args:
+        path: a file that :func:`save_degradation` wrote.
+        weights: the weights that the vectors were made with, or a copy of them.
+
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a degradation file of this version, a damaged one, or one that other weights made: the numbers
-            of a vector mean something to the weights that made it only.
+            of a vector mean something only to the weights that made it.
     """
     tensors, header = read_safetensors(path)
-    if header.get("format") != FORMAT:
+    if header.get("format") != DEGRADATION_FORMAT:
         raise ValueError(
-            f"{path} holds no degradation (its header lacks format = {FORMAT}). Choose a file that Save DegradationVectors or "
-            "save_degradation wrote"
+            f"{path} holds no degradation (its header lacks format = {DEGRADATION_FORMAT}). Choose a file that Save "
+            "Degradation or save_degradation wrote"
         )
     if header.get("version") != str(VERSION):
         raise ValueError(

@@ -1,8 +1,8 @@
 """The degradation of thermal images in words: what is measured in the pixels, and what the DEM saw.
 
 No human can read the degradation vector, which is what the adapter reacts to. Where the weights file has probes
-(:mod:`hidra_core.readouts.probes`) the report says what they read off it; noise, stripes and grey levels are measured on the
-pixels in any case, and owe nothing to the vector.
+(:mod:`hidra_core.readouts.probes`) the report says what they read off it; noise, stripes and grey levels are always
+measured on the pixels, and do not depend on the vector.
 """
 
 from __future__ import annotations
@@ -24,15 +24,19 @@ if TYPE_CHECKING:
 BAR = 10
 """Cells of a bar at full scale."""
 
+_NORMAL = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """Numbers in grey levels of 0-255.
+    """What is measured on the pixels of one image, in grey levels (0-255).
 
     Attributes:
-        noise: pixel noise, standard deviation.
-        columns, rows: fixed-pattern stripes, standard deviation of the offsets of columns and of rows.
-        low, high: 1st and 99th percentile of the grey values.
+        noise: standard deviation of the pixel noise.
+        columns: fixed-pattern stripes: standard deviation of the offsets of the columns.
+        rows: the same of the rows.
+        low: 1st percentile of the grey values.
+        high: 99th percentile.
     """
 
     noise: float
@@ -45,9 +49,9 @@ class Measurement:
 def measure(grey: Tensor) -> Measurement:
     """Measure one image ``[H, W]`` in [0, 1].
 
-    Noise is the median absolute response to a second-difference kernel over the flatter half of the pixels; stripes
-    the deviation of column (row) medians after smooth changes are taken off. Texture leaks into both: on a clean
-    image they are upper bounds.
+    Noise is the median absolute response to a second-difference kernel over the flatter half of the pixels; stripes are
+    the standard deviation of the medians of columns (rows) after smooth changes are taken off. Texture leaks into both:
+    on a clean image they are upper bounds.
     """
     levels = grey.float() * 255
     low, high = _percentiles(levels, (0.01, 0.99))
@@ -68,7 +72,7 @@ def _noise(levels: Tensor) -> float:
     smooth = F.avg_pool2d(image, 3, stride=1)
     slope = F.pad(smooth.diff(dim=-1).abs(), (0, 1)) + F.pad(smooth.diff(dim=-2).abs(), (0, 0, 0, 1))
     flat = response[slope <= slope.median()]
-    return 1.4826 * flat.median().item()
+    return _NORMAL * flat.median().item()
 
 
 def _stripes(levels: Tensor) -> float:
@@ -86,30 +90,36 @@ def _stripes(levels: Tensor) -> float:
 
 
 def degradation_report(images: Images, degradation: DegradationVectors, weights_name: str, limit: int = 8) -> str:
-    """A text for a human: the weights, then what :func:`image_lines` says of each of the first images.
+    """A text for a human: the weights, then what :func:`image_lines` says about each of the first images.
 
     Args:
-        images: see :data:`~hidra_core.enhance.Images`; those that the vectors were estimated from.
+        images: those that the vectors were estimated from, see :data:`~hidra_core.enhance.Images`.
         degradation: the vectors.
-        weights_name: shown as it is.
-        limit: images described; more are counted.
+        weights_name: shown without change.
+        limit: number of images to describe; how many more there are is said at the end.
     """
-    pictures = check_images(images)
-    pairs = zip(pictures[:limit], degradation.vectors, strict=False)
-    described = [image_lines(picture, vector, degradation.weights) for picture, vector in pairs]
+    checked = check_images(images)
+    pairs = zip(checked[:limit], degradation.vectors, strict=False)
+    described = [image_lines(image, vector, degradation.weights) for image, vector in pairs]
     heading = f"weights: {weights_name} (for {degradation.weights.backbone})"
-    return "\n".join([heading, *_numbered("image", described, min(len(pictures), len(degradation)))])
+    return "\n".join([heading, *_numbered("image", described, min(len(checked), len(degradation)))])
 
 
 def vector_report(degradation: DegradationVectors, limit: int = 8) -> str:
-    """What probes and restraint say of each of the first vectors, where no image is at hand: the edited, the loaded.
+    """What probes and restraint say about each of the first vectors, for vectors without an image: edited, loaded.
 
     Args:
         degradation: vectors of weights with probes.
-        limit: vectors described; more are counted.
+        limit: number of vectors to describe; how many more there are is said at the end.
+
+    Raises:
+        ValueError: weights without probes.
     """
+    probes = degradation.weights.probes
+    if probes is None:
+        raise ValueError(f"the weights {degradation.weights.source} have no probes that could describe a vector")
     vectors = degradation.vectors[:limit]
-    readings = degradation.weights.probes.read(vectors)
+    readings = probes.read(vectors)
     described = [
         [f"|P| {vector.norm():.2f}", *reading_lines(reading), *_restraint_lines(vector, degradation.weights)]
         for vector, reading in zip(vectors, readings, strict=True)
@@ -118,7 +128,7 @@ def vector_report(degradation: DegradationVectors, limit: int = 8) -> str:
 
 
 def _numbered(noun: str, described: list[list[str]], count: int) -> list[str]:
-    """The lines of the first things, each with its number, and how many of all ``count`` are left out."""
+    """The lines of the things described, each with its number, and how many of all ``count`` are not described."""
     lines = []
     for number, (first, *rest) in enumerate(described, start=1):
         lines += [f"{noun} {number}: {first}", *rest]
@@ -127,21 +137,22 @@ def _numbered(noun: str, described: list[list[str]], count: int) -> list[str]:
     return lines
 
 
-def image_lines(picture: Tensor, vector: Tensor, weights: Weights) -> list[str]:
-    """One image in words: what was measured, and what the weights can say of its vector.
+def image_lines(image: Tensor, vector: Tensor, weights: Weights) -> list[str]:
+    """One image in words: what was measured, and what the weights can say about its vector.
 
-    A line with the measurements; with probes :func:`reading_lines`, with a restraint a line of the shares.
+    The first line has the measurements. With probes the lines of :func:`reading_lines` follow, with a restraint a line
+    with the shares of the change to apply.
 
     Args:
-        picture: ``[H, W, C]`` in [0, 1].
+        image: ``[H, W, C]`` in [0, 1].
         vector: its degradation vector, ``[256]``.
-        weights: whose DEM made the vector.
+        weights: the weights whose DEM made the vector.
     """
-    height, width = picture.shape[:2]
-    found = measure(to_grey(picture[None])[0, 0])
+    height, width = image.shape[:2]
+    measured = measure(to_grey(image[None])[0, 0])
     lines = [
-        f"{width}×{height}, noise {found.noise:.1f}, stripes {found.columns:.1f} (columns) "
-        f"{found.rows:.1f} (rows), greys {found.low:.0f}-{found.high:.0f} of 255, |P| {vector.norm():.2f}"
+        f"{width}×{height}, noise {measured.noise:.1f}, stripes {measured.columns:.1f} (columns) "
+        f"{measured.rows:.1f} (rows), greys {measured.low:.0f}-{measured.high:.0f} of 255, |P| {vector.norm():.2f}"
     ]
     if weights.probes is not None:
         lines += reading_lines(weights.probes.read(vector[None])[0])
@@ -156,26 +167,26 @@ def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
 
 
 def reading_lines(reading: Reading) -> list[str]:
-    """What the probes say of one image: a line with the level, and one a kind with a bar of its severity.
+    """What the probes say about one image: a line with the level, then one line per kind with a bar of its severity.
 
-    The bar comes first, so that the lines stand in columns in any font.
+    The bar comes first, so that the lines align in any font.
     """
     if reading.level is None:
         lines = ["no degradation found"]
     else:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(LEVELS, reading.levels, strict=True))
         lines = [f"{reading.level} ({shares})"]
-    for found in reading.kinds:
-        kind = found.kind
-        if found.present:
-            text = f"{kind.name}: {found.amount:.{0 if kind.full >= 50 else 1}f} {kind.unit} ({found.probability:.0%})"
+    for entry in reading.kinds:
+        kind = entry.kind
+        if entry.present:
+            text = f"{kind.name}: {entry.amount:.{0 if kind.full >= 50 else 1}f} {kind.unit} ({entry.probability:.0%})"
         else:
-            text = f"{kind.name}: none ({found.probability:.0%})"
-        lines.append(f"{bar(found.severity if found.present else 0.0)} {text}")
+            text = f"{kind.name}: none ({entry.probability:.0%})"
+        lines.append(f"{bar(entry.severity if entry.present else 0.0)} {text}")
     return lines
 
 
 def bar(share: float) -> str:
-    """A share in [0, 1] as a row of blocks; more than nothing is at least one."""
+    """A share in [0, 1] as a row of blocks; any share above 0 has at least one."""
     filled = min(BAR, max(round(share * BAR), 1 if share > 0 else 0))
     return "█" * filled + "░" * (BAR - filled)

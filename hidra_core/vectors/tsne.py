@@ -1,11 +1,12 @@
-"""A map of degradation vectors: t-SNE, drawn, and how well groups of vectors are apart.
+"""A map of degradation vectors: t-SNE, its drawing, and how well groups of vectors are separated.
 
-Needs scikit-learn and matplotlib, which nothing else in the library does: ``pip install 'hidra-thermal[embedding]'``.
+This module needs scikit-learn and matplotlib, which nothing else in the library does:
+``pip install 'hidra-thermal[embedding]'``.
 """
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,27 +20,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FEWEST = 4
-"""Vectors that a map needs: with fewer there are no neighbours to keep."""
+"""Vectors that a map needs at least: with fewer there are no neighbours to keep."""
 
 SUFFIXES = (".png", ".pdf", ".svg")
+"""Kinds of files that a map can be written as."""
 
 
 def check_packages() -> None:
-    """Raise ImportError, with the remedy, unless what this module needs is installed."""
+    """Raise ImportError, with the remedy, unless the packages that this module needs are installed."""
     for module, package in (("sklearn", "scikit-learn"), ("matplotlib", "matplotlib")):
-        if find_spec(module) is None:
+        if importlib.util.find_spec(module) is None:
             raise ImportError(f"a t-SNE map needs {package}: pip install 'hidra-thermal[embedding]'")
 
 
 def tsne(vectors: NDArray, seed: int = 0) -> NDArray:
-    """Points in the plane that keep who is near whom (van der Maaten and Hinton, 2008).
+    """Points in the plane with the same neighbours as the vectors (van der Maaten and Hinton, 2008).
 
     Args:
-        vectors: ``[N, D]``, as they are: the adapter reads them so.
+        vectors: ``[N, D]``, not normalised, since the adapter reads them so.
         seed: of the optimiser.
 
     Returns:
-        ``[N, 2]`` float32. Near means alike; distances between far groups, axes and scale mean nothing.
+        ``[N, 2]`` float32. Near points are alike; distances between far groups, axes and scale mean nothing.
 
     Raises:
         ImportError: scikit-learn is missing.
@@ -57,8 +59,17 @@ def tsne(vectors: NDArray, seed: int = 0) -> NDArray:
 def silhouette(vectors: NDArray, labels: Sequence[str]) -> float | None:
     """Mean silhouette (Rousseeuw, 1987) of labelled vectors ``[N, D]``, Euclidean, in [-1, 1].
 
-    1: every vector is much nearer to its own group than to the next; 0: groups overlap; below: they are mixed up.
-    ``None`` where it is not defined, with one group or with one vector a group.
+    At 1 every vector is much nearer to its own group than to the next, at 0 groups overlap, below they are mixed up.
+
+    Args:
+        vectors: ``[N, D]``.
+        labels: the group of each vector.
+
+    Returns:
+        The mean, or ``None`` where it is not defined: with one group only, or with one vector per group.
+
+    Raises:
+        ImportError: scikit-learn is missing.
     """
     check_packages()
     from sklearn.metrics import silhouette_score
@@ -69,19 +80,19 @@ def silhouette(vectors: NDArray, labels: Sequence[str]) -> float | None:
 
 
 def draw(points: NDArray, colourings: Mapping[str, Sequence[str]], path: str | PathLike, title: str) -> None:
-    """Write a picture with one panel a colouring, atomically.
+    """Write a drawing with one panel per colouring, atomically.
 
     Args:
         points: ``[N, 2]``.
-        colourings: for each panel's title, the label of every point; an empty label is drawn in light grey. Colours
-            follow the order in which labels first appear.
-        path: ``.png``, ``.pdf`` or ``.svg``.
-        title: of the whole picture.
+        colourings: for each panel's title, the label of every point; points with an empty label are drawn in light
+            grey. Colours follow the order in which labels first appear.
+        path: a file with one of :data:`SUFFIXES`.
+        title: of the whole drawing.
 
     Raises:
         ImportError: matplotlib is missing.
         ValueError: another suffix.
-        OSError: the picture cannot be written.
+        OSError: the file cannot be written.
     """
     check_packages()
     import matplotlib
@@ -92,11 +103,11 @@ def draw(points: NDArray, colourings: Mapping[str, Sequence[str]], path: str | P
     size = min(60.0, max(12.0, 3000 / len(points)))
     panels = figure.subplots(1, len(colourings), squeeze=False)[0]
     for panel, (name, labels) in zip(panels, colourings.items(), strict=True):
-        labels = np.asarray(labels)
-        groups = [group for group in dict.fromkeys(labels.tolist()) if group]
+        label_of = np.asarray(labels)
+        groups = [group for group in dict.fromkeys(label_of.tolist()) if group]
         palette = matplotlib.colormaps["tab10" if len(groups) <= 10 else "turbo"]
         for number, group in enumerate(["", *groups]):
-            chosen = points[labels == group]
+            chosen = points[label_of == group]
             if not len(chosen):
                 continue
             share = (number - 1) / max(1, len(groups) - 1)

@@ -1,10 +1,21 @@
 """Clips and sequences of frames."""
 
-from .clips import LOSSLESS_EXTENSION, BrokenFrame, ClipReader, ClipWriter, Frame, OnBroken, import_av, is_clip
+from .clips import (
+    EXTENSIONS,
+    LOSSLESS_EXTENSION,
+    BrokenFrame,
+    ClipReader,
+    ClipWriter,
+    Frame,
+    OnBroken,
+    import_av,
+    is_clip,
+)
 from .passes import clip_range, rewrite, spread
-from .sequence import LARGEST_CHUNK, DegradationOverTime, Flicker, enhance_frames, flicker, in_chunks
+from .sequence import LARGEST_CHUNK, DegradationOverTime, Flicker, enhance_frames, flicker
 
 __all__ = [
+    "EXTENSIONS",
     "BrokenFrame",
     "ClipReader",
     "ClipWriter",
@@ -18,7 +29,6 @@ __all__ = [
     "enhance_frames",
     "flicker",
     "import_av",
-    "in_chunks",
     "is_clip",
     "rewrite",
     "spread",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..adapter import NETWORKS, Network, substituted
-from ..backbone import SIZE_MULTIPLE, Backbone
-from ..enhance import PIXEL_BUDGET, DegradationVectors, Progress, Runner, check_options, estimate
+from ..adapter import NETWORKS
+from ..enhance import PIXEL_BUDGET, DegradationVectors, Progress, check_options, enhance, estimate, padded_pixels
 from ..images import check_images, to_grey
-from ..vectors import SMOOTHING, SmoothOverTime
+from ..names import SMOOTHING
+from ..vectors import SmoothOverTime
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from ..backbone import Backbone
+    from ..enhance import Tile
     from ..weights import Weights
 
 LARGEST_CHUNK = 16
@@ -28,27 +32,32 @@ FramesDone = Callable[[float, Tensor | None], None]
 def enhance_frames(
     frames: Iterable[Tensor],
     backbone: Backbone,
-    weights: Weights,
+    weights: Weights | None,
     *,
     degradation: DegradationVectors | None = None,
     smoothing: float = SMOOTHING,
     strength: float = 1.0,
     upscale: int = 1,
-    tile: int | Literal["auto"] | None = "auto",
+    tile: Tile = "auto",
     restraint: bool = True,
+    before_estimate: Callable[[], None] | None = None,
     progress: FramesDone | None = None,
 ) -> Iterator[Tensor]:
-    """Enhance the frames of a sequence one after the other; a few at a time are in memory.
+    """Enhance the frames of a sequence one after the other; only a few at a time are in memory.
 
     Args:
         frames: ``[H, W, C]`` in [0, 1], see :data:`~hidra_core.enhance.Images`; read as they are needed.
         backbone: what to run on.
-        weights: what the backbone is adapted with.
-        degradation: one vector for all frames, such as the :func:`~hidra_core.vectors.arithmetic.average` of some. The adapter is
+        weights: what the backbone is adapted with; None for a backbone that a degradation was baked into.
+        degradation: one vector for all frames, such as the :func:`~hidra_core.vectors.average` of some. The adapter is
             then folded into copies of the adapted layers once, which takes memory for them and saves its time in every
             frame. Left out, the degradation is read off every frame and smoothed over time.
-        smoothing: share of the past in a frame's degradation, see :class:`~hidra_core.vectors.arithmetic.SmoothOverTime`.
-        strength, upscale, tile, restraint: see :func:`~hidra_core.enhance.enhance`.
+        smoothing: share of the past in a frame's degradation, see :class:`~hidra_core.vectors.SmoothOverTime`.
+        strength: see :func:`~hidra_core.enhance.enhance`.
+        upscale: see :func:`~hidra_core.enhance.enhance`.
+        tile: see :func:`~hidra_core.enhance.enhance`.
+        restraint: see :func:`~hidra_core.enhance.enhance`.
+        before_estimate: called before the DEM reads some frames, for programs that load it onto its device by need.
         progress: see :data:`FramesDone`; may raise to stop.
 
     Returns:
@@ -63,35 +72,41 @@ def enhance_frames(
         raise ValueError(
             f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none"
         )
+
+    def run(
+        chunk: list[Tensor],
+        degradation: DegradationVectors | None,
+        progress: Progress,
+        fold: bool | AbstractContextManager[None] = False,
+    ) -> list[Tensor]:
+        return enhance(
+            chunk,
+            backbone,
+            degradation,
+            strength=strength,
+            upscale=upscale,
+            tile=tile,
+            fold=fold,
+            restraint=restraint,
+            progress=progress,
+        )
+
+    if weights is None:
+        return _in_chunks(frames, partial(run, degradation=None), upscale, progress)
     for network in NETWORKS:
         weights.adapter.check_fits(network, backbone.lookup(network))
-    like = next(weights.adapter.heads.parameters())
-
-    if degradation is None:
-        read = DegradationOverTime(weights, smoothing)
-
-        def run(chunk: list[Tensor], done: Progress) -> list[Tensor]:
-            found = read(chunk)
-            modulated = weights.adapter.modulate(found.vectors.to(like), strength)
-            restrained_by = found if restraint else None
-            runner = Runner(backbone, weights.text_embedding, modulated, upscale, tile, done, restrained_by)
-            return runner.run(chunk)
-    else:
+    if degradation is not None:
         with torch.inference_mode():
-            modulated = weights.adapter.modulate(degradation.vectors.to(like), strength)
-        folded: dict[Network, list[Any]] = {network: [] for network in NETWORKS}
-        if strength != 0:
-            folded = {n: list(modulated.folded_parameters(n, backbone.lookup(n))) for n in NETWORKS}
+            folded = backbone.folded(weights.adapter.modulate(degradation.vectors, strength))
+        return _in_chunks(frames, partial(run, degradation=degradation, fold=folded), upscale, progress)
+    read = DegradationOverTime(weights, smoothing)
 
-        def run(chunk: list[Tensor], done: Progress) -> list[Tensor]:
-            with ExitStack() as stack:
-                for network, parameters in folded.items():
-                    stack.enter_context(substituted(parameters, backbone.lookup(network)))
-                restrained_by = degradation if restraint else None
-                runner = Runner(backbone, weights.text_embedding, None, upscale, tile, done, restrained_by)
-                return runner.run(chunk)
+    def read_and_run(chunk: list[Tensor], progress: Progress) -> list[Tensor]:
+        if before_estimate is not None:
+            before_estimate()
+        return run(chunk, read(chunk), progress)
 
-    return in_chunks(frames, run, upscale=upscale, progress=progress)
+    return _in_chunks(frames, read_and_run, upscale, progress)
 
 
 class DegradationOverTime:
@@ -111,24 +126,13 @@ class DegradationOverTime:
         return DegradationVectors(self._smooth(estimate(chunk, self.weights).vectors, chunk), self.weights)
 
 
-def in_chunks(
+def _in_chunks(
     frames: Iterable[Tensor],
-    run: Callable[[list[Tensor], Progress], list[Tensor]],
-    *,
-    upscale: int = 1,
-    progress: FramesDone | None = None,
+    run: Callable[..., list[Tensor]],
+    upscale: int,
+    progress: FramesDone | None,
 ) -> Iterator[Tensor]:
-    """Pass a sequence through a function a few frames at a time: as many as the networks take at once.
-
-    Args:
-        frames: ``[H, W, C]`` in [0, 1].
-        run: gives a result for each frame of a chunk; called with the chunk and what reports its progress.
-        upscale: factor by which ``run`` enlarges the frames first.
-        progress: see :data:`FramesDone`.
-
-    Yields:
-        the results, one for each frame, in order.
-    """
+    """Pass a sequence through ``run(chunk, progress=…)`` a few frames at a time, as many as the networks can hold."""
     finished = 0
     for chunk in _chunks(frames, upscale):
 
@@ -136,8 +140,7 @@ def in_chunks(
             if progress is not None:
                 progress(first + share * count, picture)
 
-        with torch.inference_mode():
-            results = run(check_images(chunk), done)
+        results = run(check_images(chunk), progress=done)
         finished += len(chunk)
         yield from results
 
@@ -146,8 +149,9 @@ def _chunks(frames: Iterable[Tensor], upscale: int) -> Iterator[list[Tensor]]:
     chunk: list[Tensor] = []
     for frame in frames:
         chunk.append(frame)
-        height, width = (-(-side * upscale // SIZE_MULTIPLE) * SIZE_MULTIPLE for side in chunk[0].shape[:2])
-        if len(chunk) >= min(LARGEST_CHUNK, PIXEL_BUDGET // max(height * width, 1)):
+        height, width = chunk[0].shape[:2]
+        pixels = padded_pixels(height, width, upscale)
+        if len(chunk) >= min(LARGEST_CHUNK, PIXEL_BUDGET // max(pixels, 1)):
             yield chunk
             chunk = []
     if chunk:

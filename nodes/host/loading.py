@@ -13,18 +13,16 @@ import comfy.ldm.modules.diffusionmodules.model
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
-import comfy.patcher_extension
-import comfy.samplers
 import comfy.sd
-import comfy.supported_models
 import comfy.supported_models_base
 import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ...hidra_core.backbone import HIDRA_TINY, MODELS
+from ...hidra_core.backbone import MODELS
 from ...hidra_core.images.files import read_safetensors
 from ...hidra_core.layouts import original_vae_state
+from ...hidra_core.names import HIDRA_TINY
 from ...hidra_core.weights import Weights, load_weights, weights_path
 from .files import WEIGHTS_FOLDER, path_of
 
@@ -41,12 +39,24 @@ class LoadedWeights:
     estimator: Any
 
     def load_estimator(self, bytes_for_work: int) -> None:
-        """Have the host load the DEM onto its device, within its own memory management."""
+        """Have the host load the DEM onto its device, within its own memory management.
+
+        Args:
+            bytes_for_work: memory to keep free for its activations.
+        """
         comfy.model_management.load_models_gpu([self.estimator], memory_required=bytes_for_work)
 
 
 def weights(name: str) -> LoadedWeights:
-    """The weights file of this name, checked; the two used last stay in memory."""
+    """The weights file of this name, checked; the two that were used last stay in memory.
+
+    Args:
+        name: ``hidra-tiny``, or a file of ``models/hidra``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a weights file, or a damaged one.
+    """
     path = weights_path(name) if name == HIDRA_TINY else path_of(WEIGHTS_FOLDER, name)
     return _weights(name if name == HIDRA_TINY else str(path), path.stat().st_mtime_ns)
 
@@ -64,6 +74,9 @@ def _weights(source: str, modified: int) -> LoadedWeights:
 
 def load_checkpoint(name: str) -> tuple[Any, Any]:
     """MODEL and VAE of an SD-Turbo checkpoint in ``models/checkpoints``, or of the built-in hidra-tiny.
+
+    Args:
+        name: ``hidra-tiny``, or a file of that folder.
 
     Raises:
         FileNotFoundError: no such file.
@@ -116,6 +129,9 @@ def load_hidra_tiny() -> tuple[Any, Any]:
 def native_backbone(path: Path) -> tuple[Any, Any]:
     """Build MODEL and VAE of the host from a backbone file (diffusers' names and configurations).
 
+    Args:
+        path: a file that :func:`~hidra_core.backbone.save_backbone` wrote.
+
     Raises:
         ValueError: a UNet that the host's classes cannot express.
     """
@@ -150,7 +166,15 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
 
 
 def native_vae(state: dict[str, Tensor], config: dict[str, Any]) -> Any:
-    """Build a VAE of the host from its tensors in the original layout and diffusers' configuration."""
+    """Build a VAE of the host.
+
+    Args:
+        state: its tensors in the original Stable Diffusion layout.
+        config: diffusers' configuration of it.
+
+    Raises:
+        ValueError: channels that the host's classes cannot express.
+    """
     channels = config["block_out_channels"]
     ddconfig = {
         "double_z": True,
@@ -195,9 +219,10 @@ def native_vae(state: dict[str, Tensor], config: dict[str, Any]) -> Any:
 
 @contextmanager
 def _vae_norm_groups(groups: int) -> Iterator[None]:
-    """Within the block the host's VAE classes build GroupNorm with so many groups.
+    """Within the block the host's VAE classes build GroupNorm with this many groups.
 
-    Their 32, a default value and no parameter of the classes, are more than hidra-tiny's thinnest level has channels.
+    Their own 32 is a default value that no parameter of the classes changes, and more than the channels of
+    hidra-tiny's thinnest level.
     """
     normalize = comfy.ldm.modules.diffusionmodules.model.Normalize
     before = normalize.__defaults__
@@ -209,14 +234,21 @@ def _vae_norm_groups(groups: int) -> Iterator[None]:
 
 
 def _set_norm_groups(unet: nn.Module, groups: int) -> None:
-    """The host builds a UNet's GroupNorm with 32 groups; their number is no parameter, so it can be set afterwards."""
+    """Set the number of groups of a UNet's GroupNorm: the host builds 32, and no parameter depends on the number."""
     for module in unet.modules():
         if isinstance(module, nn.GroupNorm):
             module.num_groups = groups
 
 
 def native_unet_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The host's description of a UNet that diffusers describes as ``config``."""
+    """The host's description of a UNet.
+
+    Args:
+        config: diffusers' description of it.
+
+    Raises:
+        ValueError: channels that are not whole multiples of the first level's.
+    """
     channels = config["block_out_channels"]
     layers = config["layers_per_block"]
     layers = [layers] * len(channels) if isinstance(layers, int) else list(layers)

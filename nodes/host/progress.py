@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import comfy.latent_formats
-import comfy.ldm.modules.diffusionmodules.model
-import comfy.model_base
 import comfy.model_management
-import comfy.model_patcher
-import comfy.patcher_extension
-import comfy.samplers
-import comfy.sd
-import comfy.supported_models
-import comfy.supported_models_base
 import comfy.utils
 import torch
 from PIL import Image
@@ -27,7 +18,12 @@ class Progress:
         self._bar = comfy.utils.ProgressBar(self.STEPS)
 
     def __call__(self, share: float, picture: Tensor | None = None) -> None:
-        """``share`` in [0, 1]; ``picture`` ``[H, W, C]`` in [0, 1] to show while the node runs."""
+        """Move the bar.
+
+        Args:
+            share: done so far, in [0, 1].
+            picture: ``[H, W, C]`` in [0, 1], to show while the node runs.
+        """
         comfy.model_management.throw_exception_if_processing_interrupted()
         preview = None
         if picture is not None:
@@ -37,7 +33,12 @@ class Progress:
 
 
 def show_text(text: str, node_id: str | None) -> None:
-    """Show a text on a node while the page is open; hosts without that service show nothing."""
+    """Show a text on a node while the page is open; hosts without that service show nothing.
+
+    Args:
+        text: what to show.
+        node_id: the node's, from its hidden inputs.
+    """
     from server import PromptServer
 
     send = getattr(PromptServer.instance, "send_progress_text", None)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...hidra_core.images.files import atomic_path
 from ...hidra_core.video import ClipReader, ClipWriter, OnBroken, rewrite, spread
-from .. import host
+from .files import temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ class FileVideo:
 
     def enhanced(self, enhance: Callable[[Iterator[Tensor]], Iterator[Tensor]]) -> VideoInput:
         """The VIDEO of what a function makes of the frames, in a temporary file, with the sound of this one."""
-        path = host.temporary_file(".mp4")
+        path = temporary_file(".mp4")
         with (
             atomic_path(path) as temporary,
             self._open() as reader,

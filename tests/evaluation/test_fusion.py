@@ -1,7 +1,6 @@
 """Fusion scores against independent programs' values, and the built-in fusion methods."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from hidra_core.evaluation import fusion
 REFERENCE = SHARED / "data" / "metrics"
 
 
-def pictures(height: int = 64, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
-    """An infrared and a visible picture that share nothing, uint8."""
+def images(height: int = 64, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    """An infrared and a visible image that share nothing, uint8."""
     fields = [gaussian_filter(np.random.default_rng(seed).normal(size=(height, width)), 2) for seed in (0, 1)]
     return tuple((255 * (field - field.min()) / np.ptp(field)).round().astype(np.uint8) for field in fields)
 
@@ -47,7 +46,7 @@ def test_scores_agree_with_the_reference_values():
 
 
 def test_mutual_information_of_a_copy_is_its_entropy():
-    infrared, _ = pictures()
+    infrared, _ = images()
     flat = np.zeros_like(infrared)
     shares = np.bincount(infrared.ravel()) / infrared.size
     entropy = -np.sum(shares[shares > 0] * np.log2(shares[shares > 0]))
@@ -55,33 +54,33 @@ def test_mutual_information_of_a_copy_is_its_entropy():
     assert fusion.mutual_information(infrared, flat, infrared, "nats") == pytest.approx(entropy * np.log(2))
 
 
-def test_scd_is_two_for_a_sum_of_unrelated_pictures():
-    infrared, visible = (image // 4 for image in pictures())
+def test_scd_is_two_for_a_sum_of_unrelated_images():
+    infrared, visible = (image // 4 for image in images())
     assert fusion.scd(infrared, visible, infrared + visible) == pytest.approx(2)
 
 
 def test_vif_and_qabf_of_a_copy():
-    infrared, visible = pictures()
+    infrared, visible = images()
     for border in fusion.VIF_BORDERS:
         assert 0.97 < fusion.vif(infrared, infrared, infrared, border) / 2 <= 1
     assert fusion.qabf(infrared, infrared, infrared) == pytest.approx(0.98, abs=0.01)
     assert fusion.vif(infrared, visible, infrared) < fusion.vif(infrared, infrared, infrared)
 
 
-def test_black_pictures_score_zero_and_not_nan():
+def test_black_images_score_zero_and_not_nan():
     flat = np.zeros((64, 64), np.uint8)
     assert fusion.scores(flat, flat, flat) == {"mi": 0, "scd": 0, "vif": 0, "qabf": 0}
 
 
 def test_floats_are_rounded_to_bytes():
-    infrared, visible = pictures()
+    infrared, visible = images()
     fused = fusion.average(infrared, visible)
     floats = fusion.scores(infrared / 255.0, visible / 255.0, fused / 255.0 + 0.001)
     assert floats == fusion.scores(infrared, visible, fused)
 
 
 def test_conventions_and_sizes_are_checked():
-    infrared, visible = pictures()
+    infrared, visible = images()
     with pytest.raises(ValueError, match="bits, nats, not in 'bans'"):
         fusion.mutual_information(infrared, visible, infrared, "bans")
     with pytest.raises(ValueError, match="valid, same, not 'wrap'"):
@@ -97,8 +96,8 @@ def test_conventions_and_sizes_are_checked():
 
 
 @pytest.mark.parametrize("name", fusion.METHODS)
-def test_fusing_a_picture_with_itself_gives_it_back(name):
-    infrared, _ = pictures(63, 81)
+def test_fusing_an_image_with_itself_gives_it_back(name):
+    infrared, _ = images(63, 81)
     fused = fusion.METHODS[name](infrared, infrared)
     assert fused.dtype == np.uint8
     assert np.abs(fused.astype(int) - infrared).max() <= 1

@@ -1,7 +1,6 @@
 """Quality as numbers: known values, invariants, and agreement with independent programs."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,7 +67,7 @@ def test_ms_ssim_forgives_fine_noise_more_than_ssim():
     assert metrics.ms_ssim(noisy(image, 0.05), image) > metrics.ssim(noisy(image, 0.05), image)
 
 
-def test_ms_ssim_of_an_inverted_picture_is_zero_not_nan():
+def test_ms_ssim_of_an_inverted_image_is_zero_not_nan():
     image = picture()
     assert metrics.ms_ssim(1 - image, image) == 0
 
@@ -87,8 +86,8 @@ def test_ms_ssim_agrees_with_the_reference_values():
     for entry, images in triples():
         if all(side % 16 == 0 for side in entry["shape"]):
             infrared, visible, fused = (image.astype(np.float64) for image in images)
-            found = metrics.ms_ssim(fused, infrared) + metrics.ms_ssim(fused, visible)
-            assert found == pytest.approx(entry["ivif_zoo"]["MS_SSIM_sum"], abs=3e-4)
+            total = metrics.ms_ssim(fused, infrared) + metrics.ms_ssim(fused, visible)
+            assert total == pytest.approx(entry["ivif_zoo"]["MS_SSIM_sum"], abs=3e-4)
             compared += 1
     assert compared >= 3
 
@@ -108,7 +107,7 @@ def test_different_sizes_are_refused(metric):
         metric(picture(), picture()[:, :-1])
 
 
-def test_pictures_too_small_for_the_windows_are_refused():
+def test_images_too_small_for_the_windows_are_refused():
     with pytest.raises(ValueError, match="SSIM needs at least 11x11 pixels, got 10x208"):
         metrics.ssim(picture()[:10], picture()[:10])
     with pytest.raises(ValueError, match="MS-SSIM needs at least 176x176 pixels, got 192x175"):

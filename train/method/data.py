@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from hidra_core import degradations, scenes
-from hidra_core.images import EXTENSIONS, read_image, to_grey
 from hidra_core.readouts import KINDS
+from hidra_core.sources import read_grey
+from hidra_core.thermal.readers import THERMAL_EXTENSIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,66 +29,88 @@ log = logging.getLogger(__name__)
 
 
 def list_images(folder: Path, listing: Path | None = None) -> list[Path]:
-    """Image files below a folder, sorted; only those of ``listing`` (one path a line, relative to it) if given.
+    """Image files below a folder, sorted: pictures, and files with the counts of thermal cameras.
+
+    Args:
+        folder: searched with its sub-folders.
+        listing: text file with one path per line, relative to the folder: only these.
+
+    Returns:
+        The files.
 
     Raises:
         FileNotFoundError: the folder has no image files, or a listed file is missing.
     """
     if listing is not None:
         if not listing.is_file():
-            raise FileNotFoundError(f"no list {listing}: give a text file with one path a line, relative to {folder}")
+            raise FileNotFoundError(f"no list {listing}: give a text file with one path per line, relative to {folder}")
         files = [folder / line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()]
         missing = next((path for path in files if not path.is_file()), None)
         if missing is not None:
             raise FileNotFoundError(f"{listing} names {missing}, which is not there")
+    elif folder.is_dir():
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in THERMAL_EXTENSIONS)
     else:
-        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS) if folder.is_dir() else []
+        files = []
     if not files:
         where = f"in {listing}" if listing is not None else f"below {folder}"
-        raise FileNotFoundError(f"no images ({', '.join(EXTENSIONS)}) {where}: set data.train to a folder of them")
+        kinds = ", ".join(THERMAL_EXTENSIONS)
+        raise FileNotFoundError(f"no images ({kinds}) {where}: set data.train to a folder of them")
     return files
 
 
-def load_images(files: Sequence[Path], min_size: int) -> dict[Path, np.ndarray]:
-    """All images as grey uint8 ``[H, W]`` by file, decoded once and kept in memory.
+def load_images(files: Sequence[Path], min_size: int) -> list[tuple[Path, np.ndarray]]:
+    """All images as the networks see them, decoded once and kept in memory.
 
-    16-bit pictures are stretched between their 0.1 and 99.9 percentiles: raw counts fill a small part of their range.
-    Unreadable and too small images are counted, reported once and skipped.
+    Counts of more than 8 bits are stretched between the extremes of the scene. Unreadable files and images that are too
+    small are counted, reported once and skipped.
+
+    Args:
+        files: of :func:`list_images`.
+        min_size: the smallest side in pixels.
+
+    Returns:
+        (file, image) pairs, the images grey uint8 ``[H, W]``; a file of several pages gives one pair per page.
 
     Raises:
         FileNotFoundError: no image is usable.
     """
-    images: dict[Path, np.ndarray] = {}
-    unreadable, small = [], []
+    images: list[tuple[Path, np.ndarray]] = []
+    skipped: dict[str, list[str]] = {"unreadable": [], f"smaller than {min_size} pixels": []}
+    unreadable, small = skipped.values()
     for path in files:
         try:
-            picture = read_image(path)
-        except (OSError, ValueError, ImportError):
-            unreadable.append(path)
+            pages = read_grey(path)
+        except (OSError, ValueError, ImportError) as error:
+            unreadable.append(f"{path} ({error})")
             continue
-        grey = to_grey(torch.as_tensor(picture.pixels)[None])[0, 0].numpy()
-        if picture.bit_depth == 16:
-            low, high = np.percentile(grey, (0.1, 99.9))
-            grey = np.clip((grey - low) / max(high - low, 1e-6), 0, 1)
-        image = np.round(grey * 255).astype(np.uint8)
-        if min(image.shape) >= min_size:
-            images[path] = image
-        else:
-            small.append(path)
-    for reason, skipped in (("unreadable", unreadable), (f"smaller than {min_size} pixels", small)):
-        if skipped:
-            log.warning("skipped %d of %d images, %s, the first: %s", len(skipped), len(files), reason, skipped[0])
+        for page in pages:
+            if min(page.shape) >= min_size:
+                images.append((path, np.round(page * 255).astype(np.uint8)))
+            else:
+                small.append(str(path))
+    count = len(images) + len(unreadable) + len(small)
+    for reason, names in skipped.items():
+        if names:
+            log.warning("skipped %d of %d images, %s, the first: %s", len(names), count, reason, names[0])
     if not images:
         raise FileNotFoundError(
-            f"no usable image: all {len(files)}, the first {files[0]}, are unreadable or smaller than {min_size} pixels"
+            f"no usable image: all {count}, the first {files[0]}, are unreadable or smaller than {min_size} pixels"
         )
     return images
 
 
 def source_odds(files: Sequence[Path]) -> list[float]:
-    """Odds that temper a large source beside small ones: its images together get the fourth root of their number.
+    """Odds by which a large source of images does not drown small ones.
 
-    A source is a file's name up to the first underscore, or else its folder.
+    The images of one source together get the fourth root of their number. A source is a file's name up to the first
+    underscore, or else its folder.
+
+    Args:
+        files: of each image.
+
+    Returns:
+        The odds of each image.
     """
     sources = [path.name.partition("_")[0] if "_" in path.name else str(path.parent) for path in files]
     counts = Counter(sources)
@@ -95,7 +118,16 @@ def source_odds(files: Sequence[Path]) -> list[float]:
 
 
 def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.ndarray]:
-    """Thermal-looking scenes drawn by :mod:`hidra_core.scenes`, grey uint8 ``[H, W]``."""
+    """Thermal-looking scenes drawn by :mod:`hidra_core.scenes`.
+
+    Args:
+        count: number of images; the kinds of scenes take turns.
+        height: of each in pixels.
+        width: of each in pixels.
+
+    Returns:
+        Grey uint8 ``[H, W]``.
+    """
     names = list(scenes.SCENES)
     return [
         np.round(scenes.render(names[i % len(names)], height, width, i) * 255).astype(np.uint8) for i in range(count)
@@ -103,15 +135,20 @@ def rendered_scenes(count: int, height: int = 256, width: int = 320) -> list[np.
 
 
 MIDDLE_GREY = 128.0
-"""Where amounts that depend on the grey level are stated, of 0-255."""
+"""The grey level, of 0 to 255, for which amounts that depend on it are stated."""
 
 
 def amounts(record: DegradationRecord) -> list[float]:
-    """How much of each of :data:`~hidra_core.readouts.probes.KINDS` a degradation holds.
+    """How much of each kind of degradation a record holds.
 
-    In the units of :data:`~train.probing.labelled.DEFINITIONS`. Stripes and noise are standard deviations at middle grey, blur
-    the mean sigma, low resolution the times that the size was halved, low contrast the share of the contrast that is
-    gone, non-uniformity the shading from end to end.
+    Args:
+        record: a drawn degradation.
+
+    Returns:
+        One amount for each of :data:`~hidra_core.readouts.probes.KINDS`, in the units of
+        :data:`~train.probing.labelled.DEFINITIONS`: stripes and noise are standard deviations at middle grey, blur the
+        mean sigma, low resolution how often the size was halved, low contrast the share of the contrast that is gone,
+        non-uniformity the shading from end to end.
     """
     lines = [math.hypot(s.gain_sigma * MIDDLE_GREY, s.offset_sigma) for s in record.stripes]
     return [
@@ -144,23 +181,24 @@ FACTORS = (
 """What :func:`factors` measures, in order."""
 
 GREY_FACTORS = 5
-"""The first so many are about grey levels."""
+"""How many of them, the first, are about grey levels."""
 
 
 def factors(record: DegradationRecord, degraded: Tensor, clean: Tensor) -> Tensor:
-    """What a degradation vector should know: how the frame was degraded, and the grey levels it had before.
+    """What a degradation vector should tell: how the frame was degraded, and the grey levels it had before.
 
     Args:
-        record: what was done.
-        degraded, clean: ``[1, 1, H, W]`` in [0, 1].
+        record: the degradation.
+        degraded: the frame after it, ``[1, 1, H, W]`` in [0, 1].
+        clean: the frame before it, of the same shape and range.
 
     Returns:
         ``[len(FACTORS)]``, each of the order of 1.
     """
-    coarse, target = F.avg_pool2d(degraded, 8), F.avg_pool2d(clean, 8)  # below noise and stripes
+    coarse, target = F.avg_pool2d(degraded, 8), F.avg_pool2d(clean, 8)  # averages out noise and stripes
     spread, wanted = coarse.std() + 1e-2, target.std() + 1e-2
     black, white = torch.quantile(target.flatten(), torch.tensor([0.01, 0.99]))
-    stripes = dict.fromkeys(degradations.AXES, 0.0)
+    stripes: dict[str, float] = dict.fromkeys(degradations.AXES, 0.0)
     for lines in record.stripes:
         # the deviation of lines in grey levels, at the middle of the range
         stripes[lines.axis] = math.hypot(lines.gain_sigma * 128, lines.offset_sigma) / 8
@@ -179,44 +217,54 @@ def factors(record: DegradationRecord, degraded: Tensor, clean: Tensor) -> Tenso
         record.poisson_scale or 0.0,
         2 * (1 - record.low_contrast.alpha) if record.low_contrast else 0.0,
         abs(shading),
-        # Each kind by itself: what a linear read-out is to tell apart has to be learned as such
+        # each kind by itself: the DEM learns to tell apart what a linear read-out is to tell apart
         *(amount > 0 for amount in amounts(record)),
     )
     return torch.tensor([float(value) for value in values])
 
 
 def draw_pipeline(presets: Mapping[str, float], generator: torch.Generator) -> DegradationRecord:
-    """A degradation of one of the presets, chosen by their odds."""
+    """A degradation of one of the presets.
+
+    Args:
+        presets: names of degradation presets and their odds.
+        generator: of the choice and of the degradation.
+
+    Returns:
+        The record of the degradation.
+    """
     names = list(presets)
     odds = torch.tensor([float(presets[name]) for name in names])
     return degradations.sample(names[int(torch.multinomial(odds, 1, generator=generator))], generator)
 
 
-class DegradedFrames(Dataset):
-    """An endless set of degraded frames, with a crop of each: sample ``i`` is a function of ``(seed, i)`` alone.
+class DegradedFrames(Dataset[dict[str, Tensor]]):
+    """A set of degraded frames with a crop of each, as long as wanted: sample ``i`` depends on ``(seed, i)`` alone.
 
-    A frame is degraded as one picture, so that shading and grey levels are those of a camera's frame, and cropped then.
+    A frame is degraded as one image, so that shading and grey levels are those of a camera's frame, and then cropped.
 
     Args:
         images: grey uint8 ``[H, W]``, no side below ``crop``.
         presets: names of degradation presets and their odds.
         frames: heights and widths of frames in pixels, of which a batch draws one; the DEM reads them whole. Most
-            images are scaled so that as much of them as possible is in the frame, as what they show tells how bright it
-            was; the others by a random factor between that and 1. ``None``: the frame is the whole image, and the DEM
-            reads the crop.
+            images are scaled so that as much of them as possible is in the frame, as the scene tells how bright it was;
+            the others by a random factor between that and 1. ``None``: the frame is the whole image, and the DEM reads
+            the crop.
         crop: side of the square crops in pixels; ``None``: all of the frame.
         seed: of the whole set.
         length: samples in the set.
-        batch: images that share the size of the frame and the pipelines of D_val.
-        pipelines: ``M``, pipelines a batch in D_val.
-        odds: of the images; even without.
-        tone: standard deviation of the logarithm of a gamma that clean images get: black and white stay, what is
-            between moves. Without it a DEM remembers how bright each training picture is; with it, it has to look.
-        upper: whether batch number ``b`` needs D_val; the others are spared the work.
+        batch: images in a batch, which share the size of the frame.
+        batches_per_iteration: batches, over all micro-batches and processes, that share the pipelines of D_val.
+        pipelines: ``M``, pipelines of D_val in an iteration.
+        upper: whether an iteration, counted from 1, needs D_val; the others are spared the work. ``None``: none does.
+        odds: of the images; ``None``: the same for all.
+        tone: standard deviation of the logarithm of a gamma that is applied to clean images: it moves the grey levels
+            between black and white. Without it a DEM remembers how bright each training image is; with it, it has to
+            look.
 
-    Items: ``degraded`` and ``clean`` ``[1, crop, crop]``, ``frame`` (what the DEM reads), float32 in [-1, 1],
-    ``factors`` (see :func:`factors`), and where ``upper`` says so ``val_degraded`` ``[M, 1, crop, crop]`` and
-    ``val_frame``: the same clean crop under the batch's pipelines.
+    Each sample is a dictionary of ``degraded`` and ``clean`` ``[1, crop, crop]``, ``frame`` (what the DEM reads), all
+    float32 in [-1, 1], ``factors`` (see :func:`factors`), and where ``upper`` says so ``val_degraded``
+    ``[M, 1, crop, crop]`` and ``val_frame``: the same clean crop under the pipelines of the iteration.
     """
 
     def __init__(
@@ -229,8 +277,9 @@ class DegradedFrames(Dataset):
         length: int,
         *,
         batch: int = 1,
+        batches_per_iteration: int = 1,
         pipelines: int = 0,
-        upper: Callable[[int], bool] = lambda _: False,
+        upper: Callable[[int], bool] | None = None,
         odds: Sequence[float] | None = None,
         tone: float = 0.0,
     ) -> None:
@@ -241,6 +290,7 @@ class DegradedFrames(Dataset):
         self.seed = seed
         self.length = length
         self.batch = batch
+        self.batches_per_iteration = batches_per_iteration
         self.pipelines = pipelines
         self.upper = upper
         self.tone = tone
@@ -271,13 +321,14 @@ class DegradedFrames(Dataset):
             clean = clean ** math.exp(self.tone * torch.randn(1, generator=generator).item())
         record = draw_pipeline(self.presets, generator)
         degraded = degradations.apply(clean, record)
-        window = _window(clean, (self.crop, self.crop) if self.crop else clean.shape[-2:], integer)
+        height, width = clean.shape[-2:]
+        window = _window(clean, (self.crop or height, self.crop or width), integer)
         item = {"clean": clean[window][0] * 2 - 1, "factors": factors(record, degraded, clean)}
         item["degraded"], item["frame"] = self._seen(degraded, window)
-        batch = index // self.batch
-        if self.pipelines and self.upper(batch):
-            # pipelines of the batch, random fields of the image
-            shared = torch.Generator().manual_seed(-1 - self.seed * 1_000_003 - batch)
+        iteration = index // (self.batch * self.batches_per_iteration)
+        if self.pipelines and self.upper is not None and self.upper(iteration + 1):
+            # the pipelines are those of the iteration, the random fields each image's own
+            shared = torch.Generator().manual_seed(-1 - self.seed * 1_000_003 - iteration)
             records = [
                 replace(draw_pipeline(self.presets, shared), seed=integer(0, 2**31 - 1)) for _ in range(self.pipelines)
             ]
@@ -295,7 +346,7 @@ Window = tuple[Any, slice, slice]
 
 
 def _scaled(images: Tensor, frame: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """Resized so that the frame fits in: tightly three times in four, else by a random factor nearer to 1."""
+    """Resized so that the frame fits in: as small as it can be three times in four, else by a factor nearer to 1."""
     sides = images.shape[-2:]
     scale = max(wanted / side for wanted, side in zip(frame, sides, strict=True))
     whole, share = torch.rand(2, generator=generator).tolist()

@@ -1,11 +1,11 @@
 """Discriminators: the method's, on a frozen vision transformer, and one that needs no downloaded weights.
 
-Source: HiDRA (CVPR 2026), losses. Both return one tensor of logits a head; see :func:`adversarial_loss`.
+Source: HiDRA (CVPR 2026), losses. Both return one tensor of logits per head; see :func:`adversarial_loss`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,13 @@ REAL, FAKE = 0.8, 0.0
 
 
 class BlurPool(nn.Module):
-    """A binomial 3×3 blur of each channel, so that the stride after it does not alias; keeps the size."""
+    """A binomial 3×3 blur of each channel, so that the stride after it does not alias; keeps the size.
+
+    Args:
+        channels: of the feature map.
+    """
+
+    kernel: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -31,13 +37,19 @@ class BlurPool(nn.Module):
         self.register_buffer("kernel", (line[:, None] * line).expand(channels, 1, 3, 3).clone(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Blurred ``[B, C, H, W]`` of the same shape."""
         return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), self.kernel, groups=x.shape[1])
 
 
 def feature_head(channels: int, width: int = 128) -> nn.Sequential:
     """Logits of a feature map: blur, 3×3 convolution at stride 2, leaky ReLU, blur, 1×1 convolution at stride 2.
 
-    Shape: ``[B, C, h, w]`` to ``[B, 1, h/4, w/4]``.
+    Args:
+        channels: of the feature map.
+        width: channels between the convolutions.
+
+    Returns:
+        A module from ``[B, C, h, w]`` to ``[B, 1, h/4, w/4]``.
     """
     return nn.Sequential(
         BlurPool(channels),
@@ -57,8 +69,9 @@ class TransformerDiscriminator(nn.Module):
     """
 
     SIDE = 224
+    """Pixels of the square images that the transformer reads."""
 
-    def __init__(self, backbone: nn.Module, levels: Sequence[int] = (5, 9)) -> None:
+    def __init__(self, backbone: Any, levels: Sequence[int] = (5, 9)) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
         width = backbone.config.hidden_size
@@ -70,18 +83,30 @@ class TransformerDiscriminator(nn.Module):
 
     @classmethod
     def from_folder(cls, folder: Path) -> TransformerDiscriminator:
-        """Load ``facebook/dino-vitb16`` as transformers writes it. See :func:`missing_dino` for a check before."""
+        """Load ``facebook/dino-vitb16`` as transformers writes it.
+
+        Args:
+            folder: with ``config.json`` and the weights; :func:`~train.method.losses.missing_dino` checks that.
+        """
         from transformers import ViTModel
 
         return cls(ViTModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False))
 
     def train(self, mode: bool = True) -> TransformerDiscriminator:
+        """Set the mode of the heads; the frozen transformer stays in evaluation mode."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Logits of images ``[B, 1, H, W]`` in [-1, 1]: two maps and ``[B, 1]``."""
+        """Logits of images.
+
+        Args:
+            images: ``[B, 1, H, W]`` in [-1, 1].
+
+        Returns:
+            Two maps ``[B, 1, 4, 4]`` and the class token's ``[B, 1]``.
+        """
         pixels = F.interpolate(images, size=(self.SIDE, self.SIDE), mode="area") * 0.5 + 0.5
         mean = pixels.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = pixels.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
@@ -96,10 +121,13 @@ class TransformerDiscriminator(nn.Module):
 
 
 class PatchDiscriminator(nn.Module):
-    """Needs no weights: a spectrally normalised convolutional network, with heads at 1/4 and 1/8 of the resolution.
+    """A spectrally normalised convolutional network with heads at 1/4 and 1/8 of the resolution; needs no weights.
 
-    It judges texture (noise, stripes, blur), which is where thermal restoration fails first; unlike the transformer it
-    knows nothing of objects.
+    It judges texture (noise, stripes, blur), where thermal restoration fails first; unlike the transformer it knows
+    nothing of objects.
+
+    Args:
+        width: channels of the first stage; each further one has twice as many.
     """
 
     def __init__(self, width: int = 32) -> None:
@@ -116,7 +144,14 @@ class PatchDiscriminator(nn.Module):
         self.heads = nn.ModuleList(spectral_norm(nn.Conv2d(c, 1, 3, padding=1)) for c in channels[2:])
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        """Logits of images ``[B, 1, H, W]`` in [-1, 1], H and W at least 8: two maps."""
+        """Logits of images.
+
+        Args:
+            images: ``[B, 1, H, W]`` in [-1, 1], H and W at least 8.
+
+        Returns:
+            Two maps, ``[B, 1, H/4, W/4]`` and ``[B, 1, H/8, W/8]``.
+        """
         features = []
         for stage in self.stages:
             images = stage(images)
@@ -125,19 +160,32 @@ class PatchDiscriminator(nn.Module):
 
 
 def adversarial_loss(logits: Sequence[Tensor], target: float) -> Tensor:
-    """Binary cross-entropy of every head's logits against one target, summed over heads."""
-    return sum(
-        F.binary_cross_entropy_with_logits(head.float(), torch.full_like(head, target, dtype=torch.float32))
-        for head in logits
-    )
+    """Binary cross-entropy of every head's logits against one target, summed over heads.
+
+    Args:
+        logits: of any shapes.
+        target: from 0, enhanced, to 1, real.
+
+    Returns:
+        A scalar.
+    """
+    total = logits[0].new_zeros((), dtype=torch.float32)
+    for head in logits:
+        wanted = torch.full_like(head, target, dtype=torch.float32)
+        total = total + F.binary_cross_entropy_with_logits(head.float(), wanted)
+    return total
 
 
 def discriminator_loss(discriminator: nn.Module, real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator descends: real images towards 0.8, enhanced ones towards 0, half each.
+    """The loss of the discriminator: real images towards 0.8, enhanced ones towards 0, half each.
 
     Args:
         discriminator: one of this file's.
-        real, fake: ``[B, 1, H, W]`` in [-1, 1]; no gradient reaches them.
+        real: clean images, ``[B, 1, H, W]`` in [-1, 1]; no gradient reaches them.
+        fake: enhanced images of the same shape and range; no gradient reaches them.
+
+    Returns:
+        A scalar.
     """
     real_loss = adversarial_loss(discriminator(real.detach()), REAL)
     return 0.5 * (real_loss + adversarial_loss(discriminator(fake.detach()), FAKE))

@@ -6,6 +6,7 @@ Source: HiDRA (CVPR 2026), losses: Φ and Ψ are ``2·MSE + 5·LPIPS(VGG) + 0.5�
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,7 +20,18 @@ VGG_FILE = "vgg16-397923af.pth"
 
 
 def structural_dissimilarity(output: Tensor, target: Tensor, window: int = 7) -> Tensor:
-    """``1 − SSIM`` of ``[B, 1, H, W]`` in [-1, 1], mean over a uniform window, K = (0.01, 0.03)."""
+    """One minus structural similarity over a uniform window, K = (0.01, 0.03); a loss, not the metric SSIM.
+
+    The metric has a Gaussian window of 11 pixels; see :func:`hidra_core.evaluation.metrics.ssim`.
+
+    Args:
+        output: ``[B, 1, H, W]`` in [-1, 1].
+        target: of the same shape and range.
+        window: side of the window in pixels.
+
+    Returns:
+        A scalar, 0 for equal images, at most 2.
+    """
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     output, target = output + 1, target + 1  # the comparison of means is one of levels above black
     mean_o, mean_t, oo, tt, ot = F.avg_pool2d(
@@ -32,17 +44,34 @@ def structural_dissimilarity(output: Tensor, target: Tensor, window: int = 7) ->
 
 
 def log_error(output: Tensor, target: Tensor) -> Tensor:
-    """The logarithm of each image's mean squared error, averaged: PSNR as a loss, of ``[B, 1, H, W]`` in [-1, 1].
+    """The logarithm of each image's mean squared error, averaged: PSNR as a loss.
 
     A dB is worth the same in an image that is nearly right and in one whose brightness can only be guessed. The floor,
     46 dB, keeps untouched images from outweighing the rest.
+
+    Args:
+        output: ``[B, 1, H, W]`` in [-1, 1].
+        target: of the same shape and range.
+
+    Returns:
+        A scalar.
     """
     floor = 4 * 10**-4.6
     return ((output - target).square().mean(dim=(1, 2, 3)) + floor).log().mean()
 
 
 def reconstruction_loss(output: Tensor, target: Tensor, log_weight: float, ssim_weight: float) -> Tensor:
-    """Mean absolute error, weighted log error and structural dissimilarity of ``[B, 1, H, W]`` in [-1, 1]."""
+    """Mean absolute error, plus weighted :func:`log_error` and :func:`structural_dissimilarity`.
+
+    Args:
+        output: ``[B, 1, H, W]`` in [-1, 1].
+        target: of the same shape and range.
+        log_weight: of the log error.
+        ssim_weight: of the structural dissimilarity.
+
+    Returns:
+        A scalar.
+    """
     return (
         F.l1_loss(output, target)
         + log_weight * log_error(output, target)
@@ -60,7 +89,7 @@ class MultiScaleStructure(nn.Module):
     WINDOW = 7
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
-        """Mean over images ``[B, 1, H, W]`` in [-1, 1], H and W at least 28."""
+        """The mean over images ``[B, 1, H, W]`` in [-1, 1], H and W at least 28."""
         total = output.new_zeros(())
         for scale in range(self.SCALES):
             if scale:
@@ -85,9 +114,7 @@ class LearnedPerceptual(nn.Module):
 
 def missing_vgg() -> str | None:
     """What to do before LPIPS can run here, or None when all is there."""
-    try:
-        import lpips  # noqa: F401
-    except ImportError:
+    if find_spec("lpips") is None:
         return "LPIPS needs the package 'lpips': pip install lpips (or set loss.perceptual to structure)"
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     if (folder / VGG_FILE).is_file():
@@ -99,7 +126,11 @@ def missing_vgg() -> str | None:
 
 
 def missing_dino(folder: Path | None) -> str | None:
-    """What to do before the transformer discriminator can be built from ``folder``, or None when all is there."""
+    """What to do before the transformer discriminator can be built, or None when all is there.
+
+    Args:
+        folder: of ``facebook/dino-vitb16``; None: the configuration names none.
+    """
     remedy = (
         "Put facebook/dino-vitb16 (config.json, model.safetensors or pytorch_model.bin) into a folder and name it in "
         "loss.dino, or set loss.adversarial to patch, which needs none"
@@ -132,7 +163,15 @@ class Objective:
     adversarial_weight: float
 
     def __call__(self, output: Tensor, target: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """The weighted sum and each unweighted part, for images ``[B, 1, H, W]`` in [-1, 1]."""
+        """The loss of images.
+
+        Args:
+            output: ``[B, 1, H, W]`` in [-1, 1].
+            target: of the same shape and range.
+
+        Returns:
+            The weighted sum, and each part without its weight by name.
+        """
         mse = F.mse_loss(output, target)
         total, parts = self.mse_weight * mse, {"mse": mse.item()}
         if self.perceptual is not None:
@@ -155,7 +194,18 @@ def build_objective(
     adversarial_weight: float,
     dino: Path | None,
 ) -> Objective:
-    """The objective of a run, by names; see ``train/method/config.py`` for their meaning.
+    """The objective of a run, by the names of ``train/method/config.py``.
+
+    Args:
+        mse: weight of the mean squared error.
+        perceptual: ``lpips``, ``structure`` or ``none``.
+        perceptual_weight: its weight.
+        adversarial: ``dino``, ``patch`` or ``none``.
+        adversarial_weight: its weight.
+        dino: folder of ``facebook/dino-vitb16``, for ``dino``.
+
+    Returns:
+        The objective, on the CPU.
 
     Raises:
         FileNotFoundError: weights that a term needs are not here; names file, folder and remedy.
@@ -164,10 +214,10 @@ def build_objective(
     problem = problem or (missing_dino(dino) if adversarial == "dino" else None)
     if problem:
         raise FileNotFoundError(problem)
-    metric = {"lpips": LearnedPerceptual, "structure": MultiScaleStructure, "none": lambda: None}[perceptual]()
-    discriminator = {
-        "dino": lambda: TransformerDiscriminator.from_folder(dino),
-        "patch": PatchDiscriminator,
-        "none": lambda: None,
-    }[adversarial]()
-    return Objective(mse, metric, perceptual_weight, discriminator, adversarial_weight)
+    metric = {"lpips": LearnedPerceptual, "structure": MultiScaleStructure}.get(perceptual)
+    discriminator = None
+    if adversarial == "dino" and dino is not None:
+        discriminator = TransformerDiscriminator.from_folder(dino)
+    elif adversarial == "patch":
+        discriminator = PatchDiscriminator()
+    return Objective(mse, metric() if metric else None, perceptual_weight, discriminator, adversarial_weight)

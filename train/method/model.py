@@ -6,7 +6,7 @@ import json
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from torch.utils.checkpoint import checkpoint
 
 from hidra_core.adapter import NETWORKS, Adapter
 from hidra_core.backbone import DiffusersBackbone, load_backbone
+from hidra_core.convert import empty_prompt_embedding
 from hidra_core.dem import DEGRADATION_WIDTH, FITS, DegradationEstimator, build_dinov2
-from hidra_core.weights import DINOV2_BASE, TEXT_TOKENS, Weights, load_dinov2, load_weights
+from hidra_core.weights import DINOV2_BASE, Weights, load_dinov2, load_weights
 from train.pretraining.norm import speed_up_group_norm
 
 if TYPE_CHECKING:
@@ -25,14 +26,22 @@ if TYPE_CHECKING:
 
 
 class Enhancer(nn.Module):
-    """Degraded image to enhanced image, differentiable to θ and ω.
+    """The method: degraded image to enhanced image, differentiable with respect to θ and ω, the backbone frozen.
 
-    Attributes:
-        backbone: frozen.
+    Args:
+        backbone: of Stable Diffusion's family; it is frozen.
         estimator: the DEM; MIA and head are ω, its DINOv2 is frozen.
         adapter: θ.
-        images_enhanced: image-forwards so far.
+        text_embedding: of the empty prompt, ``[1, 77, width]``.
+        use_degradation: False: Σ is made to depend on the block alone, whatever the image.
+
+    Attributes:
+        images_enhanced: images that passed the networks so far.
     """
+
+    unet: Any
+    vae: Any
+    text_embedding: Tensor
 
     def __init__(
         self,
@@ -54,7 +63,7 @@ class Enhancer(nn.Module):
         for part in (self.unet, self.vae, estimator.backbone):
             part.requires_grad_(False)
         if not use_degradation:
-            # Σ of the block alone: also in the exported file, for any P
+            # zero weights, so that Σ depends on the block alone in the exported file too, for any P
             for head in adapter.heads.values():
                 for parameter in (*head.degradation.parameters(), head.fuse.weight):
                     parameter.data[..., :DEGRADATION_WIDTH] = 0
@@ -76,7 +85,14 @@ class Enhancer(nn.Module):
         return {name: parameter for name, parameter in self.named_parameters() if id(parameter) in chosen}
 
     def estimate(self, frames: Tensor) -> Tensor:
-        """Degradation vectors ``[B, 256]`` of ``[B, 1, H, W]`` in [-1, 1]."""
+        """Degradation vectors of frames.
+
+        Args:
+            frames: ``[B, 1, H, W]`` in [-1, 1].
+
+        Returns:
+            ``[B, 256]``; zeros where Σ does not depend on the image.
+        """
         if not self.use_degradation:
             return frames.new_zeros(frames.shape[0], DEGRADATION_WIDTH)
         estimator = self.estimator
@@ -87,11 +103,14 @@ class Enhancer(nn.Module):
 
     @contextmanager
     def enhanced(self, degraded: Tensor, frames: Tensor) -> Iterator[Tensor]:
-        """Enhanced images; the adapter stays attached for the block, since checkpointed parts run in the backward pass.
+        """Enhanced images, valid within the block.
+
+        The adapter stays attached for the block, as gradient checkpointing runs parts of the networks again in the
+        backward pass.
 
         Args:
             degraded: ``[B, 1, H, W]`` in [-1, 1].
-            frames: what the DEM reads of each, ``[B, 1, h, w]``.
+            frames: what the DEM reads of each, ``[B, 1, h, w]`` in [-1, 1].
 
         Yields:
             ``[B, 1, H, W]`` float32, not clamped: a clamp would stop the gradient where it is needed most.
@@ -107,22 +126,34 @@ class Enhancer(nn.Module):
             yield self.backbone.decode(latent).float().mean(dim=1, keepdim=True)
 
     def weights(self, training: dict[str, Any]) -> Weights:
-        """What gets exported."""
+        """The weights to export.
+
+        Args:
+            training: what the file's header tells of the training.
+        """
         return Weights(self.estimator, self.adapter, self.text_embedding, self.backbone.name, training)
 
 
 def build_enhancer(config: Config, device: torch.device) -> Enhancer:
-    """Load and assemble what the config names, on ``device``.
+    """Load and assemble what the config names.
+
+    Args:
+        config: of the run.
+        device: where the networks go.
+
+    Returns:
+        The networks.
 
     Raises:
-        FileNotFoundError, ValueError: a source is missing or does not fit; names it, the expectation and the remedy.
+        FileNotFoundError: a source is missing; names it and the remedy.
+        ValueError: a source does not fit; names it, the expectation and the remedy.
     """
     model = config.model
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[config.run.dtype]
     backbone = load_backbone(model.backbone, device="cpu", dtype=dtype)
     init = load_weights(model.init, dem_backbone=model.dinov2) if model.init is not None else None
     adapter, estimator = _trained_parts(model, backbone, init)
-    text = init.text_embedding if init is not None else empty_prompt(Path(model.backbone))
+    text = init.text_embedding if init is not None else _empty_prompt(model.backbone)
     width = backbone.unet.config.cross_attention_dim
     if text.shape[-1] != width:
         raise ValueError(
@@ -140,11 +171,13 @@ def build_enhancer(config: Config, device: torch.device) -> Enhancer:
         for network in (enhancer.unet, enhancer.vae):
             network.enable_gradient_checkpointing(run_again)
             network.train()  # diffusers checkpoints in training mode only; none of these networks drops out
-    enhancer.to(device, memory_format=torch.channels_last)
+    place: Any = enhancer.to  # whose declaration lacks memory_format
+    place(device, memory_format=torch.channels_last)
     if device.type == "cpu":
         speed_up_group_norm(enhancer)
     if model.compile:
-        enhancer.vae.decoder.compile()  # the part without hooks; those come and go, and each time would compile anew
+        # the part without hooks: those come and go, and each time would compile anew
+        enhancer.vae.decoder.compile()
     return enhancer
 
 
@@ -164,9 +197,9 @@ def _trained_parts(
     if init is not None:
         dino, fit = init.estimator.backbone, init.estimator.fit
     else:
-        fit = FITS[0]
-        dino = build_dinov2(_dinov2_config(Path(model.dinov2)))
-        load_dinov2(dino, model.dinov2)
+        source = Path(cast("str", model.dinov2))  # the configuration has checked that it names one of the two
+        dino, fit = build_dinov2(_dinov2_config(source)), FITS[0]
+        load_dinov2(dino, source)
     adapter = Adapter.for_networks(backbone.unet, backbone.vae, unet_rank=model.unet_rank, vae_rank=model.vae_rank)
     adapter.float()  # of a backbone in bf16
     if model.sigma == "identity":
@@ -187,22 +220,9 @@ def _dinov2_config(source: Path) -> dict[str, int]:
     return {key: values.get(key, default) for key, default in DINOV2_BASE.items()}
 
 
-@torch.no_grad()
-def empty_prompt(folder: Path) -> Tensor:
-    """The text embedding of the empty prompt, ``[1, 77, width]``; the text encoder is loaded, run once and freed.
-
-    Raises:
-        FileNotFoundError: not a diffusers folder with ``text_encoder`` and ``tokenizer``.
-    """
-    for part, file in (("text_encoder", "config.json"), ("tokenizer", "tokenizer_config.json")):
-        if not (folder / part / file).is_file():
-            raise FileNotFoundError(
-                f"no {part}/{file} in {folder}: the embedding of the empty prompt needs the diffusers folder of "
-                "SD-Turbo with text_encoder/ and tokenizer/, or model.init with a weights file that has it"
-            )
-    from transformers import AutoTokenizer, CLIPTextModel
-
-    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    tokens = tokenizer("", padding="max_length", max_length=TEXT_TOKENS, truncation=True, return_tensors="pt")
-    encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", local_files_only=True, torch_dtype=torch.float32)
-    return encoder(tokens.input_ids).last_hidden_state
+def _empty_prompt(backbone: str) -> Tensor:
+    """Of a backbone's folder; says what else there is to choose where it lacks the text encoder."""
+    try:
+        return empty_prompt_embedding(backbone)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}; or set model.init to a weights file, which has the embedding") from error

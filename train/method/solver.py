@@ -41,7 +41,7 @@ def gradient(terms: Sequence[Term], parameters: Sequence[Tensor], reduce: Reduce
         reduce: averages over processes.
 
     Returns:
-        One tensor a parameter.
+        One tensor per parameter.
     """
     total: list[Tensor] = []
     for term in terms:
@@ -59,7 +59,7 @@ class Hypergradient:
     """The upper level's gradient ``G`` and what it is made of.
 
     Attributes:
-        gradient: one tensor a parameter of ω.
+        gradient: one tensor per parameter of ω.
         ratio: ``⟨∂Ψ/∂θ, ∂Φ/∂θ⟩ / ⟨∂Φ/∂θ, ∂Φ/∂θ⟩``; 0 where the nested term was skipped.
         direct_norm: of ``∂Ψ/∂ω``.
         nested_norm: of ``weight · ratio · ∂Φ/∂ω``.
@@ -85,12 +85,16 @@ def hypergradient(
     """``G`` at the current θ and ω.
 
     Args:
-        upper: parts of Ψ, for instance one a degradation pipeline of D_val.
+        upper: parts of Ψ, for instance one per degradation pipeline of D_val.
         lower: parts of Φ on D_tr.
-        theta, omega: the parameters of the two levels.
+        theta: the parameters of the lower level.
+        omega: the parameters of the upper level.
         weight: factor on the nested term; 0 leaves it out (alternating optimisation) and never looks at ``lower``.
         reduce: averages gradients over processes. It is applied before the inner products: those of averaged gradients
             are not the average of the inner products.
+
+    Returns:
+        The gradient and its parts.
     """
     if weight == 0:
         direct = gradient(upper, omega, reduce)
@@ -113,7 +117,7 @@ def hypergradient(
 
 
 def inner(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
-    """The inner product of two lists of tensors, summed in double precision."""
+    """The inner product of two lists of tensors of the same shapes, summed over the tensors in double precision."""
     products = [torch.dot(a.flatten(), b.flatten()).double() for a, b in zip(left, right, strict=True)]
     return torch.stack(products).sum().item() if products else 0.0
 

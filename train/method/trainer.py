@@ -8,10 +8,10 @@ from __future__ import annotations
 import logging
 import math
 import signal
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,42 +24,51 @@ from tqdm import tqdm
 from hidra_core.images.files import atomic_path
 from hidra_core.weights import save_weights
 from train.method.checkpoints import load_checkpoint, save_checkpoint
-from train.method.config import Config, Optimiser, fixed_part
 from train.method.data import DegradedFrames, list_images, load_images, rendered_scenes
 from train.method.discriminator import discriminator_loss
 from train.method.losses import LearnedPerceptual, Objective, build_objective, missing_vgg
 from train.method.model import Enhancer, build_enhancer
+from train.method.optimisation import Average, clipped_step, learning_rate, set_rate
 from train.method.solver import Term, gradient, hypergradient
 from train.method.validation import measure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from accelerate import Accelerator
+
+    from train.method.config import Config, Solver
 
 log = logging.getLogger("train")
 
 HELD_OUT_EVERY = 20
+"""Of the training images every so many-th is held out for validation, where the configuration names no others."""
+
+SLOWEST = 0.01
+"""Share of the learning rate at the end of the cosine schedule."""
 
 
-def needs_upper_level(batch: int, *, batches_an_iteration: int, warmup: int, period: int, strategy: str) -> bool:
-    """Whether the iteration that a batch (counted over all processes) belongs to moves the upper level."""
-    iteration = batch // batches_an_iteration + 1
-    return strategy in ("bilevel", "alternating") and iteration > warmup and iteration % period == 0
+def needs_upper_level(iteration: int, solver: Solver) -> bool:
+    """Whether an iteration moves the upper level.
 
-
-def learning_rate(iteration: int, iterations: int, options: Optimiser) -> float:
-    """Of an iteration, from 1: linear warm-up, then constant or half a cosine down to a hundredth."""
-    if iteration <= options.lr_warmup:
-        return options.lr * iteration / options.lr_warmup
-    if options.schedule == "constant":
-        return options.lr
-    share = (iteration - options.lr_warmup) / max(1, iterations - options.lr_warmup)
-    return options.lr * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+    Args:
+        iteration: counted from 1.
+        solver: strategy, warm-up and period.
+    """
+    if solver.strategy not in ("bilevel", "alternating"):
+        return False
+    return iteration > solver.warmup_iterations and iteration % solver.period == 0
 
 
 def clean_images(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Training and validation images.
+    """The clean images of a run.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        Training and validation images, grey uint8 ``[H, W]``.
 
     Raises:
         FileNotFoundError: no usable images for either.
@@ -70,20 +79,29 @@ def clean_images(config: Config) -> tuple[list[np.ndarray], list[np.ndarray]]:
         side = max(256, least)
         images = rendered_scenes(60, side, side)
     else:
-        images = list(load_images(list_images(Path(data.train), data.train_list), least).values())
+        images = [image for _, image in load_images(list_images(Path(data.train), data.train_list), least)]
     if data.val is not None:
-        return images, list(load_images(list_images(Path(data.val), data.val_list), least).values())
+        return images, [image for _, image in load_images(list_images(Path(data.val), data.val_list), least)]
     held_out = images[::HELD_OUT_EVERY]
     rest = [image for index, image in enumerate(images) if index % HELD_OUT_EVERY]
     return rest or images, held_out
+
+
+Log = dict[str, Any]
+"""Numbers to log by name: one, or the list of those of every part of a loss, of which the log shows the mean."""
 
 
 class Trainer:
     """One run: its networks, optimisers, data and position.
 
     Args:
-        config: validated.
+        config: of the run.
         accelerator: device and processes.
+
+    Attributes:
+        iteration: iterations finished so far.
+        best: the highest validation PSNR so far, in dB.
+        stop: whether the run is to end after the current iteration.
     """
 
     def __init__(self, config: Config, accelerator: Accelerator) -> None:
@@ -106,7 +124,7 @@ class Trainer:
         for module in (self.objective.perceptual, self.objective.discriminator):
             if module is not None:
                 module.to(self.device)
-        # validation reports LPIPS wherever its weights are, trained on or not
+        # validation reports LPIPS wherever its weights are there, trained on or not
         self.lpips = self.objective.perceptual if isinstance(self.objective.perceptual, LearnedPerceptual) else None
         if self.lpips is None and missing_vgg() is None:
             self.lpips = LearnedPerceptual().to(self.device)
@@ -124,28 +142,28 @@ class Trainer:
             for name, parameters in (("theta", self.theta), ("omega", self.omega), ("discriminator", self.judged))
             if parameters
         }
-        self.average = (
-            {name: p.detach().clone() for name, p in self.enhancer.trained().items()} if config.run.ema else {}
-        )
+        self.average = Average(self.enhancer.trained()) if config.run.ema else None
         self.iteration = 0
         self.best = -math.inf
         self.stop = False
 
     # ------------------------------------------------------------------------------------------- one iteration
 
-    def step(self, batches: list[dict[str, Tensor]]) -> dict[str, float]:
-        """One iteration on the micro-batches of this process: the upper level when it is due, then the lower.
+    def step(self, batches: list[dict[str, Tensor]]) -> Log:
+        """One iteration: the upper level when it is due, then the lower.
+
+        Args:
+            batches: the micro-batches of this process, of :class:`~train.method.data.DegradedFrames`.
 
         Returns:
-            What there is to log.
+            Numbers to log by name.
         """
-        solver = self.config.solver
+        solver, options = self.config.solver, self.config.optimiser
         self.iteration += 1
-        rate = learning_rate(self.iteration, solver.iterations, self.config.optimiser)
-        for optimiser in self.optimisers.values():
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-        values: dict[str, float] = {"lr": rate}
+        fall = (options.lr_warmup, solver.iterations) if options.schedule == "cosine" else None
+        rate = learning_rate(self.iteration, peak=options.lr, warmup=options.lr_warmup, fall=fall, floor=SLOWEST)
+        set_rate(self.optimisers.values(), rate)
+        values: Log = {"lr": rate}
         if "val_degraded" in batches[0]:
             values |= self._upper_step(batches)
         together = solver.strategy == "joint" or self.iteration <= solver.warmup_iterations
@@ -157,15 +175,14 @@ class Trainer:
             values |= self._descend("omega", self.omega, gradients[len(self.theta) :])
         if self.judged:
             values |= self._discriminator_step(batches, outputs)
-        if self.average:
-            now = [parameter.detach() for parameter in self.enhancer.trained().values()]
-            torch._foreach_lerp_(list(self.average.values()), now, 1 - self.config.run.ema)
+        if self.average is not None:
+            self.average.update(self.config.run.ema)
         return values
 
-    def _upper_step(self, batches: list[dict[str, Tensor]]) -> dict[str, float]:
+    def _upper_step(self, batches: list[dict[str, Tensor]]) -> Log:
         """ω descends G, at the θ that the last T lower steps led to."""
         solver = self.config.solver
-        psi: dict[str, float] = {}
+        psi: Log = {}
         upper = hypergradient(
             self._upper_terms(batches, psi),
             self._lower_terms(batches, [], {}),
@@ -180,7 +197,7 @@ class Trainer:
         parts = {"ratio": upper.ratio, "direct_norm": upper.direct_norm, "nested_norm": upper.nested_norm}
         return values | {f"upper/{name}": value for name, value in (psi | parts).items()}
 
-    def _term(self, degraded: Tensor, frame: Tensor, clean: Tensor, outputs: list[Tensor], values: dict) -> Term:
+    def _term(self, degraded: Tensor, frame: Tensor, clean: Tensor, outputs: list[Tensor], values: Log) -> Term:
         @contextmanager
         def term() -> Iterator[Tensor]:
             with self.enhancer.enhanced(degraded, frame) as output:
@@ -192,12 +209,12 @@ class Trainer:
 
         return term
 
-    def _lower_terms(self, batches: list[dict[str, Tensor]], outputs: list[Tensor], values: dict) -> list[Term]:
+    def _lower_terms(self, batches: list[dict[str, Tensor]], outputs: list[Tensor], values: Log) -> list[Term]:
         """Φ on D_tr."""
         return [self._term(b["degraded"], b["frame"], b["clean"], outputs, values) for b in batches]
 
-    def _upper_terms(self, batches: list[dict[str, Tensor]], values: dict) -> list[Term]:
-        """Ψ on D_val, a graph a pipeline: memory for one at a time."""
+    def _upper_terms(self, batches: list[dict[str, Tensor]], values: Log) -> list[Term]:
+        """Ψ on D_val, one graph per pipeline, so that memory holds one at a time."""
         return [
             self._term(b["val_degraded"][:, m], b["val_frame"][:, m], b["clean"], [], values)
             for b in batches
@@ -207,22 +224,20 @@ class Trainer:
     def _descend(self, name: str, parameters: list[nn.Parameter], gradients: list[Tensor]) -> dict[str, float]:
         for parameter, grad in zip(parameters, gradients, strict=True):
             parameter.grad = grad
-        size = nn.utils.clip_grad_norm_(parameters, self.config.optimiser.clip).item()
-        if math.isfinite(size):
-            self.optimisers[name].step()
-        else:
+        norm = clipped_step(self.optimisers[name], parameters, self.config.optimiser.clip)
+        if not math.isfinite(norm):
             log.warning("iteration %d: the gradient of %s is not finite; it did not move", self.iteration, name)
-        self.optimisers[name].zero_grad(set_to_none=True)
-        return {f"grad/{name}": size}
+        return {f"grad/{name}": norm}
 
     def _discriminator_step(self, batches: list[dict[str, Tensor]], outputs: list[Tensor]) -> dict[str, float]:
-        """The discriminator learns from what the lower step enhanced."""
+        """The discriminator learns from the images that the lower step enhanced."""
+        judge = cast("nn.Module", self.objective.discriminator)  # there is one where its parameters are judged
         losses = []
 
         def term(real: Tensor, fake: Tensor) -> Term:
             @contextmanager
             def block() -> Iterator[Tensor]:
-                loss = discriminator_loss(self.objective.discriminator, real, fake)
+                loss = discriminator_loss(judge, real, fake)
                 losses.append(loss.item())
                 yield loss
 
@@ -237,24 +252,17 @@ class Trainer:
         if self.accelerator.num_processes == 1 or not gradients:
             return gradients
         flat = torch.cat([grad.float().flatten() for grad in gradients])
-        flat = self.accelerator.reduce(flat, "mean")
+        flat = cast("Tensor", self.accelerator.reduce(flat, "mean"))
         parts = flat.split([grad.numel() for grad in gradients])
         return [part.view_as(grad) for part, grad in zip(parts, gradients, strict=True)]
 
     # ------------------------------------------------------------------------------------------------ the run
 
-    def batches(self) -> DataLoader:
+    def batches(self) -> DataLoader[dict[str, Tensor]]:
         """Micro-batches of this process from the current iteration on; sample i depends on the seed and i alone."""
         run, data, solver = self.config.run, self.config.data, self.config.solver
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        together = run.accumulation * world  # batches an iteration, over all processes
-        upper = partial(
-            needs_upper_level,
-            batches_an_iteration=together,
-            warmup=solver.warmup_iterations,
-            period=solver.period,
-            strategy=solver.strategy,
-        )
+        together = run.accumulation * world  # batches in an iteration, over all processes
         dataset = DegradedFrames(
             self.train_images,
             data.presets,
@@ -263,8 +271,9 @@ class Trainer:
             run.seed,
             solver.iterations * together * run.batch,
             batch=run.batch,
+            batches_per_iteration=together,
             pipelines=solver.pipelines,
-            upper=upper,
+            upper=partial(needs_upper_level, solver=solver),
             tone=data.tone,
         )
         first, last = self.iteration * together, solver.iterations * together
@@ -321,7 +330,7 @@ class Trainer:
     def _signals(self) -> Iterator[None]:
         """Ctrl-C and SIGTERM end the run after the iteration; a second one at once."""
 
-        def handle(number: int, frame: Any) -> None:
+        def handle(*_: object) -> None:
             if self.stop:
                 raise KeyboardInterrupt
             self.stop = True
@@ -337,7 +346,7 @@ class Trainer:
         if self.accelerator.num_processes == 1:
             return self.stop
         wish = torch.tensor(float(self.stop), device=self.device)
-        return self.accelerator.reduce(wish, "sum").item() > 0
+        return cast("Tensor", self.accelerator.reduce(wish, "sum")).item() > 0
 
     # ----------------------------------------------------------------------------------- checkpoints and export
 
@@ -346,9 +355,9 @@ class Trainer:
         if self.accelerator.is_main_process:
             judge = self.objective.discriminator
             state = {
-                "config": fixed_part(self.config),
+                "config": self.config.fixed(),
                 "trained": {name: p.detach() for name, p in self.enhancer.trained().items()},
-                "average": self.average,
+                "average": self.average.values if self.average is not None else {},
                 "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
                 "discriminator": None if judge is None else _without_backbone(judge),
                 "best": self.best,
@@ -357,8 +366,12 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint of ``run.output``, if there is one."""
-        state = load_checkpoint(self.output, fixed_part(self.config))
+        """Continue from the newest checkpoint of ``run.output``, if there is one.
+
+        Raises:
+            ValueError: it belongs to another configuration, or cannot be read.
+        """
+        state = load_checkpoint(self.output, self.config.fixed())
         if state is None:
             return
         with torch.no_grad():
@@ -368,25 +381,21 @@ class Trainer:
             optimiser.load_state_dict(state["optimisers"][name])
         if self.objective.discriminator is not None:
             self.objective.discriminator.load_state_dict(state["discriminator"], strict=False)
-        self.average = {name: tensor.to(self.device) for name, tensor in state["average"].items()}
+        if self.average is not None:
+            self.average.restore(state["average"])
         self.iteration, self.best = state["iteration"], state["best"]
         log.info("resumed at iteration %d of %d", self.iteration, self.config.solver.iterations)
 
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged(self) -> AbstractContextManager[None]:
         """Within the block the networks have the averaged parameters, where the run keeps an average."""
-        trained = self.enhancer.trained()
-        kept = {name: trained[name].data for name in self.average}
-        for name, tensor in self.average.items():
-            trained[name].data = tensor
-        try:
-            yield
-        finally:
-            for name, tensor in kept.items():
-                trained[name].data = tensor
+        return self.average.applied() if self.average is not None else nullcontext()
 
     def export(self, name: str) -> None:
-        """Write the weights file."""
+        """Write a weights file, from the main process.
+
+        Args:
+            name: of the file, in the folder of the run.
+        """
         if not self.accelerator.is_main_process:
             return
         training = {
@@ -403,7 +412,11 @@ class Trainer:
     # -------------------------------------------------------------------------------------------- validation
 
     def validate(self, writer: Any) -> None:
-        """PSNR, SSIM and where its weights are LPIPS, a sample sheet, and the export when it is the best so far."""
+        """Measure the networks on the validation images; write a sample sheet, and the weights if they are the best.
+
+        Args:
+            writer: of TensorBoard's logs; None in processes that write none.
+        """
         if not self.accelerator.is_main_process:
             return
         images = self.val_images[: self.config.run.validation_images]

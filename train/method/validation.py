@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from hidra_core import degradations
+from hidra_core.evaluation import metrics
 from train.method.data import draw_pipeline
-from train.method.losses import structural_dissimilarity
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from train.method.model import Enhancer
 
 LARGEST_SIDE = 512
+"""Pixels; of larger images the middle is used."""
+
 SHEET_ROWS = 4
+"""Images that the sheet shows."""
+
+PERFECT = 60.0
+"""PSNR in dB that an image counts at most, so that one left untouched does not make the mean infinite."""
 
 
 @torch.no_grad()
@@ -29,12 +34,12 @@ def measure(
     images: Sequence[np.ndarray],
     presets: Mapping[str, float],
     device: torch.device,
-    lpips: nn.Module | None = None,
+    lpips: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Enhance seeded degradations of clean images.
+    """Enhance seeded degradations of clean images and measure them as ``hidra evaluate`` does, rounded to 8 bits.
 
     Args:
-        enhancer: the networks as they are to be judged.
+        enhancer: the networks, with the parameters that are to be judged.
         images: clean, grey uint8 ``[H, W]``, at least 64 pixels a side.
         presets: names of degradation presets and their odds.
         device: of the networks.
@@ -42,7 +47,7 @@ def measure(
 
     Returns:
         Means of ``psnr`` in dB, ``ssim`` and, if given, ``lpips``, each also with ``_degraded`` behind its name; and a
-        uint8 picture ``[h, w]`` with a row each of the first images: degraded, enhanced, clean.
+        uint8 sheet ``[h, w]`` with one row for each of the first images: degraded, enhanced, clean.
     """
     rows: list[Tensor] = []
     scores: list[dict[str, float]] = []
@@ -61,7 +66,7 @@ def measure(
 
 
 def _pair(index: int, image: np.ndarray, presets: Mapping[str, float]) -> tuple[Tensor, Tensor]:
-    """The middle of an image, in whole multiples of 64, and its degradation number ``index``; ``[1, 1, H, W]``."""
+    """Degraded and clean middle of an image, ``[1, 1, H, W]``, the sides multiples of 64; degradation ``index``."""
     height, width = (min(side, LARGEST_SIDE) // 64 * 64 for side in image.shape)
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     clean = torch.from_numpy(image[top : top + height, left : left + width].copy())[None, None].float() / 255
@@ -69,8 +74,8 @@ def _pair(index: int, image: np.ndarray, presets: Mapping[str, float]) -> tuple[
     return degradations.apply(clean, draw_pipeline(presets, generator)) * 2 - 1, clean * 2 - 1
 
 
-def _quality(image: Tensor, clean: Tensor, lpips: nn.Module | None) -> dict[str, float]:
-    """PSNR in dB (at most 60), SSIM and LPIPS of ``[1, 1, H, W]`` in [-1, 1]."""
-    error = max((image - clean).square().mean().item() / 4, 1e-6)
-    scores = {"psnr": -10 * math.log10(error), "ssim": 1 - structural_dissimilarity(image, clean).item()}
+def _quality(image: Tensor, clean: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None) -> dict[str, float]:
+    """PSNR in dB, SSIM and LPIPS of ``[1, 1, H, W]`` in [-1, 1]."""
+    output, reference = (metrics.to_8_bit((part[0, 0].float().cpu().numpy() + 1) / 2) for part in (image, clean))
+    scores = {"psnr": min(metrics.psnr(output, reference), PERFECT), "ssim": metrics.ssim(output, reference)}
     return scores if lpips is None else scores | {"lpips": lpips(image, clean).item()}

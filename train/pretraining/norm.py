@@ -1,25 +1,31 @@
 """A faster backward pass for group normalisation on CPUs.
 
-torch's own takes 60 ms where this takes 5 ms for one-channel groups of a 4×32×128×128 bf16 channels-last tensor (two
-cores), a quarter of the whole training step of a thin network. The forward pass is torch's.
+For one-channel groups of a 4×32×128×128 bf16 channels-last tensor, on two cores, torch's own needs 60 ms, a quarter of
+the whole training step of a thin network; this one needs 5 ms. The forward pass is torch's.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class _GroupNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
         batch, channels, height, width = x.shape
         y, mean, rstd = torch.native_group_norm(x, weight, bias, batch, channels, height * width, groups, eps)
         ctx.save_for_backward(x, weight, mean, rstd)
         return y
 
     @staticmethod
-    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (dy,) = gradients
         x, weight, mean, rstd = ctx.saved_tensors
         batch, channels, height, width = x.shape
         groups = mean.shape[1]
@@ -45,13 +51,17 @@ class _GroupNorm(torch.autograd.Function):
 
 
 def speed_up_group_norm(module: nn.Module) -> None:
-    """Give every GroupNorm below ``module`` that normalises images ``[B, C, H, W]`` the faster backward pass."""
+    """Give every GroupNorm of a network the faster backward pass, for images ``[B, C, H, W]``.
+
+    Args:
+        module: the network; it is changed in place.
+    """
     for norm in module.modules():
         if isinstance(norm, nn.GroupNorm):
             norm.forward = _bound(norm)
 
 
-def _bound(norm: nn.GroupNorm):
+def _bound(norm: nn.GroupNorm) -> Callable[..., Tensor]:
     def forward(x: Tensor) -> Tensor:
         if x.ndim != 4:  # diffusers' attention normalises token sequences in a few places
             return nn.GroupNorm.forward(norm, x)

@@ -1,8 +1,9 @@
 """Reading the counts of thermal cameras: 8/16-bit PNG and TIFF, raw Y16, FLIR and DJI radiometric JPEG, FLIR FFF.
 
-What a file is, is decided by its content; only raw frames, which have no mark, go by their name. The planes of FLIR and
-DJI files are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian variant of
-DJI's XT cameras, always swaps the bytes of PNG planes, and hands out temperatures but not the counts they come from.
+Programs open files by :func:`hidra_core.sources.open_source`, which comes here for everything but clips. What a file
+is, is decided by its content; only raw frames, which have no mark, go by their name. The planes of FLIR and DJI files
+are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian variant of DJI's XT
+cameras, always swaps the bytes of PNG planes, and hands out temperatures but not the counts they come from.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from ...images import EXTENSIONS, Picture
 from ..counts import LinearKelvin, ThermalImage
 from . import dji, flir, pictures, y16
 from .jpeg import JPEG, segments
-from .y16 import RawLayout
+from .y16 import RawLayout, parse_size
 
-__all__ = ["THERMAL_EXTENSIONS", "RawLayout", "is_radiometric", "read_input", "read_thermal"]
+__all__ = ["THERMAL_EXTENSIONS", "RawLayout", "is_radiometric", "parse_size", "read_input", "read_thermal"]
 
 THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS)
 """File name endings (lower case) that :func:`read_input` knows."""
@@ -31,7 +32,7 @@ def read_thermal(
     Args:
         path: the file.
         raw: size and byte order of raw frames; what is left open is inferred from the file's length, name and content.
-        relation: from counts to kelvin, where the user knows it; goes before what the file says.
+        relation: from counts to kelvin, where the user knows it; overrides what the file says.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
@@ -39,8 +40,8 @@ def read_thermal(
             frame of unknown size. Names the file, what is wrong and the remedy.
         ImportError: a plane that needs an optional package; names it.
     """
-    found = read_input(path, raw=raw, relation=relation)
-    return found if isinstance(found, ThermalImage) else pictures.as_thermal(found, relation)
+    content = read_input(path, raw=raw, relation=relation)
+    return content if isinstance(content, ThermalImage) else pictures.as_thermal(content, relation)
 
 
 def read_input(
@@ -48,27 +49,37 @@ def read_input(
 ) -> ThermalImage | Picture:
     """The counts where a file holds counts of more than 8 bits or of several pages, else the picture.
 
-    For programs that also take ordinary pictures; arguments and errors as for :func:`read_thermal`.
+    For programs that also accept ordinary pictures.
+
+    Args:
+        path: see :func:`read_thermal`.
+        raw: see :func:`read_thermal`.
+        relation: see :func:`read_thermal`.
+
+    Raises:
+        OSError: see :func:`read_thermal`.
+        ValueError: see :func:`read_thermal`.
+        ImportError: see :func:`read_thermal`.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a file is expected, this is a folder", str(path))
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, "no such file; check the spelling and the folder", str(path))
-    found: ThermalImage | Picture | None = None
+    content: ThermalImage | Picture | None = None
     data = path.read_bytes()
     if data[:4] in flir.MAGICS:
-        found = flir.read_fff(data, path)
+        content = flir.read_fff(data, path)
     elif data[:2] == JPEG:
         parts = segments(data)
-        found = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
+        content = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
     elif path.suffix.lower() in y16.EXTENSIONS:
-        found = y16.read(data, path, raw or RawLayout())
-    if found is None:
-        found = pictures.read(path, data)
-    if isinstance(found, ThermalImage) and relation is not None:
-        found = replace(found, relation=relation)
-    return found
+        content = y16.read(data, path, raw or RawLayout())
+    if content is None:
+        content = pictures.read(path, data)
+    if isinstance(content, ThermalImage) and relation is not None:
+        content = replace(content, relation=relation)
+    return content
 
 
 def is_radiometric(path: str | Path) -> bool:

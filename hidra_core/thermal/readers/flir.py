@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ...images import Picture
+from ...images import DECODER_ERRORS, Picture
 from ..counts import Planck, ThermalImage
 from .jpeg import carrier, make_and_model
 from .planes import smoother
@@ -106,14 +106,14 @@ def _records(data: bytes, path: Path) -> dict[int, bytes]:
         raise _damaged(path, "its FLIR data are of an unknown version")
     if directory + count * _ENTRY > len(data):
         raise _damaged(path, "its directory of FLIR records is cut off")
-    found: dict[int, bytes] = {}
+    records: dict[int, bytes] = {}
     for index in range(count):
         kind, _, _, _, start, length = struct.unpack_from(f"{order}HHIIII", data, directory + index * _ENTRY)
-        if kind in (_RAW_DATA, _CAMERA_INFO) and kind not in found:
+        if kind in (_RAW_DATA, _CAMERA_INFO) and kind not in records:
             if start + length > len(data):
                 raise _damaged(path, "one of its FLIR records is cut off")
-            found[kind] = data[start : start + length]
-    return found
+            records[kind] = data[start : start + length]
+    return records
 
 
 def _plane(record: bytes, path: Path) -> tuple[np.ndarray, str]:
@@ -141,7 +141,7 @@ def _decode_png(body: bytes, path: Path) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(body), formats=("PNG",))
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except DECODER_ERRORS as error:
         raise _damaged(path, f"its PNG plane of raw counts cannot be read: {error}") from error
     if not image.mode.startswith("I"):
         raise _damaged(path, f"its PNG plane holds {image.mode}, 16-bit grey is expected")

@@ -7,9 +7,9 @@ import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from ...images import Picture, read_image, turn_upright
+from ...images import DECODER_ERRORS, Picture, read_image, turn_upright
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,8 @@ _START_OF_SCAN = 0xDA
 
 def segments(data: bytes) -> list[tuple[int, bytes]]:
     """(marker, payload) of the segments before the pixels; those after a damaged or cut-off one are missing."""
-    found, at = [], len(JPEG)
+    parts: list[tuple[int, bytes]] = []
+    at = len(JPEG)
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
         if marker == 0xFF:  # fill byte
@@ -28,18 +29,18 @@ def segments(data: bytes) -> list[tuple[int, bytes]]:
             continue
         if marker == _START_OF_SCAN or length < 2 or at + 2 + length > len(data):
             break
-        found.append((marker, data[at + 4 : at + 2 + length]))
+        parts.append((marker, data[at + 4 : at + 2 + length]))
         at += 2 + length
-    return found
+    return parts
 
 
 def make_and_model(data: bytes) -> str:
     """Make and model that the EXIF of a JPEG states; empty if it does not."""
     try:
         exif = Image.open(io.BytesIO(data)).getexif()
-    except (OSError, SyntaxError, ValueError):
+    except DECODER_ERRORS:
         return ""
-    words = [str(exif.get(tag, "")).strip("\0 ") for tag in (271, 272)]
+    words = [str(exif.get(tag, "")).strip("\0 ") for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
     return " ".join(word for word in words if word)
 
 
@@ -47,7 +48,7 @@ def carrier(path: Path, counts: np.ndarray) -> tuple[Picture, np.ndarray]:
     """The metadata of a radiometric JPEG on its plane of counts ``[H, W]``, and the plane, upright as the JPEG is."""
     shown = read_image(path)
     with Image.open(path) as image:
-        orientation = image.getexif().get(0x0112, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     counts = np.ascontiguousarray(turn_upright(counts, orientation))
     pixels = (counts / np.float32(65535))[..., None].astype(np.float32)
     # The colour profile is that of the coloured picture.

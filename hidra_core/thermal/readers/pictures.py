@@ -8,9 +8,9 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, TiffImagePlugin
 
-from ...images import DECODER_ERRORS, Picture, read_image, read_metadata
+from ...images import DECODER_ERRORS, Picture, read_image, read_metadata, turn_upright
 from ..counts import LinearKelvin, ThermalImage, stored_record, stored_relation
 
 if TYPE_CHECKING:
@@ -69,15 +69,15 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 
 def _pages(path: Path, data: bytes) -> ThermalImage | None:
-    """The pages of a TIFF that has several (previews do not count), or None."""
+    """The pages of a TIFF that has several (previews do not count), upright; or None."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(io.BytesIO(data), formats=("TIFF",))
+            image = TiffImagePlugin.TiffImageFile(io.BytesIO(data))
             kept = []
             for index in range(image.n_frames):
                 image.seek(index)
-                if not int(image.tag_v2.get(254, 0)) & 1:
+                if not int(image.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & 1:
                     kept.append(index)
         except DECODER_ERRORS:  # read_image says in words what is wrong
             return None
@@ -87,16 +87,16 @@ def _pages(path: Path, data: bytes) -> ThermalImage | None:
     sizes = {plane.shape[::-1] for plane in planes}
     kinds = {plane.dtype for plane in planes}
     if len(sizes) > 1 or len(kinds) > 1:
-        found = ", ".join(sorted(f"{width}x{height}" for width, height in sizes))
+        listed = ", ".join(sorted(f"{width}x{height}" for width, height in sizes))
         bits = ", ".join(sorted(f"{kind.itemsize * 8} bits" for kind in kinds))
-        raise ValueError(f"{path} mixes pages of {found} ({bits}); pages of one size are expected: save them apart")
-    counts = np.stack(planes)
-    scale = np.float32(np.iinfo(counts.dtype).max)
+        raise ValueError(f"{path} mixes pages of {listed} ({bits}); pages of one size are expected: save them apart")
     image.seek(kept[0])
-    exif, _, xmp = read_metadata(image, path)
-    pixels = (counts[0] / scale)[..., None].astype(np.float32)
-    picture = Picture(path, pixels, counts.dtype.itemsize * 8, exif, image.info.get("icc_profile"), xmp)
-    return _from_stored(picture, counts, f"{counts.dtype.itemsize * 8}-bit TIFF, {len(counts)} pages")
+    exif, orientation, xmp = read_metadata(image, path)
+    counts = np.stack([turn_upright(plane, orientation) for plane in planes])
+    bits = counts.dtype.itemsize * 8
+    pixels = (counts[0] / np.float32(np.iinfo(counts.dtype).max))[..., None].astype(np.float32)
+    picture = Picture(path, pixels, bits, exif, image.info.get("icc_profile"), xmp)
+    return _from_stored(picture, counts, f"{bits}-bit TIFF, {len(counts)} pages")
 
 
 def _plane(path: Path, image: Image.Image, index: int) -> np.ndarray:

@@ -1,0 +1,175 @@
+"""Options of ``hidra enhance`` that say how the networks run and how much of their change a result gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..names import CLIP_SAMPLES, CUTOFF, SMOOTHING, UPSCALES
+from .console import UsageError, reason
+from .options import tile_size
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..sources import Change, Running
+
+
+def add_running(group: argparse._ActionsContainer) -> None:
+    """How the networks run."""
+    group.add_argument(
+        "--strength",
+        metavar="0..2",
+        type=float,
+        default=1.0,
+        help="strength of the adaptation: 0 is the plain backbone, 1 as trained, above 1 exaggerates (default: 1)",
+    )
+    group.add_argument(
+        "--upscale",
+        metavar="1..4",
+        type=int,
+        choices=UPSCALES,
+        default=1,
+        help="enlarge by this whole factor: 1, 2, 3 or 4 (default: 1)",
+    )
+    group.add_argument(
+        "--no-restraint",
+        dest="restraint",
+        action="store_false",
+        help="apply all of the change, even to images that need little of it according to the weights; weights without "
+        "a restraint always apply all of it",
+    )
+    group.add_argument(
+        "--tile",
+        metavar="auto|none|N",
+        type=tile_size,
+        default="auto",
+        help="work in overlapping tiles of N pixels, a multiple of 64 from 256 up; auto: only images above one "
+        "megapixel; none: never. When memory runs out, smaller tiles are tried (default: auto)",
+    )
+
+
+def add_blend(group: argparse._ActionsContainer) -> None:
+    """How much of the change a result gets."""
+    group.add_argument(
+        "--blend",
+        metavar="0..1",
+        type=float,
+        default=1.0,
+        help="share of the change that is applied: 0 gives the input file back, 1 is the networks' result (default: 1)",
+    )
+    group.add_argument(
+        "--low-frequencies",
+        metavar="0..1",
+        type=float,
+        default=1.0,
+        help="the same for low frequencies alone: 0 keeps the brightness of wide areas, and any shading, as in the "
+        "input (default: 1)",
+    )
+    group.add_argument(
+        "--cutoff",
+        metavar="PIXELS",
+        type=float,
+        default=CUTOFF,
+        help=f"period that separates low from high frequencies, in pixels of the result (default: {CUTOFF:g})",
+    )
+
+
+def add_radiometric(group: argparse._ActionsContainer) -> None:
+    """Radiometric mode."""
+    group.add_argument(
+        "--radiometric",
+        action="store_true",
+        help="keep temperatures: remove noise and stripes, and leave means and contrasts as measured; also writes "
+        "NAME-radiometric.json with the change, its bias and its largest value",
+    )
+    group.add_argument(
+        "--shading",
+        action="store_true",
+        help="with --radiometric: also remove smooth shading around the middle, which one image cannot tell from a "
+        "scene that is warmer there",
+    )
+
+
+def add_clips(group: argparse._ActionsContainer) -> None:
+    """Clips."""
+    group.add_argument(
+        "--degradation-per",
+        choices=("frame", "clip"),
+        default="frame",
+        help="frame: read the degradation off every frame and smooth it over time; clip: one for the whole clip, the "
+        f"average of {CLIP_SAMPLES} frames spread over it, which is also faster (default: frame)",
+    )
+    group.add_argument(
+        "--smoothing",
+        metavar="0..1",
+        type=float,
+        default=SMOOTHING,
+        help="share of the past in a frame's degradation, below 1; 0: every frame by itself. It starts over where the "
+        f"scene changes (default: {SMOOTHING:g})",
+    )
+    group.add_argument(
+        "--lossless",
+        action="store_true",
+        help="write clips as FFV1 in .mkv instead of H.264; clips of more than 8 bits always are",
+    )
+    group.add_argument(
+        "--on-broken-frame",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what to do about a frame that cannot be decoded: give up on that clip and leave nothing of it, or say so "
+        "and leave the frame out; the others keep their times (default: stop)",
+    )
+
+
+def change_of(arguments: argparse.Namespace) -> Change:
+    """What the options say about the result.
+
+    Raises:
+        UsageError: options that exclude each other, or a number out of range.
+    """
+    from ..sources import Change
+
+    if arguments.shading and not arguments.radiometric:
+        raise UsageError("--shading is a part of radiometric mode: give --radiometric too")
+    blends = arguments.blend != 1 or arguments.low_frequencies != 1
+    try:
+        Change(arguments.blend, arguments.low_frequencies, arguments.cutoff)
+        if arguments.radiometric and blends:
+            raise UsageError(
+                "--radiometric keeps the input's temperatures itself, and reports what it changed: leave out --blend "
+                "and --low-frequencies, or --radiometric"
+            )
+        return Change(
+            arguments.blend,
+            arguments.low_frequencies,
+            arguments.cutoff,
+            radiometric=arguments.radiometric,
+            shading=arguments.shading,
+        )
+    except ValueError as error:
+        raise UsageError(reason(error)) from error
+
+
+def running_of(arguments: argparse.Namespace) -> Running:
+    """What the options say about running the networks.
+
+    Raises:
+        UsageError: a number out of range.
+    """
+    from ..enhance import check_options
+    from ..sources import Running
+    from ..vectors import check_smoothing
+
+    try:
+        check_options(arguments.strength, arguments.upscale, arguments.tile)
+        check_smoothing(arguments.smoothing)
+    except ValueError as error:
+        raise UsageError(reason(error)) from error
+    return Running(
+        arguments.strength,
+        arguments.upscale,
+        arguments.tile,
+        arguments.restraint,
+        arguments.degradation_per,
+        arguments.smoothing,
+    )

@@ -1,0 +1,111 @@
+"""Options of how files are read: raw frames, counts and their mapping, clips."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..names import MAPPINGS
+from .console import UsageError, reason
+
+if TYPE_CHECKING:
+    from ..sources import Reading
+
+
+def add_raw(group: argparse._ActionsContainer) -> None:
+    """The layout of raw frames."""
+    group.add_argument(
+        "--raw-size",
+        metavar="WIDTHxHEIGHT",
+        type=_size,
+        help="size of raw Y16 frames (.raw, .y16) (default: from the name, else from the length of the file)",
+    )
+    group.add_argument(
+        "--raw-order",
+        choices=("auto", "little", "big"),
+        default="auto",
+        help="byte order of raw Y16 frames; auto: the order that makes the frame smoother (default: auto)",
+    )
+
+
+def add_mapping(group: argparse._ActionsContainer) -> None:
+    """How counts become what the networks see, and kelvin."""
+    group.add_argument(
+        "--mapping",
+        choices=MAPPINGS,
+        help="how counts are brought to the networks' range and back: linear between the extremes of the scene, linear "
+        "between two percentiles, or plateau equalisation (default: linear; 8-bit pictures are not mapped)",
+    )
+    group.add_argument(
+        "--limits",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        help="limits of the mapping: counts for linear, percent for percentile (default: 0.5 99.5) and plateau "
+        "(default: 0.1 99.9)",
+    )
+    group.add_argument(
+        "--plateau",
+        metavar="N",
+        type=float,
+        help="where plateau equalisation cuts the histogram, in multiples of an even one; 1 is nearly linear, large is "
+        "full equalisation (default: 3)",
+    )
+    group.add_argument(
+        "--kelvin",
+        metavar="SCALE[,OFFSET]",
+        type=_kelvin,
+        help="kelvin per count, and kelvin at count 0, for cameras in TLinear mode (0.04, 0.01); reports are then in "
+        "kelvin too",
+    )
+
+
+def reading_of(arguments: argparse.Namespace) -> Reading:
+    """What the options say about reading files; those that a command lacks are at their defaults.
+
+    Raises:
+        UsageError: an option without the one that it belongs to, or a number out of range.
+    """
+    from ..sources import Reading
+    from ..thermal import LinearKelvin
+    from ..thermal.readers import RawLayout
+
+    options = vars(arguments)
+    mapping, limits, plateau = (options.get(name) for name in ("mapping", "limits", "plateau"))
+    if plateau is not None and mapping != "plateau":
+        raise UsageError("--plateau belongs to --mapping plateau: give that too")
+    parameters: dict[str, float] = {} if limits is None else {"low": limits[0], "high": limits[1]}
+    if plateau is not None:
+        parameters["plateau"] = plateau
+    kelvin = options.get("kelvin")
+    try:
+        return Reading(
+            raw=RawLayout(options.get("raw_size"), options.get("raw_order", "auto")),
+            relation=None if kelvin is None else LinearKelvin(*kelvin),
+            mapping=mapping,
+            parameters=parameters,
+            as_counts=options.get("radiometric", False),
+            on_broken=options.get("on_broken_frame", "stop"),
+            lossless=options.get("lossless", False),
+        )
+    except ValueError as error:
+        raise UsageError(reason(error)) from error
+
+
+def _kelvin(text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 2):
+        raise argparse.ArgumentTypeError(f"expected SCALE or SCALE,OFFSET such as 0.04 or 0.01,0, got '{text}'")
+    return numbers
+
+
+def _size(text: str) -> tuple[int, int]:
+    from ..thermal.readers import parse_size
+
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -1,0 +1,48 @@
+"""Constants that help texts, menus and checks of options need before PyTorch is imported.
+
+This module imports nothing. Each constant's meaning is explained where it is used.
+"""
+
+from __future__ import annotations
+
+HIDRA_TINY = "hidra-tiny"
+"""The built-in model: a backbone and its weights."""
+
+DTYPES = ("fp32", "bf16", "fp16")
+"""Number types that networks can compute in."""
+
+MAPPINGS = ("linear", "percentile", "plateau")
+"""Ways to bring counts to the range of the networks, see :mod:`hidra_core.thermal.mapping`."""
+
+CUTOFF = 64.0
+"""Period in pixels that separates low from high frequencies, see :func:`hidra_core.images.blend.lowpass`."""
+
+SMOOTHING = 0.9
+"""Share of the past in a smoothed degradation vector: as if about the last ten frames were averaged."""
+
+CLIP_SAMPLES = 16
+"""Frames spread over a clip whose average is the degradation of the whole clip."""
+
+UPSCALES = (1, 2, 3, 4)
+"""Factors by which images can be enlarged before the networks."""
+
+PALETTES = (
+    "white hot",
+    "black hot",
+    "ironbow",
+    "rainbow",
+    "rainbow high contrast",
+    "arctic",
+    "lava",
+    "glowbow",
+    "graded fire",
+    "hottest",
+    "sepia",
+    "green",
+)
+"""Palettes of thermal cameras, see :mod:`hidra_core.images.palettes`."""
+
+DEGRADATION_FORMAT = "hidra-degradation"
+LORA_FORMAT = "hidra-baked-lora"
+VAE_FORMAT = "hidra-baked-vae"
+"""``format`` in the headers of files with degradation vectors, and with a degradation baked into a LoRA and a VAE."""

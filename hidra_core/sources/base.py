@@ -1,0 +1,130 @@
+"""What pictures, counts and clips have in common: pages that are enhanced, and one way to write the results."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from ..images.blend import CUTOFF, blend, check_blend
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Enhance = Callable[[Iterator[Tensor]], Iterator[Tensor]]
+"""Pages ``[H, W, C]`` in [0, 1] in, as many enhanced pages ``[k·H, k·W, C]`` out, in order."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """How much of the networks' change a result gets.
+
+    Attributes:
+        blend: share of the change that is applied, 0 to 1; with 0 the file is given back as it came.
+        low_frequencies: the same for the low frequencies alone.
+        cutoff: period in pixels of the result that separates low from high frequencies.
+        radiometric: keep the temperatures of the input, see :mod:`hidra_core.thermal.anchor`; not for clips.
+        shading: with ``radiometric``: also remove smooth shading around the middle.
+
+    Raises:
+        ValueError: a number out of range, ``shading`` without ``radiometric``, or ``radiometric`` with a blend.
+    """
+
+    blend: float = 1.0
+    low_frequencies: float = 1.0
+    cutoff: float = CUTOFF
+    radiometric: bool = False
+    shading: bool = False
+
+    def __post_init__(self) -> None:
+        check_blend(self.blend, self.low_frequencies, self.cutoff)
+        if self.shading and not self.radiometric:
+            raise ValueError("shading is removed in radiometric mode only: ask for radiometric mode too")
+        if self.radiometric and not self.is_whole:
+            raise ValueError(
+                "radiometric mode keeps the input's temperatures itself, and reports what it changed: leave out blend "
+                "and low_frequencies, or radiometric mode"
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a result is the networks' output alone."""
+        return self.blend == 1 and self.low_frequencies == 1
+
+    def apply(self, before: Tensor, after: Tensor) -> Tensor:
+        """The result for a page ``[H, W, C]`` and its enhanced version, on any scale that they share; not clipped."""
+        if self.is_whole:
+            return after
+        return blend(before, after, self.blend, low_frequencies=self.low_frequencies, cutoff=self.cutoff)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Further files to write with a result; None: not wanted.
+
+    Attributes:
+        compare: before and after side by side.
+        trust: a picture and JSON: what was changed, and how far the input supports it; not for clips.
+        radiometric: JSON: what radiometric mode changed.
+    """
+
+    compare: Path | None = None
+    trust: tuple[Path, Path] | None = None
+    radiometric: Path | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files that are wanted."""
+        return [path for path in (self.compare, self.radiometric, *(self.trust or ())) if path is not None]
+
+
+class Source(ABC):
+    """A file that is enhanced page by page.
+
+    Attributes:
+        path: the file.
+        bit_depth: 8 or 16 bits per channel.
+        page_count: number of its pages; None where only reading it through tells.
+    """
+
+    path: Path
+    bit_depth: int
+    page_count: int | None
+
+    @abstractmethod
+    def pages(self) -> Iterator[Tensor]:
+        """The pages as the networks see them, in order: ``[H, W, C]`` float32 in [0, 1]. May be called repeatedly."""
+
+    @abstractmethod
+    def samples(self, count: int) -> list[Tensor]:
+        """At most ``count`` pages spread evenly over the file."""
+
+    @abstractmethod
+    def check_writable(self, output: Path) -> None:
+        """Say before any work whether a result can be written to this path.
+
+        Raises:
+            ValueError: the format, chosen by the suffix, does not hold what such a result needs.
+        """
+
+    @abstractmethod
+    def rewrite(
+        self, output: Path, enhance: Enhance, change: Change | None = None, beside: Beside | None = None
+    ) -> None:
+        """Enhance all pages and write the result, of the same kind and with the metadata of this file.
+
+        Every file appears complete or not at all, and ``output`` last: its presence says that all is done.
+
+        Args:
+            output: the file to write; missing folders are made.
+            enhance: what makes the enhanced pages; called once.
+            change: how much of the change the result gets; all of it by default.
+            beside: further files to write.
+
+        Raises:
+            ValueError: the format does not hold the result, or this kind of file has no such ``change`` or ``beside``.
+            OSError: a file cannot be written.
+        """

@@ -1,0 +1,145 @@
+"""A whole file enhanced: what ``hidra enhance`` does for each of its inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from ..enhance import enhance, estimate
+from ..images.blend import untouched
+from ..names import CLIP_SAMPLES, SMOOTHING
+from ..vectors import average
+from ..video import enhance_frames
+from .base import Beside, Change, Source
+from .clip import ClipSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from ..backbone import Backbone
+    from ..enhance import Progress, Tile
+    from ..weights import Weights
+
+
+@dataclass(frozen=True)
+class Running:
+    """How the networks run.
+
+    Attributes:
+        strength: see :func:`~hidra_core.enhance.enhance`.
+        upscale: see :func:`~hidra_core.enhance.enhance`.
+        tile: see :func:`~hidra_core.enhance.enhance`.
+        restraint: see :func:`~hidra_core.enhance.enhance`.
+        degradation_per: of clips: read the degradation off every ``"frame"`` and smooth it over time, or use one for
+            the whole ``"clip"``, the average of 16 frames spread over it.
+        smoothing: see :func:`~hidra_core.video.enhance_frames`.
+    """
+
+    strength: float = 1.0
+    upscale: int = 1
+    tile: Tile = "auto"
+    restraint: bool = True
+    degradation_per: Literal["frame", "clip"] = "frame"
+    smoothing: float = SMOOTHING
+
+
+def enhance_file(
+    source: Source,
+    output: Path,
+    backbone: Backbone,
+    weights: Weights,
+    *,
+    running: Running | None = None,
+    change: Change | None = None,
+    beside: Beside | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Enhance a file into another.
+
+    Args:
+        source: from :func:`~hidra_core.sources.open_source`.
+        output: the file to write, see :meth:`Source.rewrite`.
+        backbone: what to run on.
+        weights: what it is adapted with.
+        running: how the networks run.
+        change: how much of the change the result gets.
+        beside: further files to write.
+        progress: called with the share of the file that is done; may raise to stop.
+
+    Raises:
+        ValueError: options out of range, weights for another backbone, or what :meth:`Source.rewrite` refuses.
+        OSError: a file cannot be written.
+    """
+    running, change = running or Running(), change or Change()
+    source.check_writable(output)
+
+    def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
+        if change.blend == 0:  # the input is given back: no network has to run
+            return (untouched([page], running.upscale)[0] for page in pages)
+        if isinstance(source, ClipSource):
+            return _frames(source, pages, backbone, weights, running, progress)
+        return _pages(source, pages, backbone, weights, running, progress)
+
+    source.rewrite(output, enhanced, change, beside)
+
+
+def _pages(
+    source: Source,
+    pages: Iterator[Tensor],
+    backbone: Backbone,
+    weights: Weights,
+    running: Running,
+    progress: Progress | None,
+) -> Iterator[Tensor]:
+    """Each page by its own degradation."""
+    total = source.page_count or 1
+    for index, page in enumerate(pages):
+
+        def done(share: float, picture: Tensor | None, index: int = index) -> None:
+            if progress is not None:
+                progress((index + share) / total, picture)
+
+        yield enhance(
+            [page],
+            backbone,
+            estimate([page], weights),
+            strength=running.strength,
+            upscale=running.upscale,
+            tile=running.tile,
+            restraint=running.restraint,
+            progress=done,
+        )[0]
+
+
+def _frames(
+    source: Source,
+    pages: Iterator[Tensor],
+    backbone: Backbone,
+    weights: Weights,
+    running: Running,
+    progress: Progress | None,
+) -> Iterator[Tensor]:
+    """The frames of a sequence, whose degradation is smoothed over time or one for all."""
+    degradation = None
+    if running.degradation_per == "clip":
+        degradation = average(estimate(source.samples(CLIP_SAMPLES), weights))
+
+    def done(frames: float, picture: Tensor | None) -> None:
+        if progress is not None:
+            progress(min(frames / source.page_count, 1.0) if source.page_count else 0.0, picture)
+
+    return enhance_frames(
+        pages,
+        backbone,
+        weights,
+        degradation=degradation,
+        smoothing=running.smoothing,
+        strength=running.strength,
+        upscale=running.upscale,
+        tile=running.tile,
+        restraint=running.restraint,
+        progress=done,
+    )
