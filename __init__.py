@@ -1,11 +1,15 @@
 """ComfyUI-HiDRA: thermal-infrared image enhancement as ComfyUI nodes.
 
-The host calls ``comfy_entrypoint``; nothing is imported before, so that any program may import this file.
+Nothing is imported before the host calls ``comfy_entrypoint``, so that any program can import this file.
 """
 
+from __future__ import annotations
 
-async def comfy_entrypoint():
-    """The pack as ComfyUI's V3 API wants it."""
+from typing import Any
+
+
+async def comfy_entrypoint() -> Any:
+    """The pack's nodes, in the form that ComfyUI's V3 API expects."""
     from comfy_api.latest import ComfyExtension
 
     from .nodes import host
@@ -24,7 +28,7 @@ async def comfy_entrypoint():
     host.register_degradations_folder()
 
     class HiDRA(ComfyExtension):
-        async def get_node_list(self):
+        async def get_node_list(self) -> list[type]:
             return [
                 LoadSDTurbo,
                 EstimateDegradation,

@@ -37,6 +37,7 @@ VOLATILE = {"created", "machine", "command", "versions", "seconds", "file", "fil
 ENHANCE = {
     "enhance": (),
     "enhance-x2": ("--upscale", "2", "--compare", "--report"),
+    "enhance-x2-whole": ("--upscale", "2", "--no-restraint"),
     "enhance-blend": ("--blend", "0.6", "--low-frequencies", "0.3"),
     "enhance-tiles": ("--tile", "256", "--strength", "0.8", "--no-restraint"),
     "enhance-radiometric": ("--radiometric", "--shading"),

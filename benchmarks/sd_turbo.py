@@ -1,7 +1,7 @@
 """SD-Turbo at its real size with random weights: the cost of the adapter compared with the plain backbone.
 
     python benchmarks/sd_turbo.py make FOLDER          # a diffusers folder, a single file in the original layout, …
-    python benchmarks/sd_turbo.py cost FOLDER --image picture.png --dtype bf16
+    python benchmarks/sd_turbo.py cost FOLDER --image image.png --dtype bf16
 
 ``cost`` runs the plain backbone, the hooked adapter and the folded one in turn, in one process, on one image, and
 prints the median time of each, the median over the rounds of its ratio to the plain backbone's, and the peak memory.

@@ -10,8 +10,9 @@ Four calls, one for each step of the method::
 Images are ``[B, H, W, C]`` floats in [0, 1], or a list of ``[H, W, C]`` of any sizes.
 """
 
-from .backbone import HIDRA_TINY, Backbone, DiffusersBackbone, load_backbone
+from .backbone import Backbone, DiffusersBackbone, load_backbone
 from .enhance import DegradationVectors, enhance, estimate
+from .names import HIDRA_TINY
 from .weights import Weights, load_weights, save_weights
 
 __version__ = "0.1.0"

@@ -121,7 +121,7 @@ def empty_prompt_embedding(folder: str | PathLike) -> Tensor:
         ("text_encoder", weights),
         ("tokenizer", ("vocab.json", "tokenizer.json")),
     ):
-        if not any((folder / part).glob(f"{name}*") for name in names):
+        if not any(path for name in names for path in (folder / part).glob(f"{name}*")):
             raise FileNotFoundError(
                 f"no {part}/{names[0]} in {folder}: name the diffusers folder of SD-Turbo, which has text_encoder/ and "
                 "tokenizer/"

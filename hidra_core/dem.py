@@ -1,37 +1,55 @@
 """The degradation estimation module (DEM): from a degraded image to its degradation vector ``P``.
 
 A frozen DINOv2 with registers gives patch features at four depths; mutual interaction attention (MIA) lets the four
-layers attend to each other; a small head pools them to ``P``. Source: HiDRA (CVPR 2026), section "Degradation
-estimation module".
+layers attend to each other; a small head pools them to ``P``. With ``x`` the degraded image, ``ω`` the trainable
+parameters of MIA and head, and ``F_l`` the features of depth ``l``, normalised by the backbone's last LayerNorm::
+
+    F = [F_1, F_2, F_3, F_4]            F_l = LN(DINOv2_l(x))      patch tokens as [C, h, w]
+    P = head_ω(mean_hw(MIA_ω(F)))       head = SiLU ∘ Linear ∘ SiLU ∘ LayerNorm ∘ Linear, 4·C → 256 → 256
+
+Source: HiDRA (CVPR 2026), section "Degradation estimation module".
 """
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
+from einops import rearrange, reduce
 from torch import Tensor, nn
 
 DEGRADATION_WIDTH = 256
 """Length of the degradation vector ``P``."""
 
 MIA_WIDTH = 192
-"""Channels of each of query, key and value; shared by all layers (48 a layer at four layers)."""
+"""Channels of each of query, key and value for all layers together: 48 per layer at four layers."""
 
 LAYERS = 4
-"""Depths of the backbone whose features the DEM reads: after blocks 3, 6, 9, 12 of twelve."""
+"""Number of depths at which the DEM reads features: after blocks 3, 6, 9 and 12 of twelve."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Mean and standard deviation of the colour channels that DINOv2 expects to be normalised by."""
 
 
 class MutualInteractionAttention(nn.Module):
-    """Attention over the layer axis: which depths of the backbone speak of the degradation.
+    """Mutual interaction attention (MIA): attention between the depths of the backbone, not between positions.
+
+    The features of the ``L`` depths are stacked along the channels, ``F`` in ``[B, L·C, h, w]``. A 1×1 and a depthwise
+    3×3 convolution make query, key and value of 192 channels each, which belong to the depths in equal parts: each
+    depth is one token of length ``c·h·w`` with ``c = 192 / L``. With ``τ`` a learned temperature and ``‖·‖₂`` the
+    normalisation of each token to length 1::
+
+        Q, K, V   = split(DWConv_3×3(Conv_1×1(F)))          each [B, (L c), h, w] → [B, L, (c h w)]
+        A         = softmax(τ · ‖Q‖₂ ‖K‖₂ᵀ)                 [B, L, L]
+        MIA(F)    = Conv_1×1(A V) + F                        A V: [B, L, (c h w)] → [B, (L c), h, w]
+
+    Source: HiDRA (CVPR 2026), section "Degradation estimation module", mutual interaction attention.
 
     Args:
-        layers: number of backbone layers ``L`` whose features come in.
-        channels: channels ``C`` of one layer's features.
-
-    Shape: ``[B, L·C, h, w]`` in, the same out. The attention matrix is ``[B, L, L]``.
+        layers: number of depths ``L`` whose features come in; a divisor of 192.
+        channels: channels ``C`` of the features of one depth.
     """
 
     def __init__(self, layers: int, channels: int) -> None:
@@ -44,22 +62,30 @@ class MutualInteractionAttention(nn.Module):
         self.project_out = nn.Conv2d(MIA_WIDTH, total, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        batch, _, height, width = features.shape
-        # (B, 3·192, h, w) -> three of (B, L, 48·h·w)
+        """Let the depths attend to each other.
+
+        Args:
+            features: ``[B, L·C, h, w]``.
+
+        Returns:
+            The same shape.
+        """
+        height, width = features.shape[-2:]
         query, key, value = (
-            part.reshape(batch, self.layers, -1) for part in self.qkv_dwconv(self.qkv(features)).chunk(3, dim=1)
+            rearrange(part, "B (L c) h w -> B L (c h w)", L=self.layers)
+            for part in self.qkv_dwconv(self.qkv(features)).chunk(3, dim=1)
         )
-        query = F.normalize(query, dim=-1)
-        key = F.normalize(key, dim=-1)
-        attention = (query @ key.transpose(1, 2) * self.temperature).softmax(dim=-1)  # (B, L, L)
-        mixed = (attention @ value).reshape(batch, MIA_WIDTH, height, width)
+        query, key = F.normalize(query, dim=-1), F.normalize(key, dim=-1)
+        attention = (query @ rearrange(key, "B L n -> B n L") * self.temperature).softmax(dim=-1)  # B L L
+        mixed = rearrange(attention @ value, "B L (c h w) -> B (L c) h w", h=height, w=width)
         return self.project_out(mixed) + features
 
 
 class DegradationHead(nn.Sequential):
-    """Pooled features to ``P``: Linear(L·C, 256), LayerNorm, SiLU, Linear(256, 256), SiLU.
+    """From pooled features ``[B, L·C]`` to ``P``, ``[B, 256]``: Linear, LayerNorm, SiLU, Linear, SiLU.
 
-    Shape: ``[B, L·C]`` to ``[B, 256]``.
+    Args:
+        channels: ``L·C``.
     """
 
     def __init__(self, channels: int) -> None:
@@ -82,9 +108,9 @@ class DegradationEstimator(nn.Module):
     Args:
         backbone: from :func:`build_dinov2`, any width and depth.
         use_mia: ``False`` pools the backbone's features directly (the ablation "without MIA").
-        fit: one of :data:`FITS`. ``"resize"`` is the method's; it interpolates, by another share of a pixel at each
+        fit: one of :data:`FITS`. ``"resize"`` is the method's; it interpolates, by another fraction of a pixel at each
             place, which hides noise and is hard to tell from blur and lost resolution. ``"crop"`` leaves out less than
-            a patch of the border and keeps the pixels as they are.
+            a patch of the border and does not change the pixels.
 
     Raises:
         ValueError: an unknown fit.
@@ -96,16 +122,21 @@ class DegradationEstimator(nn.Module):
             raise ValueError(f"a DEM fits images to its patches by {' or '.join(FITS)}, not by {fit!r}")
         self.fit = fit
         self.backbone = backbone
-        channels = backbone.config.hidden_size
+        channels = cast("int", self._config.hidden_size)
         self.attention = MutualInteractionAttention(LAYERS, channels) if use_mia else None
         self.head = DegradationHead(LAYERS * channels)
 
     @property
+    def _config(self) -> Any:
+        return self.backbone.config
+
+    @property
     def patch_size(self) -> int:
-        return self.backbone.config.patch_size
+        """Side of the backbone's patches in pixels."""
+        return self._config.patch_size
 
     def backbone_input(self, images: Tensor) -> Tensor:
-        """Bring down to multiples of the patch size and normalise as DINOv2 expects.
+        """Bring images down to multiples of the patch size and normalise them as DINOv2 expects.
 
         Args:
             images: ``[B, 3, H, W]`` in [-1, 1].
@@ -114,29 +145,43 @@ class DegradationEstimator(nn.Module):
             ``[B, 3, H', W']`` with H', W' the largest multiples of the patch size not above H, W (at least one patch).
         """
         patch = self.patch_size
-        size = tuple(max(patch, side // patch * patch) for side in images.shape[-2:])
-        if self.fit == "crop":
-            # what is smaller than a patch is enlarged all the same
-            top, left = (max(0, have - want) // 2 for have, want in zip(images.shape[-2:], size, strict=True))
-            images = images[..., top : top + size[0], left : left + size[1]]
-        images = F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=False)
+        height, width = (max(patch, side // patch * patch) for side in images.shape[-2:])
+        if self.fit == "crop":  # images smaller than a patch are still enlarged below
+            top, left = max(0, images.shape[-2] - height) // 2, max(0, images.shape[-1] - width) // 2
+            images = images[..., top : top + height, left : left + width]
+        images = F.interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=False)
         images = (images * 0.5 + 0.5).clamp(0, 1)
         mean = images.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
         std = images.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
         return (images - mean) / std
 
     def backbone_features(self, pixels: Tensor) -> list[Tensor]:
-        """Patch features of the four depths, after the backbone's final LayerNorm, ``[B, C, h, w]`` each."""
+        """Patch features of the four depths, after the backbone's final LayerNorm.
+
+        Args:
+            pixels: from :meth:`backbone_input`.
+
+        Returns:
+            Four of ``[B, C, h, w]``, one value per patch; class and register tokens are left out.
+        """
         return list(self.backbone(pixels).feature_maps)
 
     def interact(self, features: list[Tensor]) -> Tensor:
-        """MIA over the stacked features: four of ``[B, C, h, w]`` to ``[B, 4·C, h, w]``."""
+        """MIA over the stacked features: from four of ``[B, C, h, w]`` to ``[B, 4·C, h, w]``."""
         stacked = torch.cat(features, dim=1)
         return stacked if self.attention is None else self.attention(stacked)
 
     def pooled(self, images: Tensor) -> Tensor:
-        """MIA's output averaged over space, ``[B, 4·C]``, of images in [-1, 1]: what the head reads."""
-        return self.interact(self.backbone_features(self.backbone_input(images))).mean(dim=(2, 3))
+        """The input of the head: MIA's output averaged over all positions.
+
+        Args:
+            images: ``[B, 3, H, W]`` in [-1, 1].
+
+        Returns:
+            ``[B, 4·C]``.
+        """
+        features = self.interact(self.backbone_features(self.backbone_input(images)))
+        return reduce(features, "B C h w -> B C", "mean")
 
     def forward(self, images: Tensor) -> Tensor:
         """The degradation vectors ``P``, ``[B, 256]``, of images ``[B, 3, H, W]`` in [-1, 1]."""
@@ -161,12 +206,13 @@ def hub_name(name: str) -> str:
     return name
 
 
-def build_dinov2(config: dict) -> nn.Module:
+def build_dinov2(config: dict[str, Any]) -> nn.Module:
     """A DINOv2 with registers, with random weights, that returns patch features of four depths.
 
+    Its parameters are named as this version of transformers does, see :func:`hub_name`.
+
     Args:
-        config: transformers' ``Dinov2WithRegistersConfig`` fields, ``hidden_size``, ``num_hidden_layers``, … . See
-            :func:`hub_name` for the names of the parameters.
+        config: fields of transformers' ``Dinov2WithRegistersConfig``: ``hidden_size``, ``num_hidden_layers`` and more.
 
     Raises:
         ValueError: fewer blocks than the four depths the DEM reads.
@@ -178,4 +224,5 @@ def build_dinov2(config: dict) -> nn.Module:
     if depth < LAYERS:
         raise ValueError(f"the DEM reads {LAYERS} depths of its backbone; this one has only {depth} blocks")
     indices = [depth * (i + 1) // LAYERS for i in range(LAYERS)]  # index 0 is the patch embedding
-    return Dinov2WithRegistersBackbone(Dinov2WithRegistersConfig(**config, out_indices=indices))
+    fields = {**config, "out_indices": indices}
+    return Dinov2WithRegistersBackbone(Dinov2WithRegistersConfig(**fields))

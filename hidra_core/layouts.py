@@ -1,4 +1,4 @@
-"""Names of parameters: diffusers' and the original Stable Diffusion code's, which single files and ComfyUI use."""
+"""Names of parameters: from diffusers' to the original Stable Diffusion code's, as in single files and ComfyUI."""
 
 from __future__ import annotations
 
@@ -23,10 +23,19 @@ _OUTSIDE = {
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
+_PROJECTION = re.compile(r"attentions\.0\.to_.*weight$")
 
 
 def original_unet_name(name: str, layers: int = 2) -> str:
-    """A diffusers parameter name of SD 2.1's UNet in the original layout."""
+    """The original name of a parameter of Stable Diffusion 2.1's UNet.
+
+    Args:
+        name: diffusers' name.
+        layers: resnets per down block; an up block has one more.
+
+    Raises:
+        ValueError: a name that is none of this network's.
+    """
     for ours, theirs in _OUTSIDE.items():
         if name.startswith(f"{ours}."):
             return name.replace(ours, theirs, 1)
@@ -47,6 +56,8 @@ def original_unet_name(name: str, layers: int = 2) -> str:
         place = 0 if kind == "resnets" else 1
     else:
         match = re.match(r"mid_block\.(resnets|attentions)\.(\d)\.(.*)", name)
+        if match is None:
+            raise ValueError(f"'{name}' is no parameter of Stable Diffusion's UNet in diffusers' layout")
         kind, rest = match[1], match[3]
         prefix, place = "middle_block", 2 * int(match[2]) if kind == "resnets" else 1
     if kind == "resnets":
@@ -56,7 +67,12 @@ def original_unet_name(name: str, layers: int = 2) -> str:
 
 
 def original_vae_name(name: str, levels: int = 4) -> str:
-    """A diffusers parameter name of SD's VAE in the original layout."""
+    """The original name of a parameter of Stable Diffusion's VAE.
+
+    Args:
+        name: diffusers' name.
+        levels: number of levels of encoder and decoder, which count the decoder's in opposite directions.
+    """
     name = name.replace("mid_block.attentions.0.group_norm", "mid.attn_1.norm")
     name = name.replace("mid_block.attentions.0", "mid.attn_1").replace("to_out.0", "proj_out")
     for ours, theirs in (("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("conv_shortcut", "nin_shortcut")):
@@ -70,11 +86,13 @@ def original_vae_name(name: str, levels: int = 4) -> str:
 
 
 def original_vae_state(state: dict[str, Tensor], levels: int) -> dict[str, Tensor]:
-    """A diffusers VAE's state dict in the original layout; attention projections become 1×1 convolutions there."""
+    """A VAE's state dict in the original layout, where attention projections are 1×1 convolutions.
+
+    Args:
+        state: diffusers' state dict.
+        levels: number of levels of encoder and decoder.
+    """
     return {
         original_vae_name(key, levels): tensor[:, :, None, None] if _PROJECTION.search(key) else tensor
         for key, tensor in state.items()
     }
-
-
-_PROJECTION = re.compile(r"attentions\.0\.to_.*weight$")

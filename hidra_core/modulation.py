@@ -1,23 +1,41 @@
-"""Σ heads: from the degradation vector to one small matrix a block of the network.
+"""Σ heads: from the degradation vector to one small matrix per block of the network.
 
-Source: HiDRA (CVPR 2026), "Degradation-guided LoRA". All adapted layers of one block share one Σ.
+A degradation-guided LoRA changes a frozen layer's weight by an update that depends on the image::
+
+    W'   = W + s · U Σ_b(P) V            V: rank × in, U: out × rank, Σ_b: rank × rank, s: a constant scale
+
+All adapted layers of block ``b`` share one ``Σ_b``. With ``P`` the degradation vector of the image and ``e_b`` a
+learned embedding of the block, each of the two networks (UNet, VAE encoder) has one head::
+
+    d    = ReLU(W_d P + a_d)             degradation branch, 256 → 256
+    g_b  = ReLU(W_g e_b + a_g)           block branch, 64 → 64
+    M_b  = reshape(W_f [d; g_b] + a_f)   fusion, 320 → rank² → rank × rank
+
+``Σ_b`` is ``M_b`` transposed: with ``h = V x`` the rank activations, ``h' = Σ_b h`` means
+``h'[r] = Σ_k h[k] · M_b[k, r]``, where the ``Σ`` with an index below is a sum.
+
+Source: HiDRA (CVPR 2026), section "Degradation-guided LoRA".
 """
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from .dem import DEGRADATION_WIDTH
 
 BLOCK_EMBEDDING_WIDTH = 64
+"""Length of a block's embedding ``e_b``."""
 
 
 def unet_block_index(layer: str, depth: int) -> int:
-    """Block id of a UNet layer (diffusers module name) in a UNet of ``depth`` levels.
+    """Block id of a UNet layer: down blocks first, then the middle, the up blocks, and last everything else.
 
-    Down blocks come first, then the middle, the up blocks, and last everything outside the blocks (``conv_out``).
+    Args:
+        layer: diffusers module name; outside the blocks lies ``conv_out``.
+        depth: number of levels of the UNet.
     """
     parts = layer.split(".")
     if parts[0] == "down_blocks":
@@ -30,7 +48,12 @@ def unet_block_index(layer: str, depth: int) -> int:
 
 
 def vae_block_index(layer: str, depth: int) -> int:
-    """Block id of a VAE-encoder layer: down blocks, then the middle, then everything else."""
+    """Block id of a layer of the VAE's encoder: down blocks first, then the middle, then everything else.
+
+    Args:
+        layer: diffusers module name, ``encoder.…``; outside the blocks lie ``conv_in`` and ``conv_out``.
+        depth: number of levels of the encoder.
+    """
     parts = layer.split(".")
     if parts[1] == "down_blocks":
         return int(parts[2])
@@ -38,7 +61,9 @@ def vae_block_index(layer: str, depth: int) -> int:
 
 
 class ModulationHead(nn.Module):
-    """Degradation branch, block branch and their fusion: ``P`` to one ``rank × rank`` matrix a block.
+    """Degradation branch, block branch and their fusion: from ``P`` to one ``rank × rank`` matrix per block.
+
+    The three linear maps start from Kaiming-normal weights times 1e-5 and biases of 0.
 
     Args:
         blocks: number of blocks, see :func:`unet_block_index` and :func:`vae_block_index`.
@@ -59,20 +84,20 @@ class ModulationHead(nn.Module):
 
     @property
     def blocks(self) -> int:
+        """Number of blocks, each with a matrix of its own."""
         return self.embedding.shape[0]
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """The modulation tensors.
+        """The modulation tensors ``M_b`` of all blocks.
 
         Args:
             vectors: degradation vectors ``P``, ``[B, 256]``.
 
         Returns:
-            ``[B, blocks, rank, rank]``; with ``M = out[b, block]`` the rank activations transform as
-            ``h'[r] = Σ_k h[k]·M[k, r]``.
+            ``[B, blocks, rank, rank]``; with ``M = out[image, block]`` the rank activations transform as
+            ``h'[r] = Σ_k h[k] · M[k, r]``.
         """
-        batch = vectors.shape[0]
-        degradation = F.relu(self.degradation(vectors))[:, None].expand(-1, self.blocks, -1)
-        block = F.relu(self.block(self.embedding))[None].expand(batch, -1, -1)
+        degradation = repeat(F.relu(self.degradation(vectors)), "B d -> B b d", b=self.blocks)
+        block = repeat(F.relu(self.block(self.embedding)), "b g -> B b g", B=len(vectors))
         fused = self.fuse(torch.cat([degradation, block], dim=-1))
-        return fused.view(batch, self.blocks, self.rank, self.rank)
+        return rearrange(fused, "B b (k r) -> B b k r", k=self.rank)

@@ -1,19 +1,32 @@
 """Large images in overlapping, feathered tiles that agree with each other.
 
-Every tile shares the whole image's degradation vector, and the group-normalisation statistics of the whole image:
-left to itself each tile would be normalised by its own content, and a tile of empty sky would come out in other
-greys than its neighbour with the buildings.
+With ``w_t`` the weights of tile ``t``, which fall linearly over the overlap, the result is::
+
+    y = Σ_t w_t · f(x_t)          Σ_t w_t = 1 at every pixel
+
+Tiles agree because they share the degradation vector of the whole image, and because group normalisation uses its
+statistics, recorded on a small view of it (``overview``), instead of the tile's. With ``G`` a group of channels::
+
+    mean_G = mean(x over channels in G, all positions, the whole batch)          var_G likewise
+    norm(x) = γ · (x − mean_G) / sqrt(var_G + ε) + β
+
+Normalised by its own content instead, a tile of empty sky would come out in other greys than its neighbour with the
+buildings. Source: this project; HiDRA (CVPR 2026) processes images as a whole.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
+
+from .backbone import SIZE_MULTIPLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,13 +34,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """A tile's extent along one axis and its blending weights there (``[length]``, summing to 1 over all spans)."""
+    """A tile's extent along one axis.
+
+    Attributes:
+        start: its first pixel.
+        weights: its blending weights, ``[length]``; those of all spans sum to 1 at every pixel.
+    """
 
     start: int
     weights: Tensor
 
     @property
     def slice(self) -> slice:
+        """Its pixels."""
         return slice(self.start, self.start + len(self.weights))
 
 
@@ -38,6 +57,9 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
         length: pixels of the axis.
         tile: pixels of a tile; a shorter axis is one span of its own length.
         overlap: least number of pixels that neighbours share, feathered linearly.
+
+    Returns:
+        As few spans as reach over the axis, from its first pixel to its last.
 
     Raises:
         ValueError: the overlap is not smaller than the tile.
@@ -85,45 +107,45 @@ def blend_tiles(
         ``[1, C', H, W]`` float32 on the CPU.
     """
     rows, columns = (spans(side, tile, overlap) for side in image.shape[-2:])
-    output: Tensor | None = None
-    done, total = 0, len(rows) * len(columns)
-    for row in rows:
-        for column in columns:
-            result = function(image[:, :, row.slice, column.slice]).float().cpu()
-            if output is None:
-                output = torch.zeros(1, result.shape[1], *image.shape[-2:])
-            output[:, :, row.slice, column.slice] += result * row.weights[:, None] * column.weights
-            done += 1
-            if after_tile is not None:
-                after_tile(done, total)
+    tiles = list(product(rows, columns))
+    output = torch.empty(0)
+    for done, (row, column) in enumerate(tiles, start=1):
+        result = function(image[:, :, row.slice, column.slice]).float().cpu()
+        if done == 1:  # only now is the number of channels known
+            output = torch.zeros(1, result.shape[1], *image.shape[-2:])
+        row_weights, column_weights = rearrange(row.weights, "h -> h 1"), rearrange(column.weights, "w -> 1 w")
+        output[:, :, row.slice, column.slice] += result * row_weights * column_weights
+        if after_tile is not None:
+            after_tile(done, len(tiles))
     return output
 
 
 def overview(image: Tensor, pixels: int) -> Tensor:
-    """The whole image on few pixels: normalisation statistics of all of it at the cost of one tile.
+    """The whole image on few pixels, for its normalisation statistics at the cost of one tile.
 
-    Full-resolution crops of the same cost would see the noise as it is, but their borders add statistics of their own.
+    Crops at full resolution for the same cost would keep the noise, but their borders add statistics of their own.
 
     Args:
         image: ``[1, C, H, W]``.
-        pixels: at most as many; an image that has no more is returned as it is.
+        pixels: number of pixels that must not be exceeded; an image within it is returned without change.
 
     Returns:
-        ``[1, C, h, w]``, averaged over areas; h and w multiples of 64, which need no padding.
+        ``[1, C, h, w]``, averaged over areas; h and w are multiples of 64, which need no padding.
     """
     height, width = image.shape[-2:]
     factor = (height * width / pixels) ** 0.5
     if factor <= 1:
         return image
-    rows = min(max(1, int(height / factor) // 64), pixels // 64**2)
-    columns = max(1, min(int(width / factor) // 64, pixels // (64**2 * rows)))
-    return F.interpolate(image, size=(64 * rows, 64 * columns), mode="area")
+    side = SIZE_MULTIPLE
+    rows = min(max(1, int(height / factor) // side), pixels // side**2)
+    columns = max(1, min(int(width / factor) // side, pixels // (side**2 * rows)))
+    return F.interpolate(image, size=(side * rows, side * columns), mode="area")
 
 
 class SharedNormalisation:
     """Group-normalisation statistics taken over one batch as if it were one image, and imposed on others.
 
-    Works through forward hooks on any network made of ``torch.nn.GroupNorm``; each layer must run once a pass.
+    It works through forward hooks on any network with ``torch.nn.GroupNorm``; each layer must run once per pass.
 
     Args:
         modules: all modules of the networks.
@@ -153,20 +175,28 @@ class SharedNormalisation:
             yield
 
     def _record(self, layer: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> Tensor:
-        groups = args[0].float().unflatten(1, (layer.num_groups, -1)).transpose(0, 1).flatten(1)
+        groups = rearrange(args[0].float(), "b (g c) ... -> g (b c ...)", g=layer.num_groups)
         variance, mean = torch.var_mean(groups, dim=1, correction=0)
         per_group = layer.num_channels // layer.num_groups
-        self._statistics[layer] = (mean.repeat_interleave(per_group), variance.repeat_interleave(per_group))
+        self._statistics[layer] = (repeat(mean, "g -> (g c)", c=per_group), repeat(variance, "g -> (g c)", c=per_group))
         return self._impose(layer, args, output)
 
-    def _impose(self, layer: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> Tensor:
+    def _impose(self, layer: nn.GroupNorm, args: tuple[Tensor], _output: Tensor) -> Tensor:
         mean, variance = self._statistics[layer]
         weight, bias = (None if p is None else p.to(mean) for p in (layer.weight, layer.bias))
         return F.batch_norm(args[0], mean, variance, weight, bias, training=False, eps=layer.eps)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
-    """Pad ``[B, C, H, W]`` at bottom and right; reflected, or replicated where the image is smaller than the pad."""
+    """Pad images at the bottom and on the right to whole multiples.
+
+    Args:
+        images: ``[B, C, H, W]``.
+        multiple: of pixels.
+
+    Returns:
+        ``[B, C, H', W']``; reflected, or replicated where the image is smaller than the pad.
+    """
     height, width = images.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     if bottom:

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from .adapter import NETWORKS, Adapter, ConvIn, LowRankLayers, Network, lora_targets
-from .backbone import HIDRA_TINY, MODELS
+from .backbone import MODELS
 from .dem import DEGRADATION_WIDTH, FITS, LAYERS, DegradationEstimator, build_dinov2, hub_name
 from .images.files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
+from .names import HIDRA_TINY
 from .readouts import BANDS, KINDS, MAPS, Probes, Restraint
 
 if TYPE_CHECKING:
@@ -214,8 +215,8 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
         metadata.get("version") == str(VERSION),
         f"is version {metadata.get('version')} of the format; this release reads version {VERSION}. Update the pack",
     )
-    layers = {network: reader.low_rank_layers(network) for network in NETWORKS}
-    heads = {network: reader.head(network, layers[network].rank) for network in NETWORKS}
+    layers: dict[Network, LowRankLayers] = {network: reader.low_rank_layers(network) for network in NETWORKS}
+    heads: dict[Network, ModulationHead] = {network: reader.head(network, layers[network].rank) for network in NETWORKS}
     weight = reader.take("conv_in.weight", (None, None, 3, 3))
     conv_in = ConvIn(weight, reader.take("conv_in.bias", (weight.shape[0],)))
     text_embedding = reader.take("text_embedding", (1, TEXT_TOKENS, None))
@@ -265,14 +266,18 @@ class _Reader:
 
     def expect(self, condition: bool, failure: str) -> None:
         if not condition:
-            raise ValueError(f"{self.path} {failure}")
+            raise self.failure(failure)
+
+    def failure(self, what: str) -> ValueError:
+        return ValueError(f"{self.path} {what}")
 
     def header(self, metadata: dict[str, str], key: str) -> dict[str, Any]:
         try:
             value = json.loads(metadata[key])
         except (KeyError, json.JSONDecodeError):
             value = None
-        self.expect(isinstance(value, dict), f"has no readable '{key}' in its header. Export it again")
+        if not isinstance(value, dict):
+            raise self.failure(f"has no readable '{key}' in its header. Export it again")
         return value
 
     def take(self, key: str, shape: tuple[int | None, ...]) -> Tensor:
@@ -309,10 +314,11 @@ class _Reader:
     def head(self, network: Network, rank: int) -> ModulationHead:
         prefix = f"modulation.{network}"
         embedding = self.tensors.get(f"{prefix}.embedding")
-        self.expect(embedding is not None, f"lacks the tensor '{prefix}.embedding'. It is incomplete: export it again")
+        if embedding is None:
+            raise self.failure(f"lacks the tensor '{prefix}.embedding'. It is incomplete: export it again")
         with torch.device("meta"):
             head = ModulationHead(embedding.shape[0], rank)
-        self._load(head, prefix)
+        self.load(head, prefix)
         return head
 
     def estimator(self, config: dict[str, Any], fit: str, folder: str | PathLike | None) -> DegradationEstimator:
@@ -328,17 +334,17 @@ class _Reader:
             estimator = DegradationEstimator(
                 backbone, use_mia=any(key.startswith("dem.attention.") for key in self.tensors), fit=fit
             )
-        self._load(estimator.head, "dem.head")
+        self.load(estimator.head, "dem.head")
         if estimator.attention is not None:
-            self._load(estimator.attention, "dem.attention")
+            self.load(estimator.attention, "dem.attention")
         if any(key.startswith("dem.backbone.") for key in self.tensors):
-            self._load(backbone, "dem.backbone")
+            self.load(backbone, "dem.backbone")
         else:
-            self.expect(
-                folder is not None,
-                "was written without the DEM's DINOv2 backbone. Name a local folder of "
-                "facebook/dinov2-with-registers-base (Hugging Face layout) to go with it",
-            )
+            if folder is None:
+                raise self.failure(
+                    "was written without the DEM's DINOv2 backbone. Name a local folder of "
+                    "facebook/dinov2-with-registers-base (Hugging Face layout) to go with it"
+                )
             load_dinov2(backbone, folder)
         return estimator
 
@@ -367,7 +373,7 @@ class _Reader:
         except ValueError as error:
             raise ValueError(f"{self.path} has a restraint that cannot be used: {error}. Fit it again") from error
 
-    def _load(self, module: nn.Module, prefix: str) -> None:
+    def load(self, module: nn.Module, prefix: str) -> None:
         state = {
             name: self.take(hub_name(f"{prefix}.{name}"), tuple(tensor.shape))
             for name, tensor in module.state_dict().items()
@@ -395,7 +401,7 @@ def load_dinov2(backbone: nn.Module, source: str | PathLike) -> None:
         path = path / "model.safetensors"
     tensors, _ = read_safetensors(path)
     reader = _Reader(path, {f"dem.backbone.{key}": tensor for key, tensor in tensors.items()})
-    reader._load(backbone, "dem.backbone")
+    reader.load(backbone, "dem.backbone")
 
 
 def _prefixed(prefix: str, module: nn.Module) -> dict[str, Tensor]:

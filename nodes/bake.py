@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io, ui
 
 from ..hidra_core.bake import save_baked
@@ -10,19 +12,21 @@ from .schema import one_of, schema
 
 
 class BakeLoRA(io.ComfyNode):
+    """Writes one degradation into a LoRA file and a VAE file."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_BakeLoRA",
             display_name="Bake Degradation to LoRA",
-            description="For a camera that stays the same: folds one degradation into an ordinary LoRA for Load LoRA, "
-            "and the VAE to go with it. Nothing is estimated any more when they are used.",
+            description="For a camera whose degradation does not change: writes it into an ordinary LoRA for Load LoRA "
+            "and a VAE that belongs to it. Enhancing with them needs no estimation.",
             search_aliases=["hidra", "thermal", "infrared", "lora", "bake", "fold", "export", "camera"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="From Apply Degradation-Guided LoRA; its degradation (the average of several) and strength "
-                    "are baked.",
+                    tooltip="From Apply Degradation-Guided LoRA, whose degradation (the average of several vectors) "
+                    "and strength are baked.",
                 ),
                 io.Vae.Input("vae", tooltip="From the same node."),
                 io.String.Input(
@@ -33,8 +37,8 @@ class BakeLoRA(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="MODEL", tooltip="With the baked LoRA, as Load LoRA gives it."),
-                io.Vae.Output(display_name="VAE", tooltip="The baked one."),
+                io.Model.Output(display_name="MODEL", tooltip="With the baked LoRA, as Load LoRA returns it."),
+                io.Vae.Output(display_name="VAE", tooltip="The baked VAE."),
                 io.Conditioning.Output(display_name="conditioning", tooltip="For One-Step Enhance."),
             ],
             is_output_node=True,
@@ -42,7 +46,7 @@ class BakeLoRA(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: object, vae: object, name: str) -> io.NodeOutput:
+    def execute(cls, model: Any, vae: Any, name: str) -> io.NodeOutput:
         from .host import bake as host_bake
 
         applied = host.applied_to_both(model, vae)
@@ -56,16 +60,18 @@ class BakeLoRA(io.ComfyNode):
 
 
 class LoadBakedVAE(io.ComfyNode):
+    """Reads the VAE file that Bake Degradation to LoRA wrote."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_LoadBakedVAE",
             display_name="Load Baked VAE",
-            description="Loads a VAE that Bake Degradation to LoRA wrote, of any backbone, and the constant "
-            "conditioning of One-Step Enhance.",
+            description="Loads a VAE that Bake Degradation to LoRA wrote, for any backbone, with the constant "
+            "conditioning for One-Step Enhance.",
             search_aliases=["hidra", "thermal", "infrared", "vae", "bake", "camera"],
             inputs=[
-                io.Combo.Input("file", options=host.files("vae"), tooltip="A file of models/vae or output/vae."),
+                io.Combo.Input("file", options=host.files("vae"), tooltip="A file from models/vae or output/vae."),
             ],
             outputs=[
                 io.Vae.Output(display_name="VAE"),

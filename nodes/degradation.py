@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
@@ -16,26 +16,30 @@ from .schema import Degradation, one_of, schema
 if TYPE_CHECKING:
     import torch
 
+    from ..hidra_core.enhance import DegradationVectors
+
 DEM_BYTES = 1 << 30
-"""Room for the activations of one window of the DEM, in the host's memory management."""
+"""Memory for the activations of one window of the DEM, as the host's memory management should count it."""
 
 
 class EstimateDegradation(io.ComfyNode):
+    """Estimates the degradation vector of each image and reports on it."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_EstimateDegradation",
             display_name="Estimate TIR Degradation (DEM)",
-            description="Reads a degradation vector off each thermal image, and reports what can be measured in it: "
-            "noise, stripes, contrast.",
+            description="Estimates the degradation vector of each thermal image, and reports what can be measured "
+            "in it: noise, stripes, contrast.",
             search_aliases=["hidra", "thermal", "infrared", "degradation", "dem", "noise", "stripes"],
             inputs=[
-                io.Image.Input("image", tooltip="Thermal images; colour is read as grey."),
+                io.Image.Input("image", tooltip="Thermal images; colour is converted to grey."),
                 io.Combo.Input(
                     "weights",
                     options=host.choices(host.WEIGHTS_FOLDER),
                     default=HIDRA_TINY,
-                    tooltip="A HiDRA weights file of models/hidra, for the backbone you load; hidra-tiny is built in.",
+                    tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
                 ),
             ],
             outputs=[
@@ -52,7 +56,7 @@ class EstimateDegradation(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, weights: str, **_: object) -> str:
+    def fingerprint_inputs(cls, weights: str, **_: Any) -> str:
         return host.fingerprint(host.WEIGHTS_FOLDER, weights)
 
     @classmethod
@@ -68,6 +72,8 @@ class EstimateDegradation(io.ComfyNode):
 
 
 class ApplyLoRA(io.ComfyNode):
+    """Puts the adapter for a degradation on MODEL and VAE."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -92,5 +98,5 @@ class ApplyLoRA(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: object, vae: object, degradation: object, strength: float) -> io.NodeOutput:
+    def execute(cls, model: Any, vae: Any, degradation: DegradationVectors, strength: float) -> io.NodeOutput:
         return io.NodeOutput(*host.apply(model, vae, degradation, strength))

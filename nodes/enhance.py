@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io, ui
 
 from ..hidra_core.enhance import enhance
-from ..hidra_core.names import CUTOFF
+from ..hidra_core.names import CUTOFF, UPSCALES
 from . import host
 from .schema import advanced, one_of, schema
 
@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 RESTRAINT_INPUT = {
     "default": True,
     "optional": True,
-    "tooltip": "Applies less of the change where the degradation says that an image needs less, so that good images "
-    "stay as they are. Works with weights that have a restraint, such as hidra-tiny's; off applies all of the change.",
+    "tooltip": "Applies less of the change to images whose degradation says that they need less, so that good images "
+    "stay nearly unchanged. Needs weights with a restraint, such as hidra-tiny's. Off: applies all of the change.",
 }
-"""What both nodes that enhance say of their restraint."""
+"""The input ``restraint`` of both nodes that enhance."""
 
 TILING: dict[str, Tile] = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
 
 
 class OneStepEnhance(io.ComfyNode):
+    """Enhances images with an adapted or baked backbone."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -44,14 +46,18 @@ class OneStepEnhance(io.ComfyNode):
                 io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
                 io.Image.Input("image", tooltip="The images whose degradation was estimated."),
                 io.Int.Input(
-                    "upscale", default=1, min=1, max=4, tooltip="Enlarges the image by this factor before the network."
+                    "upscale",
+                    default=1,
+                    min=min(UPSCALES),
+                    max=max(UPSCALES),
+                    tooltip="Enlarges the images by this factor before the networks.",
                 ),
                 io.Combo.Input(
                     "tiling",
                     options=list(TILING),
                     default="auto",
-                    tooltip="Side of the tiles in pixels. auto tiles images of more than one megapixel, and whenever "
-                    "memory runs out.",
+                    tooltip="Side of the tiles in pixels. auto: tiles for images of more than one megapixel. When "
+                    "memory runs out, smaller tiles are tried in any case.",
                 ),
                 io.Conditioning.Input(
                     "conditioning",
@@ -65,7 +71,7 @@ class OneStepEnhance(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     optional=True,
-                    tooltip="Share of the change that is taken: 0 gives the input back, 1 is the result as it is. (The "
+                    tooltip="Share of the change that is applied: 0 returns the input, 1 the full result. (The "
                     "strength of Apply changes what the model computes.)",
                 ),
                 io.Float.Input(
@@ -76,7 +82,7 @@ class OneStepEnhance(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     tooltip="The same for low frequencies alone: 0 keeps the brightness of wide areas, and any "
-                    "shading, as the input has it.",
+                    "shading, of the input.",
                 ),
                 advanced(
                     io.Float.Input,
@@ -86,12 +92,12 @@ class OneStepEnhance(io.ComfyNode):
                     max=4096.0,
                     step=1.0,
                     optional=True,
-                    tooltip="Period that separates low from high frequencies for low_frequencies, in pixels of the "
-                    "result. 64 suits nearly all images.",
+                    tooltip="Patterns with longer periods than this, in pixels of the result, count as low "
+                    f"frequencies. {CUTOFF:g} suits nearly all images.",
                 ),
                 io.Boolean.Input("restraint", **RESTRAINT_INPUT),
             ],
-            outputs=[io.Image.Output(display_name="image", tooltip="Grey, in as many channels as came in.")],
+            outputs=[io.Image.Output(display_name="image", tooltip="Grey, with as many channels as the input.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Load SD-Turbo, and a sample scene to try things on."""
+"""Load SD-Turbo, and Sample Thermal Scene."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ DEGRADATIONS = ["none", *degradations.PRESETS]
 
 
 class LoadSDTurbo(io.ComfyNode):
+    """Loads the backbone."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -52,13 +54,15 @@ class LoadSDTurbo(io.ComfyNode):
 
 
 class SampleScene(io.ComfyNode):
+    """Renders a scene to try the other nodes on."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_SampleScene",
             display_name="Sample Thermal Scene",
-            description="A rendered thermal scene, clean and degraded, to try the nodes on with the truth at hand. "
-            "Replace it with Load Image for your own pictures.",
+            description="A rendered thermal scene, clean and degraded, to try the nodes on where the truth is known. "
+            "Replace it with Load Image to use your own images.",
             search_aliases=["hidra", "thermal", "infrared", "sample", "test image"],
             inputs=[
                 io.Combo.Input("scene", options=list(scenes.SCENES), tooltip="What the scene shows."),
@@ -66,8 +70,8 @@ class SampleScene(io.ComfyNode):
                     "degradation",
                     options=DEGRADATIONS,
                     default="composite",
-                    tooltip="Which degradations the camera suffers from: composite is the method's training recipe, "
-                    "fpn stripes and noise only, field what today's cameras do.",
+                    tooltip="Preset of the degradation: composite is the one that the method trains with, fpn has "
+                    "stripes and noise only, field imitates today's cameras.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -75,13 +79,13 @@ class SampleScene(io.ComfyNode):
                     min=0,
                     max=2**31 - 1,
                     control_after_generate=True,
-                    tooltip="Another scene, another degradation.",
+                    tooltip="Each seed gives another scene with another degradation.",
                 ),
-                io.Int.Input("width", default=640, min=64, max=2048, step=8, tooltip="Pixels."),
-                io.Int.Input("height", default=512, min=64, max=2048, step=8, tooltip="Pixels."),
+                io.Int.Input("width", default=640, min=64, max=2048, step=8, tooltip="Width in pixels."),
+                io.Int.Input("height", default=512, min=64, max=2048, step=8, tooltip="Height in pixels."),
             ],
             outputs=[
-                io.Image.Output(display_name="degraded", tooltip="What the camera delivers."),
+                io.Image.Output(display_name="degraded", tooltip="The scene as the camera delivers it."),
                 io.Image.Output(display_name="clean", tooltip="The scene without degradation, to compare with."),
             ],
         )

@@ -6,55 +6,49 @@ import torch
 from comfy_api.latest import io, ui
 
 from ..hidra_core.images import check_images, to_grey
+from ..hidra_core.names import PALETTES
 from . import host
 from .schema import one_of, schema
 
 APPLY, UNDO = "grey to colour", "colour to grey"
 AUTO = "auto"
-PALETTES = (
-    "white hot",
-    "black hot",
-    "ironbow",
-    "rainbow",
-    "rainbow high contrast",
-    "arctic",
-    "lava",
-    "glowbow",
-    "graded fire",
-    "hottest",
-    "sepia",
-    "green",
-)
-"""``hidra_core.images.palettes.PALETTES``, which imports SciPy: not when the host starts. A test compares the two."""
+DEFAULT = "ironbow"
 
 
 class ColourMap(io.ComfyNode):
+    """Colours grey images, or converts coloured ones to grey."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_ColourMap",
             display_name="Thermal Colour Map",
-            description="Colours grey thermal images with a palette of thermal cameras, or brings a camera's coloured "
-            "picture back to grey, and says where it could not be exact.",
+            description="Colours grey thermal images with a palette of thermal cameras, or converts a camera's "
+            "coloured images back to grey and says where that was not exact.",
             search_aliases=["hidra", "thermal", "infrared", "palette", "ironbow", "rainbow", "colormap"],
             inputs=[
-                io.Image.Input("image", tooltip="Thermal images: grey ones to colour, coloured ones to undo."),
-                io.Combo.Input("direction", options=[APPLY, UNDO], default=APPLY, tooltip="What to do."),
+                io.Image.Input("image", tooltip="Thermal images: grey ones to colour, or coloured ones to convert."),
+                io.Combo.Input(
+                    "direction",
+                    options=[APPLY, UNDO],
+                    default=APPLY,
+                    tooltip="Colour grey images, or convert coloured ones to grey.",
+                ),
                 io.Combo.Input(
                     "palette",
                     options=[AUTO, *PALETTES],
-                    default="ironbow",
-                    tooltip="The palette. auto finds the one of a coloured picture (each image its own); for grey to "
-                    "colour it is ironbow.",
+                    default=DEFAULT,
+                    tooltip=f"The palette. auto: for grey to colour, {DEFAULT}; for colour to grey, the one that is "
+                    "detected in each image.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="Coloured, or grey in three equal channels."),
                 io.Mask.Output(
                     display_name="off palette",
-                    tooltip="Only for colour to grey: 1 where a pixel is none of the palette's colours, such as text.",
+                    tooltip="Only for colour to grey: 1 where a pixel has none of the palette's colours, such as text.",
                 ),
-                io.String.Output(display_name="report", tooltip="The palette found, how far off, and warnings."),
+                io.String.Output(display_name="report", tooltip="The palette, deviations from it, and warnings."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -66,22 +60,12 @@ class ColourMap(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, direction: str, palette: str) -> io.NodeOutput:
-        from ..hidra_core.images import palettes
-
+        convert = _coloured if direction == APPLY else _grey
         pictures = check_images(image)
         progress = host.Progress()
         results, masks, lines = [], [], []
         for index, picture in enumerate(pictures):
-            if direction == APPLY:
-                name = "ironbow" if palette == AUTO else palette
-                result = torch.from_numpy(palettes.colour(to_grey(picture[None])[0, 0].float().cpu().numpy(), name))
-                mask, line = torch.zeros(picture.shape[:2]), f"coloured with {name}"
-            else:
-                colours = picture[..., :3] if picture.shape[-1] >= 3 else picture[..., :1].expand(-1, -1, 3)
-                found = palettes.invert(colours.float().cpu().numpy(), None if palette == AUTO else palette)
-                result = torch.from_numpy(found.grey)[..., None].expand(-1, -1, 3)
-                mask = (torch.from_numpy(found.distance) > palettes.OFF_PALETTE).float()
-                line = found.summary()
+            result, mask, line = convert(picture, palette)
             results.append(result)
             masks.append(mask)
             lines.append(line if len(pictures) == 1 else f"image {index + 1}: {line}")
@@ -89,3 +73,22 @@ class ColourMap(io.ComfyNode):
         text = "\n".join(lines)
         host.show_text(text, cls.hidden.unique_id)
         return io.NodeOutput(torch.stack(results), torch.stack(masks), text, ui=ui.PreviewText(text))
+
+
+def _coloured(image: torch.Tensor, palette: str) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """A grey image ``[H, W, C]`` in colour, an empty mask, and what was done."""
+    from ..hidra_core.images import palettes  # SciPy takes a while to import and would slow the host's start
+
+    name = DEFAULT if palette == AUTO else palette
+    colours = palettes.colour(to_grey(image[None])[0, 0].float().cpu().numpy(), name)
+    return torch.from_numpy(colours), torch.zeros(image.shape[:2]), f"coloured with {name}"
+
+
+def _grey(image: torch.Tensor, palette: str) -> tuple[torch.Tensor, torch.Tensor, str]:
+    """A coloured image ``[H, W, C]`` in grey, a mask of the pixels off the palette, and how well it went."""
+    from ..hidra_core.images import palettes
+
+    colours = image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(-1, -1, 3)
+    inverse = palettes.invert(colours.float().cpu().numpy(), None if palette == AUTO else palette)
+    mask = (torch.from_numpy(inverse.distance) > palettes.OFF_PALETTE).float()
+    return torch.from_numpy(inverse.grey)[..., None].expand(-1, -1, 3), mask, inverse.summary()

@@ -1,4 +1,4 @@
-"""The pack's own socket type, and schemas that use what newer hosts know without failing on older ones."""
+"""The pack's own socket type, and schemas that use features of newer hosts without failing on older ones."""
 
 from __future__ import annotations
 
@@ -18,19 +18,38 @@ _KNOWN = {field.name for field in fields(io.Schema)}
 
 
 def schema(**described: Any) -> io.Schema:
-    """An ``io.Schema`` of our category; fields that this host's version does not have yet are left out."""
+    """An ``io.Schema`` in our category; fields that this host's version does not know are left out.
+
+    Args:
+        **described: fields of ``io.Schema``.
+    """
     described.setdefault("category", CATEGORY)
     return io.Schema(**{key: value for key, value in described.items() if key in _KNOWN})
 
 
 def one_of(value: str | None, options: Iterable[str], remedy: str) -> bool | str:
-    """For ``validate_inputs``: True, or what is wrong. Not every host checks combos itself; linked values are None."""
+    """Check a combo's value in ``validate_inputs``, as not every host does.
+
+    Args:
+        value: what was chosen; None where another node is linked to the input.
+        options: what can be chosen.
+        remedy: what to do about a wrong value, a sentence without its full stop.
+
+    Returns:
+        True, or a message.
+    """
     options = list(options)
     return value is None or value in options or f"'{value}' is not one of {', '.join(options)}. {remedy}"
 
 
 def advanced(kind: Callable[..., Any], name: str, **described: Any) -> Any:
-    """An input that newer hosts fold away under "advanced"; older ones show it like any other."""
+    """An input that newer hosts fold away as advanced; older ones show it like any other.
+
+    Args:
+        kind: class of the input, such as ``io.Float.Input``.
+        name: its identifier.
+        **described: its other arguments.
+    """
     if "advanced" in inspect.signature(kind).parameters:
         described["advanced"] = True
     return kind(name, **described)

@@ -1,9 +1,9 @@
-"""Simulate TIR Degradation, and TIR Degradation by Hand for its parameters."""
+"""Simulate TIR Degradation and TIR Degradation by Hand."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
@@ -21,45 +21,54 @@ STRIPES = ["none", "column", "row", "both"]
 
 
 class SimulateDegradation(io.ComfyNode):
+    """Degrades clean images."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_SimulateDegradation",
             display_name="Simulate TIR Degradation",
             description="Degrades clean thermal images as the method's training does: low contrast, blur, low "
-            "resolution, non-uniformity, stripes, noise. Returns the parameters, which repeat it exactly.",
+            "resolution, non-uniformity, stripes, noise. Returns the parameters too, which repeat it exactly.",
             search_aliases=["hidra", "thermal", "infrared", "degrade", "noise", "stripes", "blur", "benchmark"],
             inputs=[
-                io.Image.Input("image", tooltip="Clean images; colour is read as grey."),
+                io.Image.Input("image", tooltip="Clean images; colour is converted to grey."),
                 io.Combo.Input(
                     "preset",
                     options=PRESETS,
                     default="composite",
-                    tooltip="What is drawn from: composite is the method's training recipe, fpn stripes and noise, "
-                    "sr-x2 and sr-x4 low resolution, mild to extreme four severities, field what today's cameras do.",
+                    tooltip="The preset whose ranges the parameters are drawn from. composite: the one that the method "
+                    "trains with; fpn: stripes and noise; sr-x2, sr-x4: low resolution; mild to extreme: four "
+                    "severities; field: imitates today's cameras.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=2**31 - 1, control_after_generate=True, tooltip="Another draw."
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    control_after_generate=True,
+                    tooltip="Each seed draws other parameters, stripes and noise.",
                 ),
                 io.Combo.Input(
                     "batch",
                     options=BATCHES,
                     default="one camera",
-                    tooltip="What images of a batch share. one camera: parameters, stripes and dead pixels, with "
-                    "noise of their own; own fields: parameters only; own draws: nothing; same: everything.",
+                    tooltip="What the images of a batch share. one camera: parameters, stripes and dead pixels, but "
+                    "not noise; own fields: parameters only; own draws: nothing; same: everything.",
                 ),
                 io.String.Input(
                     "parameters",
                     default="",
                     optional=True,
                     multiline=True,
-                    tooltip="JSON from TIR Degradation by Hand, or from this node to repeat what it did: one set for "
-                    "all images, varied as batch says, or a list with one for each, taken as it is. Replaces preset.",
+                    tooltip="JSON from TIR Degradation by Hand, or from this node to repeat its result: one set for "
+                    "all images, varied as batch says, or a list with one set per image, used unchanged. Replaces "
+                    "preset.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="degraded"),
-                io.String.Output(display_name="parameters", tooltip="JSON: a list with one set for each image."),
+                io.String.Output(display_name="parameters", tooltip="JSON: a list with one set per image."),
             ],
         )
 
@@ -75,7 +84,7 @@ class SimulateDegradation(io.ComfyNode):
         if isinstance(records, list):
             if len(records) != count:
                 raise ValueError(
-                    f"parameters has {len(records)} sets for {count} images: give one set, or a list with one for each"
+                    f"parameters has {len(records)} sets for {count} images: give one set, or a list with one per image"
                 )
         else:
             records = simulation.sample_batch(records, count, seed, batch)
@@ -85,6 +94,8 @@ class SimulateDegradation(io.ComfyNode):
 
 
 class DegradationByHand(io.ComfyNode):
+    """Sets the parameters of a degradation one by one."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         def number(name: str, default: float, low: float, high: float, step: float, tooltip: str) -> io.Float.Input:
@@ -96,36 +107,50 @@ class DegradationByHand(io.ComfyNode):
         return schema(
             node_id="HiDRA_DegradationByHand",
             display_name="TIR Degradation by Hand",
-            description="Every parameter of a degradation, as JSON for Simulate TIR Degradation. As they stand all "
+            description="Sets every parameter of a degradation, as JSON for Simulate TIR Degradation. By default all "
             "stages are off.",
             search_aliases=["hidra", "thermal", "infrared", "degrade", "noise", "stripes", "blur", "parameters"],
             inputs=[
-                number("contrast_alpha", 1.0, 0.0, 2.0, 0.01, "Low contrast: grey values times this; 1 is off."),
-                number("contrast_beta", 0.0, -1.0, 1.0, 0.01, "Low contrast: plus this share of the full range."),
-                io.Int.Input("blur_kernel", default=15, min=3, max=99, step=2, tooltip="Blur: pixels of the kernel."),
-                number("blur_sigma_x", 0.0, 0.0, 20.0, 0.1, "Blur: σ along the angle in pixels; 0 is off."),
-                number("blur_sigma_y", 0.0, 0.0, 20.0, 0.1, "Blur: σ across it in pixels; 0 is off."),
-                number("blur_angle", 0.0, -90.0, 90.0, 1.0, "Blur: degrees, from columns towards rows."),
-                choice(
-                    "low_resolution", ["1", "2", "4"], "Shrinks by this factor before the sensor, and back; 1 is off."
+                number(
+                    "contrast_alpha", 1.0, 0.0, 2.0, 0.01, "Low contrast: grey values are multiplied by this; 1 is off."
                 ),
-                choice("shrink_filter", tuple(degradations.FILTERS), "Filter of shrinking."),
-                choice("enlarge_filter", tuple(degradations.FILTERS), "Filter of enlarging."),
+                number("contrast_beta", 0.0, -1.0, 1.0, 0.01, "Low contrast: this share of the full range is added."),
+                io.Int.Input(
+                    "blur_kernel", default=15, min=3, max=99, step=2, tooltip="Blur: side of the kernel in pixels."
+                ),
+                number("blur_sigma_x", 0.0, 0.0, 20.0, 0.1, "Blur: σ along the angle in pixels; 0 is off."),
+                number("blur_sigma_y", 0.0, 0.0, 20.0, 0.1, "Blur: σ across the angle in pixels; 0 is off."),
+                number("blur_angle", 0.0, -90.0, 90.0, 1.0, "Blur: angle in degrees, from columns towards rows."),
+                choice(
+                    "low_resolution", ["1", "2", "4"], "Factor by which the image is smaller on the sensor; 1 is off."
+                ),
+                choice("shrink_filter", tuple(degradations.FILTERS), "Low resolution: filter for shrinking."),
+                choice(
+                    "enlarge_filter",
+                    tuple(degradations.FILTERS),
+                    "Low resolution: filter for enlarging to the old size.",
+                ),
                 number(
                     "optical_strength", 0.0, 0.0, 255.0, 1.0, "Non-uniformity of the optics in grey levels; 0 is off."
                 ),
-                number("optical_centre_x", 0.5, 0.0, 1.0, 0.01, "Its centre, as a share of the width."),
-                number("optical_centre_y", 0.5, 0.0, 1.0, 0.01, "Its centre, as a share of the height."),
-                io.Boolean.Input("optical_inverted", default=False, tooltip="Bright and dark swapped."),
-                choice("optical_form", degradations.OPTICAL_FORMS, "mirror: dark centre; cos4: bright centre."),
-                choice("stripes", STRIPES, "Fixed-pattern stripes: one gain and offset a column, a row, or both."),
+                number("optical_centre_x", 0.5, 0.0, 1.0, 0.01, "Non-uniformity: its centre, as a share of the width."),
+                number(
+                    "optical_centre_y", 0.5, 0.0, 1.0, 0.01, "Non-uniformity: its centre, as a share of the height."
+                ),
+                io.Boolean.Input("optical_inverted", default=False, tooltip="Non-uniformity: bright and dark swapped."),
+                choice(
+                    "optical_form",
+                    degradations.OPTICAL_FORMS,
+                    "Non-uniformity: mirror has a dark centre, cos4 a bright one.",
+                ),
+                choice("stripes", STRIPES, "Fixed-pattern stripes: a gain and an offset per column, per row, or both."),
                 number("stripe_gain", 0.05, 0.0, 1.0, 0.005, "σ of the stripes' gain."),
                 number("stripe_offset", 3.0, 0.0, 255.0, 0.1, "σ of the stripes' offset in grey levels."),
                 number("gaussian_sigma", 0.0, 0.0, 255.0, 0.5, "Gaussian noise: σ in grey levels; 0 is off."),
                 number("poisson_scale", 0.0, 0.0, 10.0, 0.01, "Shot noise: σ is this times √grey level; 0 is off."),
                 number("dead_fraction", 0.0, 0.0, 1.0, 0.0005, "Share of stuck pixels; 0 is off."),
                 number("sharpen_amount", 0.0, 0.0, 10.0, 0.1, "Unsharp masking, the cause of halos; 0 is off."),
-                number("sharpen_sigma", 1.0, 0.1, 20.0, 0.1, "Its radius in pixels."),
+                number("sharpen_sigma", 1.0, 0.1, 20.0, 0.1, "Unsharp masking: σ of its blur in pixels."),
                 io.Int.Input("jpeg_quality", default=0, min=0, max=95, tooltip="JPEG compression; 0 is off."),
                 io.Int.Input(
                     "seed",
@@ -133,12 +158,12 @@ class DegradationByHand(io.ComfyNode):
                     min=0,
                     max=2**31 - 1,
                     control_after_generate=True,
-                    tooltip="Of stripes and noise.",
+                    tooltip="Seed of stripes and noise.",
                 ),
             ],
             outputs=[io.String.Output(display_name="parameters", tooltip="JSON for Simulate TIR Degradation.")],
         )
 
     @classmethod
-    def execute(cls, **values: object) -> io.NodeOutput:
+    def execute(cls, **values: Any) -> io.NodeOutput:
         return io.NodeOutput(json.dumps(simulation.record_by_hand(**values).to_dict(), indent=1))

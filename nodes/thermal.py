@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io, ui
 
 from ..hidra_core.images import check_images, to_grey
-from ..hidra_core.images.files import atomic_path
+from ..hidra_core.images.files import write_json
+from ..hidra_core.names import MAPPINGS as KINDS
 from ..hidra_core.scenes import SCENES
-from ..hidra_core.thermal import KINDS, LinearKelvin, Mapping, ThermalImage, bring_back, fit, identity, write_thermal
-from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS, RawLayout, read_thermal
-from ..hidra_core.thermal.readers.y16 import parse_size
+from ..hidra_core.sources import Change, CountsSource, Reading, open_source
+from ..hidra_core.thermal import LinearKelvin
+from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS, RawLayout, parse_size
 from ..hidra_core.thermal.sample import thermal_sample
 from . import host
 from .schema import one_of, schema
@@ -23,29 +23,24 @@ if TYPE_CHECKING:
 
 Thermal = io.Custom("HIDRA_THERMAL")
 NO_FILE = ""
-"""Choice of a file that stands for none: the frontend then shows no picture and asks the host for none."""
+"""The choice of no file: the frontend then neither shows an image nor asks the host for one."""
 
-MAPPINGS = ["auto", *KINDS]
+AUTO = "auto"
+MAPPINGS = [AUTO, *KINDS]
 FORMATS = {"TIFF": ".tiff", "PNG": ".png"}
 
 
-@dataclass(frozen=True)
-class LoadedThermal:
-    """What travels on a HIDRA_THERMAL socket: a file's counts, and how they became an IMAGE."""
-
-    image: ThermalImage
-    mapping: Mapping
-
-
 class LoadThermal(io.ComfyNode):
+    """Reads the counts of a thermal camera as images."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_LoadThermal",
             display_name="Load Thermal Image",
             description="Reads the counts of a thermal camera: 8- and 16-bit PNG and TIFF (several pages become a "
-            "batch), FLIR and DJI radiometric JPEG, FLIR FFF, raw Y16. The IMAGE is mapped to the range the networks "
-            "know; Save Thermal Image brings it back onto the counts.",
+            "batch), FLIR and DJI radiometric JPEG, FLIR FFF, raw Y16. The image has the range that the networks "
+            "expect; Save Thermal Image converts it back to counts.",
             search_aliases=["hidra", "thermal", "infrared", "16-bit", "radiometric", "flir", "dji", "tiff", "y16"],
             inputs=[
                 io.Combo.Input(
@@ -54,20 +49,20 @@ class LoadThermal(io.ComfyNode):
                     default=NO_FILE,
                     upload=io.UploadType.image,
                     image_folder=io.FolderType.input,
-                    tooltip="A file of ComfyUI's input folder. Empty: the sample scene.",
+                    tooltip="A file from ComfyUI's input folder. Empty: the sample scene.",
                 ),
                 io.Combo.Input(
                     "sample",
                     options=list(SCENES),
                     default="street",
-                    tooltip="While no file is chosen: a rendered 16-bit frame with noise and stripes, 0.04 K a count.",
+                    tooltip="Without a file: a rendered 16-bit frame with noise and stripes, 0.04 K per count.",
                 ),
                 io.Combo.Input(
                     "mapping",
                     options=MAPPINGS,
-                    default="auto",
+                    default=AUTO,
                     tooltip="How counts become grey. linear: between the extremes of the scene; percentile: linear, "
-                    "tails clipped; plateau: plateau equalisation. auto: linear for 16 bits, 8 bits as they are.",
+                    "with clipped tails; plateau: plateau equalisation; auto: linear for 16 bits, 8 bits unchanged.",
                 ),
                 io.Float.Input(
                     "clip",
@@ -75,8 +70,8 @@ class LoadThermal(io.ComfyNode):
                     min=0.0,
                     max=20.0,
                     step=0.1,
-                    tooltip="Percent of the pixels clipped at each end, for percentile and plateau. Save Thermal Image "
-                    "restores what was clipped.",
+                    tooltip="Percentage of pixels clipped at each end by percentile and plateau. Save Thermal Image "
+                    "restores the clipped counts.",
                 ),
                 io.Float.Input(
                     "plateau",
@@ -84,7 +79,7 @@ class LoadThermal(io.ComfyNode):
                     min=0.1,
                     max=100.0,
                     step=0.1,
-                    tooltip="Where plateau equalisation cuts the histogram: 1 is nearly linear, large is full.",
+                    tooltip="Where plateau equalisation cuts the histogram: 1 is nearly linear, 100 nearly full.",
                 ),
                 io.Float.Input(
                     "kelvin_per_count",
@@ -93,17 +88,17 @@ class LoadThermal(io.ComfyNode):
                     max=10.0,
                     step=0.001,
                     round=0.0001,
-                    tooltip="For cameras in TLinear mode: 0.04, 0.01 or 0.1 (count 0 is 0 K). 0: what the file says.",
+                    tooltip="For cameras in TLinear mode: 0.04, 0.01 or 0.1 (count 0 is 0 K). 0: as the file says.",
                 ),
                 io.String.Input(
                     "raw_size",
                     default="",
-                    tooltip="Raw Y16 frames only: size in pixels, such as 640x512. Empty: from the name or the length "
-                    "of the file.",
+                    tooltip="Raw Y16 frames only: size in pixels, such as 640x512. Empty: read from the file's name or "
+                    "guessed from its length.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The counts as grey pictures; pages are a batch."),
+                io.Image.Output(display_name="image", tooltip="The counts as grey images; pages are a batch."),
                 Thermal.Output(display_name="thermal", tooltip="Counts, mapping and metadata, for Save Thermal Image."),
                 io.String.Output(display_name="record", tooltip="Camera, encoding, range and constants, as JSON."),
             ],
@@ -125,27 +120,32 @@ class LoadThermal(io.ComfyNode):
     def execute(
         cls, file: str, sample: str, mapping: str, clip: float, plateau: float, kelvin_per_count: float, raw_size: str
     ) -> io.NodeOutput:
-        if file:
-            relation = LinearKelvin(kelvin_per_count) if kelvin_per_count else None
-            layout = RawLayout(parse_size(raw_size) if raw_size.strip() else None)
-            image = read_thermal(host.input_path(file), raw=layout, relation=relation)
-        else:
-            image = thermal_sample(sample).image
-        loaded = LoadedThermal(image, _mapping(image, mapping, clip, plateau))
-        values = loaded.mapping.to_values(image.counts)
-        record = json.dumps(image.record(), indent=1)
-        host.show_text(image.summary(), cls.hidden.unique_id)
-        pictures = _as_image(values)
-        return io.NodeOutput(pictures, loaded, record, ui=ui.PreviewImage(pictures, cls=cls))
+        reading = Reading(
+            raw=RawLayout(parse_size(raw_size) if raw_size.strip() else None),
+            relation=LinearKelvin(kelvin_per_count) if kelvin_per_count else None,
+            mapping=None if mapping == AUTO else mapping,
+            parameters=_parameters(mapping, clip, plateau),
+            as_counts=True,
+        )
+        source = open_source(host.input_path(file), reading) if file else _sample(sample, reading)
+        if not isinstance(source, CountsSource):
+            raise ValueError(f"{file} is a clip: load it with Load Video, and enhance it with Enhance Thermal Video")
+        record = json.dumps(source.image.record(), indent=1)
+        host.show_text(source.image.summary(), cls.hidden.unique_id)
+        pictures = _as_image(source.mapping.to_values(source.image.counts))
+        return io.NodeOutput(pictures, source, record, ui=ui.PreviewImage(pictures, cls=cls))
 
 
-def _mapping(image: ThermalImage, kind: str, clip: float, plateau: float) -> Mapping:
-    if kind == "auto":
-        return identity(image.counts.dtype) if image.bit_depth == 8 else fit("linear", image.counts)
-    parameters = {} if kind == "linear" else {"low": clip, "high": 100 - clip}
-    if kind == "plateau":
-        parameters["plateau"] = plateau
-    return fit(kind, image.counts, **parameters)
+def _parameters(mapping: str, clip: float, plateau: float) -> dict[str, float]:
+    if mapping in (AUTO, "linear"):
+        return {}
+    tails = {"low": clip, "high": 100 - clip}
+    return {**tails, "plateau": plateau} if mapping == "plateau" else tails
+
+
+def _sample(scene: str, reading: Reading) -> CountsSource:
+    image = thermal_sample(scene).image
+    return CountsSource(image, reading.fit(image.counts))
 
 
 def _as_image(values: torch.Tensor) -> torch.Tensor:
@@ -154,88 +154,82 @@ def _as_image(values: torch.Tensor) -> torch.Tensor:
 
 
 class SaveThermal(io.ComfyNode):
+    """Writes enhanced images as counts of the camera."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_SaveThermal",
             display_name="Save Thermal Image",
-            description="Brings enhanced images back onto the counts of the file they came from and saves them with "
-            "its bits and metadata. Radiometric mode keeps temperatures and reports the change.",
+            description="Converts enhanced images back to the counts of the file they came from, and saves them with "
+            "its bit depth and metadata. Radiometric mode keeps temperatures and reports the change.",
             search_aliases=["hidra", "thermal", "infrared", "16-bit", "radiometric", "tiff", "temperature"],
             is_output_node=True,
             inputs=[
-                io.Image.Input("image", tooltip="The enhanced images; a whole multiple of the loaded size is allowed."),
-                Thermal.Input("thermal", tooltip="From Load Thermal Image: what the images were made from."),
+                io.Image.Input("image", tooltip="The enhanced images, of the loaded size or a whole multiple of it."),
+                Thermal.Input("thermal", tooltip="From Load Thermal Image: the counts that the images were made from."),
                 io.String.Input(
                     "filename_prefix",
                     default="HiDRA",
-                    tooltip="Start of the name in ComfyUI's output folder; folder/name and the host's %placeholders% "
-                    "work.",
+                    tooltip="Start of the file's name in the output folder; folder/name and %placeholders% work.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="TIFF",
-                    tooltip="TIFF keeps several pages in one file; PNG makes a file of each.",
+                    tooltip="TIFF keeps several pages in one file; PNG makes one file per page.",
                 ),
                 io.Boolean.Input(
                     "radiometric",
                     default=True,
-                    tooltip="Keep temperatures: take noise and stripes off, leave means and contrasts as measured. "
-                    "Off: counts as the networks made them.",
+                    tooltip="Keep temperatures: remove noise and stripes, keep means and contrasts as measured. Off: "
+                    "the counts as the networks made them.",
                 ),
                 io.Boolean.Input(
                     "shading",
                     default=False,
-                    tooltip="Radiometric mode only: also take off smooth shading around the middle. One image cannot "
-                    "tell it from a scene that is warmer there.",
+                    tooltip="Radiometric mode only: also remove smooth shading around the middle. In a single image it "
+                    "cannot be told from a scene that is warmer there.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="What was saved, as grey pictures."),
-                io.String.Output(display_name="report", tooltip="What changed, in counts and kelvin, as JSON."),
+                io.Image.Output(display_name="image", tooltip="The saved counts, as grey images."),
+                io.String.Output(display_name="report", tooltip="The change in counts and kelvin, as JSON."),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def validate_inputs(cls, format: str | None) -> bool | str:
+    def validate_inputs(cls, format: str | None) -> bool | str:  # noqa: A002  the input's identifier in saved workflows
         return one_of(format, FORMATS, "Choose another")
 
     @classmethod
     def execute(
         cls,
         image: torch.Tensor,
-        thermal: LoadedThermal,
+        thermal: CountsSource,
         filename_prefix: str,
-        format: str,
+        format: str,  # noqa: A002  the input's identifier in saved workflows
         radiometric: bool,
         shading: bool,
     ) -> io.NodeOutput:
         check_images(image)
-        source, mapping = thermal.image, thermal.mapping
         progress = host.Progress()
-        counts, reports = bring_back(
-            to_grey(image)[:, 0].float().cpu(),
-            source,
-            mapping,
-            radiometric=radiometric,
-            with_shading=shading and radiometric,
-            after_page=lambda done, total: progress(done / total),
+        change = Change(radiometric=radiometric, shading=shading and radiometric)
+        counts, reports = thermal.restore(
+            to_grey(image)[:, 0].float().cpu(), change, after_page=lambda done, total: progress(done / total)
         )
         stem = host.output_stem(filename_prefix, image.shape[2], image.shape[1])
-        record = {**source.record(), "mapping": mapping.to_dict(), "report": [entry.to_dict() for entry in reports]}
-        text = json.dumps(record, indent=1)
+        record = thermal.record(reports)
         if reports:
-            with atomic_path(stem.with_name(f"{stem.name}.json")) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
+            write_json(stem.with_name(f"{stem.name}.json"), record)
             host.show_text("\n".join(entry.summary() for entry in reports), cls.hidden.unique_id)
-        note = {"mapping": {"kind": mapping.kind, "parameters": mapping.parameters}, "radiometric": radiometric}
         suffix = FORMATS[format]
         if suffix == ".tiff" or len(counts) == 1:
-            write_thermal(stem.with_name(f"{stem.name}{suffix}"), counts, source, note=note)
+            thermal.save(stem.with_name(f"{stem.name}{suffix}"), counts, radiometric=radiometric)
         else:
             for page, plane in enumerate(counts):
-                write_thermal(stem.with_name(f"{stem.name}{page:05}_{suffix}"), plane[None], source, note=note)
-        pictures = _as_image(mapping.to_values(counts))
-        return io.NodeOutput(pictures, text, ui=ui.PreviewImage(pictures, cls=cls))
+                place = stem.with_name(f"{stem.name}{page:05}_{suffix}")
+                thermal.save(place, plane[None], radiometric=radiometric)
+        pictures = _as_image(thermal.mapping.to_values(counts))
+        return io.NodeOutput(pictures, json.dumps(record, indent=1), ui=ui.PreviewImage(pictures, cls=cls))

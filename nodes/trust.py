@@ -18,6 +18,8 @@ from .schema import Degradation, one_of, schema
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ..hidra_core.enhance import DegradationVectors
+
 NUMBERS = {
     "PSNR": "psnr",
     "PSNR after gain and offset": "psnr_after_gain_and_offset",
@@ -29,35 +31,37 @@ NUMBERS = {
 
 
 class TrustReport(io.ComfyNode):
+    """Compares images before and after enhancement."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_TrustReport",
             display_name="Compare & Trust Report",
             description="Compares thermal images with their enhanced versions: what was changed, and which edges of "
-            "the output the input does not support (possible hallucination). A picture, a mask, numbers.",
+            "the output the input does not support (possible hallucination). Returns a picture, a mask and numbers.",
             search_aliases=["hidra", "thermal", "infrared", "compare", "trust", "hallucination", "residual", "report"],
             inputs=[
-                io.Image.Input("image", tooltip="The images before."),
-                io.Image.Input("enhanced", tooltip="The same images after, in the same order; enlarged ones too."),
+                io.Image.Input("image", tooltip="The images before enhancement."),
+                io.Image.Input("enhanced", tooltip="The same images enhanced, in this order; they may be larger."),
                 Degradation.Input(
                     "degradation",
                     optional=True,
-                    tooltip="From Estimate TIR Degradation on the images before: its report joins this one.",
+                    tooltip="From Estimate TIR Degradation, of the images before enhancement; its report is added.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="picture",
-                    tooltip="Input, output, residual, and the output with its unsupported edges; one for each image.",
+                    tooltip="Input, output, residual, and output with its unsupported edges; one picture per image.",
                 ),
                 io.Mask.Output(
                     display_name="possible hallucination",
-                    tooltip="0 supported or not to be told, 1 contradicted by the input; above 0.5 counts as flagged.",
+                    tooltip="0: supported by the input, or undecidable; 1: contradicted. Above 0.5 counts as flagged.",
                 ),
-                io.String.Output(display_name="report", tooltip="JSON, one entry an image."),
+                io.String.Output(display_name="report", tooltip="JSON, one entry per image."),
                 io.Float.Output(
-                    display_name="score", tooltip="0 to 1, the mean of all images; each image's is in the report."
+                    display_name="score", tooltip="0 to 1, the mean over the images; the report has one per image."
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -65,8 +69,10 @@ class TrustReport(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: torch.Tensor, enhanced: torch.Tensor, degradation: object = None) -> io.NodeOutput:
-        # SciPy's import takes a while: not when the host starts
+    def execute(
+        cls, image: torch.Tensor, enhanced: torch.Tensor, degradation: DegradationVectors | None = None
+    ) -> io.NodeOutput:
+        # SciPy takes a while to import and would slow the host's start
         from ..hidra_core.trust import check_pair, compare, trust_picture
 
         pairs = _pairs(image, enhanced)
@@ -77,28 +83,30 @@ class TrustReport(io.ComfyNode):
         progress = host.Progress()
         pictures, masks, entries, texts, scores = [], [], [], [], []
         for index, (before, after) in enumerate(pairs):
-            found = compare(before, after)
-            entry, text = found.to_dict(), found.summary()
+            comparison = compare(before, after)
+            entry, text = comparison.to_dict(), comparison.summary()
             if degradation is not None:
                 vector = degradation.vectors[index if len(degradation) > 1 else 0]
                 lines = image_lines(before, vector, degradation.weights)
                 entry["degradation"] = lines
                 text += "\ndegradation: " + "\n".join(lines)
-            pictures.append(_tensor(trust_picture(before, after, found)))
-            masks.append(torch.from_numpy(found.hallucination))
+            pictures.append(_tensor(trust_picture(before, after, comparison)))
+            masks.append(torch.from_numpy(comparison.hallucination))
             entries.append(entry)
             texts.append(text if len(pairs) == 1 else f"image {index + 1}\n{text}")
-            scores.append(found.score)
+            scores.append(comparison.score)
             progress((index + 1) / len(pairs))
         shown = "\n\n".join(texts)
         host.show_text(shown, cls.hidden.unique_id)
-        pictures = torch.stack(pictures)
-        preview = ui.PreviewImage(pictures, cls=cls).as_dict() | ui.PreviewText(shown).as_dict()
+        batch = torch.stack(pictures)
+        preview = ui.PreviewImage(batch, cls=cls).as_dict() | ui.PreviewText(shown).as_dict()
         report = json.dumps(entries, indent=1, ensure_ascii=False)
-        return io.NodeOutput(pictures, torch.stack(masks), report, sum(scores) / len(scores), ui=preview)
+        return io.NodeOutput(batch, torch.stack(masks), report, sum(scores) / len(scores), ui=preview)
 
 
 class QualityMetrics(io.ComfyNode):
+    """Measures images, with or without a reference."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -108,21 +116,21 @@ class QualityMetrics(io.ComfyNode):
             "a reference; noise and stripes without one.",
             search_aliases=["hidra", "thermal", "infrared", "psnr", "ssim", "ms-ssim", "metrics", "quality", "noise"],
             inputs=[
-                io.Image.Input("image", tooltip="The images to measure; colour is read as grey, rounded to 8 bits."),
+                io.Image.Input("image", tooltip="The images to measure, converted to grey and rounded to 8 bits."),
                 io.Combo.Input(
                     "number", options=list(NUMBERS), default="PSNR", tooltip="Which metric the number output gives."
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="What they should be: as many images of the same size, or one for all. Without it, noise "
-                    "and stripes only.",
+                    tooltip="The true images: as many, of the same size, or one for all. Without it, only noise and "
+                    "stripes are measured.",
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="text", tooltip="A table, one line an image."),
+                io.String.Output(display_name="text", tooltip="A table, one line per image."),
                 io.String.Output(display_name="report", tooltip="JSON: each image, and the mean."),
-                io.Float.Output(display_name="number", tooltip="The chosen metric, mean of all images."),
+                io.Float.Output(display_name="number", tooltip="The chosen metric, its mean over the images."),
             ],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
@@ -140,14 +148,14 @@ class QualityMetrics(io.ComfyNode):
         if reference is None and key not in ("noise", "stripes"):
             raise ValueError(f"{number} compares with a reference: connect one, or choose noise or stripes")
         progress = host.Progress()
-        found = measure_all(image, reference, after_image=lambda done, total: progress(done / total))
-        value = found.mean[key]
+        quality = measure_all(image, reference, after_image=lambda done, total: progress(done / total))
+        value = quality.mean[key]
         if math.isnan(value):
             height, width = image.shape[1:3]
             raise ValueError(f"{number} cannot be measured on {width}×{height} pixels: choose another metric")
-        text = found.text()
+        text = quality.text()
         host.show_text(text, cls.hidden.unique_id)
-        return io.NodeOutput(text, json.dumps(found.to_dict(), indent=1), value, ui=ui.PreviewText(text))
+        return io.NodeOutput(text, json.dumps(quality.to_dict(), indent=1), value, ui=ui.PreviewText(text))
 
 
 def _pairs(image: torch.Tensor, enhanced: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

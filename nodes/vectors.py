@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 
 class SaveDegradation(io.ComfyNode):
+    """Writes degradation vectors into a file."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -30,12 +32,13 @@ class SaveDegradation(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default=f"{host.DEGRADATIONS_FOLDER}/camera",
-                    tooltip=f"Within the output folder; Load Degradation looks into {host.DEGRADATIONS_FOLDER}.",
+                    tooltip="Start of the file's name in the output folder; Load Degradation looks into "
+                    f"{host.DEGRADATIONS_FOLDER}.",
                 ),
                 io.Boolean.Input(
                     "average",
                     default=False,
-                    tooltip="Save one vector, the average of all, for a camera that stays the same.",
+                    tooltip="Save one vector, the average of all, for a camera whose degradation does not change.",
                 ),
             ],
             outputs=[Degradation.Output(display_name="degradation", tooltip="What was saved.")],
@@ -54,6 +57,8 @@ class SaveDegradation(io.ComfyNode):
 
 
 class LoadDegradation(io.ComfyNode):
+    """Reads degradation vectors from a file."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -65,13 +70,13 @@ class LoadDegradation(io.ComfyNode):
                 io.Combo.Input(
                     "file",
                     options=host.files(host.DEGRADATIONS_FOLDER),
-                    tooltip=f"A file of models/{host.DEGRADATIONS_FOLDER} or output/{host.DEGRADATIONS_FOLDER}.",
+                    tooltip=f"A file from models/{host.DEGRADATIONS_FOLDER} or output/{host.DEGRADATIONS_FOLDER}.",
                 ),
                 io.Combo.Input(
                     "weights",
                     options=host.choices(host.WEIGHTS_FOLDER),
                     default=HIDRA_TINY,
-                    tooltip="The weights that it was estimated with.",
+                    tooltip="The weights that the degradation was estimated with.",
                 ),
             ],
             outputs=[Degradation.Output(display_name="degradation")],
@@ -96,6 +101,8 @@ class LoadDegradation(io.ComfyNode):
 
 
 class BlendDegradations(io.ComfyNode):
+    """Interpolates between two degradations."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
@@ -119,13 +126,16 @@ class BlendDegradations(io.ComfyNode):
 
 
 class EditDegradation(io.ComfyNode):
+    """Changes how much of each kind a degradation says there is."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_EditDegradation",
             display_name="Edit Degradation",
-            description="Tells the adapter that there is more or less of a kind of degradation than was estimated, and "
-            "leaves what the report says of the others. In shares of the report's bars; needs weights with probes.",
+            description="Tells the adapter that there is more or less of a kind of degradation than was estimated; "
+            "the report on the other kinds does not change. Amounts are shares of the report's bars. Needs weights "
+            "with probes.",
             search_aliases=["hidra", "thermal", "infrared", "degradation", "adjust", "stripes", "noise", "blur"],
             inputs=[
                 Degradation.Input("degradation", tooltip="From Estimate TIR Degradation; every vector is changed."),
@@ -136,14 +146,14 @@ class EditDegradation(io.ComfyNode):
                         min=-1.0,
                         max=1.0,
                         step=0.05,
-                        tooltip=f"More {kind} (or less): 0.1 is one block of its bar. A bar stops when empty or full.",
+                        tooltip=f"More {kind}; below 0, less. 0.1 is one block of its bar, which ends at 0 and at 1.",
                     )
                     for kind in KINDS
                 ),
             ],
             outputs=[
                 Degradation.Output(display_name="degradation"),
-                io.String.Output(display_name="report", tooltip="What the edited vectors say."),
+                io.String.Output(display_name="report", tooltip="The report on the edited vectors."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -157,5 +167,5 @@ class EditDegradation(io.ComfyNode):
 
 
 def _identifier(kind: str) -> str:
-    """The name of a kind as that of an input: letters and underscores."""
+    """A kind as the identifier of an input: letters and underscores."""
     return kind.replace(" ", "_").replace("-", "_")

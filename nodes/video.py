@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 from ..hidra_core.enhance import DegradationVectors as Vectors
 from ..hidra_core.enhance import check_options, estimate
 from ..hidra_core.images import check_images
-from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, SMOOTHING
+from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, SMOOTHING, UPSCALES
 from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
 from ..hidra_core.video import Flicker, enhance_frames
 from . import host
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     import torch
 
+    from ..hidra_core.video import OnBroken
+
 ONE_PER = ["frame", "clip"]
 ON_BROKEN = ["stop", "skip"]
 
@@ -31,28 +33,32 @@ SMOOTHING_INPUT = {
     "min": 0.0,
     "max": 0.99,
     "step": 0.01,
-    "tooltip": "Share of the past in a frame's degradation; 0 leaves every frame for itself. Starts over where the "
-    "scene changes.",
+    "tooltip": "Share of the past in a frame's degradation; 0 keeps each frame's own. Starts over where the scene "
+    "changes.",
 }
 
 
 class SmoothDegradation(io.ComfyNode):
+    """Smooths the degradation vectors of a sequence."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_SmoothDegradation",
             display_name="Smooth Degradation over Time",
-            description="For the frames of a sequence: smooths their degradation over time, or takes one for all, so "
-            "that the enhanced frames flicker less.",
+            description="Smooths the degradation of a sequence's frames over time, or averages it, so that the "
+            "enhanced frames flicker less.",
             search_aliases=["hidra", "thermal", "infrared", "video", "flicker", "temporal"],
             inputs=[
                 Degradation.Input("degradation", tooltip="From Estimate TIR Degradation: one vector per frame."),
-                io.Image.Input("image", tooltip="The frames, in order of time: scene changes are found in them."),
+                io.Image.Input(
+                    "image", tooltip="The frames in order of time; changes of the scene are detected in them."
+                ),
                 io.Combo.Input(
                     "degradation_per",
                     options=ONE_PER,
                     default="frame",
-                    tooltip="frame: its own for each, smoothed; clip: the average for all.",
+                    tooltip="frame: one for each frame, smoothed; clip: the average, for all frames.",
                 ),
                 io.Float.Input("smoothing", **SMOOTHING_INPUT),
             ],
@@ -80,31 +86,33 @@ class SmoothDegradation(io.ComfyNode):
 
 
 class EnhanceVideo(io.ComfyNode):
+    """Enhances a video a few frames at a time."""
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_EnhanceVideo",
             display_name="Enhance Thermal Video",
-            description="Enhances a video a few frames at a time: memory does not grow with its length. Reads the "
-            "degradation off every frame and smooths it over time, or takes one for the clip. Frame times and sound "
-            "are kept; shows how much the video flickers before and after.",
+            description="Enhances a video a few frames at a time, so that memory does not grow with its length. "
+            "Estimates the degradation of every frame and smooths it over time, or uses one for the whole video. "
+            "Frame times and sound are kept. Reports how much the video flickers before and after.",
             search_aliases=["hidra", "thermal", "infrared", "enhance", "video", "clip", "flicker", "denoise"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
                 io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
-                io.Video.Input("video", tooltip="From Load Video or Create Video; colour is read as grey."),
+                io.Video.Input("video", tooltip="From Load Video or Create Video; colour is converted to grey."),
                 io.Combo.Input(
                     "weights",
                     options=host.choices(host.WEIGHTS_FOLDER),
                     default=HIDRA_TINY,
-                    tooltip="A HiDRA weights file of models/hidra, for the backbone you load; hidra-tiny is built in.",
+                    tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
                 ),
                 io.Combo.Input(
                     "degradation_per",
                     options=ONE_PER,
                     default="frame",
-                    tooltip=f"frame: its own for each, smoothed; clip: the average of {CLIP_SAMPLES} frames spread "
-                    "over the clip.",
+                    tooltip=f"frame: one for each frame, smoothed; clip: the average of {CLIP_SAMPLES} frames spread "
+                    "over the video, for all frames.",
                 ),
                 io.Float.Input("smoothing", **SMOOTHING_INPUT),
                 io.Float.Input(
@@ -115,27 +123,33 @@ class EnhanceVideo(io.ComfyNode):
                     step=0.05,
                     tooltip="1 is the trained adapter, 0 the plain backbone, above 1 exaggerates.",
                 ),
-                io.Int.Input("upscale", default=1, min=1, max=4, tooltip="Enlarges the frames by this factor first."),
+                io.Int.Input(
+                    "upscale",
+                    default=1,
+                    min=min(UPSCALES),
+                    max=max(UPSCALES),
+                    tooltip="Enlarges the frames by this factor before the networks.",
+                ),
                 io.Combo.Input(
                     "tiling",
                     options=list(TILING),
                     default="auto",
-                    tooltip="Side of the tiles in pixels. auto tiles frames of more than one megapixel, and whenever "
-                    "memory runs out.",
+                    tooltip="Side of the tiles in pixels. auto: tiles for frames of more than one megapixel. When "
+                    "memory runs out, smaller tiles are tried in any case.",
                 ),
                 io.Combo.Input(
                     "on_broken_frame",
                     options=ON_BROKEN,
                     default="stop",
-                    tooltip="A frame that cannot be decoded: stop with an error, or skip it; others keep their times.",
+                    tooltip="If a frame cannot be decoded: stop with an error, or skip it; others keep their times.",
                 ),
                 Degradation.Input(
-                    "degradation", optional=True, tooltip="One vector for the whole video instead of reading it off."
+                    "degradation", optional=True, tooltip="One vector for the whole video; then nothing is estimated."
                 ),
                 io.Conditioning.Input(
                     "conditioning",
                     optional=True,
-                    tooltip="From Load Baked VAE, for a baked MODEL and VAE: nothing is estimated then.",
+                    tooltip="From Load Baked VAE, for a baked MODEL and VAE; then nothing is estimated.",
                 ),
                 io.Boolean.Input("restraint", **RESTRAINT_INPUT),
             ],
@@ -162,7 +176,7 @@ class EnhanceVideo(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, weights: str, **_: object) -> str:
+    def fingerprint_inputs(cls, weights: str, **_: Any) -> str:
         return host.fingerprint(host.WEIGHTS_FOLDER, weights)
 
     @classmethod
@@ -177,7 +191,7 @@ class EnhanceVideo(io.ComfyNode):
         strength: float,
         upscale: int,
         tiling: str,
-        on_broken_frame: str,
+        on_broken_frame: OnBroken,
         degradation: Vectors | None = None,
         conditioning: list | None = None,
         restraint: bool = True,
@@ -189,11 +203,16 @@ class EnhanceVideo(io.ComfyNode):
         if degradation is not None:
             degradation.check_serves(1)
         opened = open_video(video, on_broken_frame)
-        loaded = host.weights(weights) if conditioning is None and degradation is None else None
+        used, loaded = None, None
         if conditioning is not None:
-            used, backbone = None, host.HostBackbone(model, vae, conditioning)
+            degradation = None
+            backbone = host.HostBackbone(model, vae, conditioning)
         else:
-            used = loaded.weights if degradation is None else degradation.weights
+            if degradation is None:
+                loaded = host.weights(weights)
+                used = loaded.weights
+            else:
+                used = degradation.weights
             backbone = host.HostBackbone(*host.adapting(model, vae, used))
         if loaded is not None and degradation_per == "clip":
             loaded.load_estimator(DEM_BYTES)
@@ -210,7 +229,7 @@ class EnhanceVideo(io.ComfyNode):
                 before.watching(frames),
                 backbone,
                 used,
-                degradation=None if conditioning is not None else degradation,
+                degradation=degradation,
                 smoothing=smoothing,
                 strength=strength,
                 upscale=upscale,

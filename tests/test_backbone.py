@@ -239,7 +239,7 @@ def test_original_file_without_the_other_tensors(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("device", ["tpu9000", "cuda:77", "xpu", ""])
 def test_unknown_device(device):
-    with pytest.raises(ValueError, match=rf"cannot compute on device '{device}'.*try auto, cpu or cuda"):
+    with pytest.raises(ValueError, match=rf"cannot compute on device '{device}'.*try auto, cpu, cuda, xpu or mps"):
         load_backbone("hidra-tiny", device=device)
 
 
@@ -250,7 +250,7 @@ def test_unknown_dtype(dtype):
 
 
 def test_automatic_device_and_dtype(monkeypatch):
-    assert pick_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert pick_device("auto") == (torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))
     assert pick_device("cpu") == pick_device(torch.device("cpu")) == torch.device("cpu")
     assert pick_dtype("auto", torch.device("cuda")) == torch.float16
     for computes, expected in ((True, torch.bfloat16), (False, torch.float32)):
@@ -264,3 +264,11 @@ def test_built_in_backbone_runs(tiny):
     found = run(backbone, torch.zeros(1, 3, 64, 64), weights.text_embedding)["enhanced"]
     assert found.shape == (1, 3, 64, 64)
     assert torch.isfinite(found).all()
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_auto_chooses_the_accelerator_of_the_machine(monkeypatch, kind):
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device(kind))
+    assert pick_device("auto") == torch.device(kind)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: None)
+    assert pick_device("auto") == torch.device("cpu")

@@ -1,6 +1,9 @@
 """The authors' checkpoints: the same numbers after conversion, and no pickle is ever executed."""
 
+import copy
+import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -256,9 +259,66 @@ def test_text_embedding_of_another_shape(files, shape):
         convert_authors(*files, torch.zeros(shape), None, dinov2_config=DINOV2)
 
 
-@pytest.mark.parametrize("part", ["text_encoder", "tokenizer"])
-def test_empty_prompt_needs_encoder_and_tokenizer(tmp_path, part):
-    for folder in {"text_encoder", "tokenizer"} - {part}:
-        (tmp_path / folder).mkdir()
-    with pytest.raises(FileNotFoundError, match=f"no {part}/ in"):
-        empty_prompt_embedding(tmp_path)
+@pytest.fixture(scope="module")
+def text_encoder(tmp_path_factory):
+    """A folder as diffusers writes it, with a small text encoder in fp16, and the encoder."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    folder = tmp_path_factory.mktemp("encoder")
+    torch.manual_seed(0)
+    encoder = CLIPTextModel(CLIPTextConfig(hidden_size=64, intermediate_size=128, num_attention_heads=4)).eval().half()
+    encoder.save_pretrained(folder / "text_encoder")
+    tokenizer = folder / "tokenizer"
+    tokenizer.mkdir()
+    (tokenizer / "vocab.json").write_text(json.dumps({"<|startoftext|>": 49406, "<|endoftext|>": 49407, "!": 0}))
+    (tokenizer / "merges.txt").write_text("#version: 0.2\n")
+    (tokenizer / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "pad_token": "!", "model_max_length": 77})
+    )
+    return folder, encoder
+
+
+def test_the_empty_prompt_is_encoded_in_fp32(text_encoder):
+    folder, encoder = text_encoder
+    tokens = torch.tensor([[49406, 49407] + [0] * 75])
+    with torch.no_grad():
+        expected = copy.deepcopy(encoder).float()(tokens).last_hidden_state
+    embedding = empty_prompt_embedding(folder)
+    assert embedding.dtype == torch.float32
+    assert_same(embedding, expected)
+
+
+def test_the_empty_prompt_of_a_folder_with_the_fp16_variant_only(text_encoder, tmp_path):
+    folder, encoder = text_encoder
+    shutil.copytree(folder / "tokenizer", tmp_path / "tokenizer")
+    encoder.save_pretrained(tmp_path / "text_encoder", variant="fp16")
+    assert not (tmp_path / "text_encoder" / "model.safetensors").exists()
+    assert_same(empty_prompt_embedding(tmp_path), empty_prompt_embedding(folder))
+
+
+@pytest.mark.parametrize(
+    ("lost", "missing"),
+    [
+        ("text_encoder", "text_encoder/config.json"),
+        ("text_encoder/config.json", "text_encoder/config.json"),
+        ("text_encoder/model.safetensors", "text_encoder/model.safetensors"),
+        ("tokenizer", "tokenizer/vocab.json"),
+        ("tokenizer/vocab.json", "tokenizer/vocab.json"),
+    ],
+)
+def test_the_empty_prompt_needs_encoder_and_tokenizer(text_encoder, tmp_path, lost, missing):
+    folder = shutil.copytree(text_encoder[0], tmp_path / "folder")
+    if (folder / lost).is_dir():
+        shutil.rmtree(folder / lost)
+    else:
+        (folder / lost).unlink()
+    with pytest.raises(FileNotFoundError, match=f"no {missing} in .*folder: name the diffusers folder of SD-Turbo"):
+        empty_prompt_embedding(folder)
+
+
+def test_a_damaged_text_encoder_is_named(text_encoder, tmp_path):
+    folder = shutil.copytree(text_encoder[0], tmp_path / "folder")
+    path = folder / "text_encoder" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"cannot read text_encoder/ or tokenizer/ in .*folder: .*Download them again"):
+        empty_prompt_embedding(folder)

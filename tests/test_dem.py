@@ -43,9 +43,9 @@ def test_features_are_those_after_four_blocks(depth, blocks):
         if number in blocks:
             patches = dinov2.layernorm(hidden)[:, skipped:]
             expected.append(patches.transpose(1, 2).reshape(2, -1, 3, 4))
-    found = dem.backbone_features(pixels)
-    assert len(found) == 4
-    for ours, theirs in zip(found, expected, strict=True):
+    features = dem.backbone_features(pixels)
+    assert len(features) == 4
+    for ours, theirs in zip(features, expected, strict=True):
         assert_close(ours, theirs, 1e-5)
 
 

@@ -1,18 +1,18 @@
 """Image to image: every size and kind of picture, tiles, memory, progress, and errors before any work."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
-from helpers.reference import assert_close, assert_same, load, make_backbone, make_weights, unchanged
+from helpers.reference import assert_close, assert_same, load, make_backbone, make_restraint, make_weights, unchanged
 from torch import nn
 
 from hidra_core import Backbone, DegradationVectors, DiffusersBackbone, enhance, estimate
-from hidra_core.enhance import Runner
+from hidra_core.readouts import Restraint
 from hidra_core.tiling import spans
 
 SIZES = [(1, 1), (3, 200), (64, 64), (65, 130)]
-NO_TEXT = torch.zeros(1, 77, 1)
 
 
 def pictures(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -46,6 +46,7 @@ class EchoBackbone(Backbone):
     name = "echo"
     device = torch.device("cpu")
     dtype = torch.float32
+    text_embedding = torch.zeros(1, 77, 1)
 
     def __init__(self, limit: float = float("inf"), error: type[BaseException] = torch.OutOfMemoryError) -> None:
         self.limit = limit
@@ -76,7 +77,7 @@ class EchoBackbone(Backbone):
 
 
 def echo(images, backbone, *, upscale=1, tile="auto", progress: Callable | None = None):
-    return Runner(backbone, NO_TEXT, None, upscale, tile, progress).run(list(images))
+    return enhance(list(images), backbone, None, upscale=upscale, tile=tile, progress=progress)
 
 
 # --- kinds of pictures -----------------------------------------------------------------------------------------------
@@ -163,9 +164,9 @@ def test_strength(backbone, one):
     values = list(results.values())
     for first, second in zip(values, values[1:], strict=False):
         assert (first - second).abs().mean() > 1e-3
-    with torch.inference_mode():
-        plain = Runner(backbone, one.weights.text_embedding, None, 1, None, None).run(list(image))
-    assert_same(results[0][0], plain[0])
+    bare = DiffusersBackbone(backbone.unet, backbone.vae, name="bare")
+    bare.text_embedding = one.weights.text_embedding
+    assert_same(results[0], enhance(image, bare, None))
 
 
 def test_two_runs_are_equal(device, one):
@@ -302,6 +303,45 @@ def test_a_batch_out_of_memory_runs_one_by_one():
     backbone = EchoBackbone(256**2)
     images = pictures(3, 256, 200, 1)
     assert_close(torch.stack(echo(images, backbone)), images, 1e-6)
+    assert backbone.sizes == [(3, 256, 256), *[(1, 256, 256)] * 3], "every image runs once"
+
+
+def test_failed_allocations_on_a_cpu_are_recognised():
+    """PyTorch raises a plain RuntimeError there: asking for more memory than any machine has shows which."""
+
+    class Greedy(EchoBackbone):
+        def encode(self, images):
+            self.sizes.append((len(images), *images.shape[-2:]))
+            if images.shape[-2] * images.shape[-1] > 512**2:
+                torch.empty(2**55, dtype=torch.uint8)
+            return images
+
+    backbone = Greedy()
+    image = pictures(1, 700, 600, 1)
+    assert_close(echo(image, backbone)[0], image[0], 1e-5)
+    assert backbone.freed == 1
+
+
+def test_a_backbone_without_baked_degradation_needs_one(backbone):
+    with pytest.raises(ValueError, match="has no degradation baked into it"):
+        enhance(pictures(1, 64, 64, 1), backbone, None)
+
+
+def test_restraint_sees_the_same_frequencies_at_every_upscale(backbone, one):
+    """The restraint's cut-off is in pixels of the input, whatever the factor of enlargement."""
+    factors = []
+
+    class Watching(Restraint):
+        def apply(self, before, after, vectors, *, factor=1):
+            factors.append(factor)
+            return super().apply(before, after, vectors, factor=factor)
+
+    restraint = make_restraint()
+    watching = Watching(restraint.weight, restraint.bias, restraint.cutoff)
+    restrained = DegradationVectors(one.vectors, replace(one.weights, restraint=watching))
+    for upscale in (1, 2, 4):
+        enhance(pictures(1, 20, 30, 1), backbone, restrained, upscale=upscale)
+    assert factors == [1, 2, 4]
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, ValueError])

@@ -23,8 +23,8 @@ def test_reference_numbers(network):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_block_has_a_layer(network):
-    found = {INDEX[network](layer, 4) for layer in meta()[f"lora_layers_{network}"]}
-    assert found == set(range(BLOCKS[network]))
+    blocks = {INDEX[network](layer, 4) for layer in meta()[f"lora_layers_{network}"]}
+    assert blocks == set(range(BLOCKS[network]))
 
 
 @pytest.mark.parametrize(

@@ -25,17 +25,17 @@ SPANS = [
 
 @pytest.mark.parametrize(("length", "tile", "overlap"), SPANS)
 def test_spans_are_a_partition_of_unity(length, tile, overlap):
-    found = spans(length, tile, overlap)
+    cover = spans(length, tile, overlap)
     total = torch.zeros(length)
-    for span in found:
+    for span in cover:
         assert span.slice.stop <= length
         assert len(span.weights) == min(tile, length)
         assert (span.weights >= 0).all()
         total[span.slice] += span.weights
     assert_close(total, torch.ones(length), 1e-5)
-    assert found[0].start == 0
-    assert found[-1].slice.stop == length
-    for left, right in zip(found, found[1:], strict=False):
+    assert cover[0].start == 0
+    assert cover[-1].slice.stop == length
+    for left, right in zip(cover, cover[1:], strict=False):
         assert overlap <= left.slice.stop - right.start <= tile
 
 
@@ -129,12 +129,12 @@ def test_other_inputs_get_the_recorded_statistics():
     with shared.recording():
         layer(first)
     with shared.imposed():
-        found = layer(second)
+        imposed = layer(second)
     groups = first.view(2, -1)
     mean, deviation = groups.mean(1), (groups.var(1, correction=0) + 1e-3).sqrt()
     normal = (second.view(2, -1) - mean[:, None]) / deviation[:, None]
     expected = normal.view_as(second) * layer.weight.view(1, 6, 1, 1) + layer.bias.view(1, 6, 1, 1)
-    assert_close(found, expected, 1e-5)
+    assert_close(imposed, expected, 1e-5)
 
 
 @torch.no_grad()
@@ -144,8 +144,8 @@ def test_a_batch_is_normalised_as_one_image():
     halves = torch.cat(image.split(4, dim=3))
     shared = SharedNormalisation([layer])
     with shared.recording():
-        found = layer(halves)
-    assert_close(torch.cat(found.split(1), dim=3), layer(image), 1e-5)
+        normalised = layer(halves)
+    assert_close(torch.cat(normalised.split(1), dim=3), layer(image), 1e-5)
 
 
 @torch.no_grad()

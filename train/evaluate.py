@@ -1,8 +1,8 @@
-"""Measure weights beside classical methods, as ``hidra evaluate`` does.
+"""Compare weights with classical methods, as ``hidra evaluate`` does.
 
     python train/evaluate.py FOLDER --output results --weights runs/mine/weights.safetensors
 
-``python train/evaluate.py --help`` lists tasks, metrics and baselines; docs/evaluation.md explains them.
+``python train/evaluate.py --help`` lists tasks, metrics and baselines; docs/use/evaluation.md explains them.
 """
 
 from __future__ import annotations

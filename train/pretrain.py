@@ -32,7 +32,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from hidra_core.images.files import atomic_path
 from train.method.config import add_options
 from train.pretraining.config import read_config
 from train.pretraining.trainer import Training, export
@@ -60,9 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = read_config(options.config, options.overrides)
         if not options.export:
             training = Training(config)
-            config.run.output.mkdir(parents=True, exist_ok=True)
-            with atomic_path(config.run.output / "config.yaml") as temporary:
-                temporary.write_text(config.as_yaml(), encoding="utf-8")
+            config.write(config.run.output / "config.yaml")
             training.all_phases()
         log.info("exported %s and %s", *export(config))
     except KeyboardInterrupt:

@@ -2,17 +2,17 @@
 
     python train/run.py --config toy                                                # does it work here? two minutes
     python train/run.py --config sd-turbo data.train=/my/images                     # the paper's setting, one GPU
-    accelerate launch --num_processes 4 train/run.py --config sd-turbo …            # many GPUs
+    accelerate launch --num_processes 4 train/run.py --config sd-turbo …            # several GPUs
     python train/run.py --config sd-turbo … solver.strategy=joint run.seed=1        # any value
     python train/run.py --config sd-turbo … --no-mia                                # ablation: DEM without MIA
     python train/run.py --config sd-turbo …                                         # again: resumes where it stopped
 
 ``--config`` takes the name of a file of ``train/configs`` or a path. ``run.output`` receives ``config.yaml``,
 TensorBoard's logs, checkpoints, a sample sheet at every validation, ``best.safetensors`` and at the end
-``weights.safetensors``: what the nodes and ``hidra enhance --weights`` load. Ctrl-C finishes the iteration, saves and
-exits.
+``weights.safetensors``, which the nodes and ``hidra enhance --weights`` load. Ctrl-C finishes the iteration, saves and
+exits; a checkpoint of another configuration is refused.
 
-Source: HiDRA (CVPR 2026), bi-level optimisation; see ``solver.py``.
+Source: HiDRA (CVPR 2026), bi-level optimisation; see ``train/method/solver.py``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ import sys
 from pathlib import Path
 
 import torch
-import yaml
 from accelerate import Accelerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from hidra_core.images.files import atomic_path
 from train.method.config import Config, add_options, read_config
 from train.method.trainer import Trainer
 
@@ -36,7 +34,10 @@ log = logging.getLogger("train")
 
 
 def pick_accelerator(config: Config) -> Accelerator:
-    """The processes and the device of the run.
+    """The processes and the device of a run.
+
+    Args:
+        config: of the run.
 
     Raises:
         ValueError: a GPU is asked for and there is none.
@@ -49,8 +50,16 @@ def pick_accelerator(config: Config) -> Accelerator:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: of the command line; None: those of the process.
+
+    Returns:
+        The exit code: 130 where a signal ended the run early.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__.split("``--config``")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+        description=(__doc__ or "").split("``--config``")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
     parser.add_argument("--no-mia", action="store_true", help="the DEM without mutual interaction attention")
@@ -60,13 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         overrides = options.overrides + (["model.mia=false"] if options.no_mia else [])
         config = read_config(options.config, overrides)
-        accelerator = pick_accelerator(config)
-        trainer = Trainer(config, accelerator)
-        config.run.output.mkdir(parents=True, exist_ok=True)
-        if accelerator.is_main_process:
-            text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-            with atomic_path(config.run.output / "config.yaml") as temporary:
-                temporary.write_text(text, encoding="utf-8")
+        trainer = Trainer(config, pick_accelerator(config))
         trainer.run()
     except (ValueError, OSError) as error:
         log.error("error: %s", error)

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from .. import __version__
-from ..backbone import HIDRA_TINY, MODELS
+from ..backbone import MODELS
+from ..names import HIDRA_TINY
 
 PACKAGES = (
     "torch",

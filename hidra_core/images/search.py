@@ -63,7 +63,9 @@ def _expand(given: str | Path, extensions: Sequence[str]) -> tuple[Path, list[Pa
         files = [file for file in files if file.is_file() and _is_image_name(file.name, extensions)]
         if not files:
             raise FileNotFoundError(
-                errno.ENOENT, "no image file matches this pattern; check it, and quote it on the command line", str(path)
+                errno.ENOENT,
+                "no image file matches this pattern; check it, and quote it on the command line",
+                str(path),
             )
         fixed = []
         for part in path.parts[:-1]:

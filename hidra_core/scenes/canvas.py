@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
@@ -252,12 +253,12 @@ class Canvas:
         self.image[at.rows, at.columns] += amount * spot
 
 
-def mix(a, b, t):
+def mix(a: Any, b: Any, t: Any) -> Any:
     """From ``a`` (``t`` = 0) to ``b`` (``t`` = 1) in a straight line; numbers or arrays."""
     return a + (b - a) * t
 
 
-def ramp(values, start, stop) -> np.ndarray:
+def ramp(values: Any, start: float, stop: Any) -> np.ndarray:
     """0 below ``start``, 1 above ``stop``, smooth between; numbers or arrays."""
     t = np.clip((values - start) / (stop - start), 0, 1)
     return t * t * (3 - 2 * t)

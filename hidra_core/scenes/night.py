@@ -68,7 +68,8 @@ def _stones(canvas: Canvas, ridge: np.ndarray) -> None:
     rng = canvas.rng
     for _ in range(26):
         sx = rng.uniform(0, canvas.aspect)
-        sy = rng.uniform(float(ridge[int(sx * canvas.unit)]) + 0.03, 1.0)
+        top = float(ridge[int(sx * canvas.unit)]) + 0.03
+        sy = rng.uniform(min(top, 1.0), 1.0)  # in a wide image the slope may leave at the bottom
         size = rng.uniform(0.003, 0.011) * (0.4 + sy)
         canvas.ellipse(sx, sy, size, 0.6 * size, warm_body(rng.uniform(0.27, 0.36), size), wobble=0.12)
 

@@ -69,7 +69,8 @@ def _ground(canvas: Canvas, view: _View) -> float:
     """Road and pavements; returns how far away the crossing is."""
     rng = canvas.rng
     below = canvas.rows(view.horizon + 0.004, 1)
-    depth = view.eye * view.focal / (canvas.y[below] - view.horizon)
+    # The first row of a small image may lie above the horizon: it counts as endlessly far, which the haze hides.
+    depth = view.eye * view.focal / np.maximum(canvas.y[below] - view.horizon, 1e-6)
     across = (canvas.x - view.centre) * depth / view.focal
     fade = np.exp(-depth / 45)
     road, kerb = 5.2, 0.12 + 0.02 * depth

@@ -63,7 +63,7 @@ class Mapping:
         return torch.from_numpy(np.interp(counts, self.counts, self.values).astype(np.float32))
 
     def to_counts(self, values: Tensor | np.ndarray) -> np.ndarray:
-        """The inverse of :meth:`to_values`, float64 and not rounded; within the limits exact to a small part of a count."""
+        """The inverse of :meth:`to_values`, float64; within the limits it is exact to a small part of a count."""
         values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
         return np.interp(np.asarray(values, dtype=np.float64), self.values, self.counts)
 

@@ -1,7 +1,7 @@
 """What a sensor adds to a thermal image, separated from the scene: stripes, shading, dead pixels, noise.
 
-All fields are in counts. The enhanced image serves as a guide to the scene: a part that the networks removed and that is
-constant along a row or column is a stripe; a part that they removed and that is smooth and round is shading.
+All fields are in counts. The enhanced image serves as a guide to the scene: a part that the networks removed and that
+is constant along a row or column is a stripe; a part that they removed and that is smooth and round is shading.
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ def dead_pixels(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
 def stripes(image: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Offsets of the columns and of the rows of an image.
 
-    Only a difference from the scene that is constant along a whole column is a stripe. One that varies along it, that is
-    not significant, or that changes slowly from column to column belongs to the scene.
+    Only a difference from the scene that is constant along a whole column is a stripe. One that varies along it, that
+    is not significant, or that changes slowly from column to column belongs to the scene.
 
     Args:
         image: ``[H, W]``.

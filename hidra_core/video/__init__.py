@@ -3,7 +3,7 @@
 from .clips import (
     EXTENSIONS,
     LOSSLESS_EXTENSION,
-    BrokenFrame,
+    BrokenFrameError,
     ClipReader,
     ClipWriter,
     Frame,
@@ -16,7 +16,7 @@ from .sequence import LARGEST_CHUNK, DegradationOverTime, Flicker, enhance_frame
 
 __all__ = [
     "EXTENSIONS",
-    "BrokenFrame",
+    "BrokenFrameError",
     "ClipReader",
     "ClipWriter",
     "DegradationOverTime",

@@ -44,7 +44,7 @@ _ENCODERS = {
 }
 
 
-class BrokenFrame(ValueError):
+class BrokenFrameError(ValueError):
     """A frame of a clip that cannot be decoded, or that does not fit the others."""
 
 
@@ -150,14 +150,14 @@ class ClipReader:
             on_sound: called with each packet of the sound on the way.
 
         Raises:
-            BrokenFrame: a frame cannot be decoded or has another size than those before, or there is none.
+            BrokenFrameError: a frame cannot be decoded or has another size than those before, or there is none.
         """
         streams = [self.stream, *(self.container.streams.audio if on_sound is not None else ())]
         step = max(1, round(1 / (self.rate * self.time_base)))
         number, broken, due, size = 0, 0, 0, None
         for packet, error in self._packets(streams):
             if error is None and packet.stream is not self.stream:
-                if packet.dts is not None:
+                if on_sound is not None and packet.dts is not None:
                     on_sound(packet)
                 continue
             decoded, error = ((), error) if error is not None else self._decoded(packet)
@@ -176,7 +176,7 @@ class ClipReader:
                     continue
                 yield Frame(_pixels(frame, self.bit_depth), pts, getattr(frame, "duration", 0) or step)
         if number == broken:
-            raise BrokenFrame(f"{self.name} has no frame that can be decoded; export it again")
+            raise BrokenFrameError(f"{self.name} has no frame that can be decoded; export it again")
         if self._counted and self.stream.frames > number:  # an edit list may hide some: no reason to stop
             what = "%s says it has %d frames, %d were found: was it cut off?"
             log.log(self._level, what, self.name, self.stream.frames, number)
@@ -200,7 +200,7 @@ class ClipReader:
 
     def _broken(self, what: str, on_broken: OnBroken) -> None:
         if on_broken == "stop":
-            raise BrokenFrame(f"{what}. Export the clip again, or have broken frames skipped")
+            raise BrokenFrameError(f"{what}. Export the clip again, or have broken frames skipped")
         log.log(self._level, "%s; skipped", what)
 
 

@@ -41,7 +41,7 @@ def bake_applied(applied: AppliedDegradation) -> Baked:
 
 
 def _conv_in(model: Any) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the input convolution as loaded, whatever patches are registered or already written into it."""
+    """Weight and bias of the input convolution as loaded, whatever patches are registered for it or written into it."""
     name = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)["conv_in.weight"]
     layer = f"{_PREFIX}{name.removesuffix('weight')}"
     patches = model.get_key_patches(layer)

@@ -62,7 +62,8 @@ def weights(name: str) -> LoadedWeights:
 
 
 @lru_cache(maxsize=2)
-def _weights(source: str, modified: int) -> LoadedWeights:
+def _weights(source: str, _modified: int) -> LoadedWeights:
+    """The weights; with their time of change as an argument, a changed file is read again."""
     loaded = load_weights(source)
     estimator = comfy.model_patcher.ModelPatcher(
         loaded.estimator,

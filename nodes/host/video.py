@@ -28,7 +28,7 @@ class FileVideo:
 
     def __init__(self, video: VideoInput, on_broken: OnBroken) -> None:
         self._video = video
-        self._on_broken = on_broken
+        self._on_broken: OnBroken = on_broken
         with self._open(quiet=True) as reader:
             self.frame_count = reader.frame_count
 

@@ -99,7 +99,8 @@ def hidra_unloaded(hidra, monkeypatch):
 @pytest.fixture
 def replace_enhance(monkeypatch):
     """Puts a function in the place of the library's ``enhance``; it gets that as its first argument."""
-    module = sys.modules["hidra_core.enhance"]  # the package's attribute of this name is the function
+    from hidra_core.sources import enhancing as module
+
     original = module.enhance
     return lambda function: monkeypatch.setattr(module, "enhance", lambda *a, **k: function(original, *a, **k))
 

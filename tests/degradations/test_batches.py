@@ -1,4 +1,4 @@
-"""DegradationRecord records for batches, from flat values and from JSON."""
+"""Records for batches, from flat values and from JSON."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def test_one_camera_keeps_stripes_and_dead_pixels_and_not_the_noise() -> None:
     assert 0.8 < difference.std() / 2**0.5 < 1.2
 
 
-def test_relations_of_a_batch() -> None:
+def test_images_of_a_batch_share_what_their_relation_says() -> None:
     for relation in BATCHES:
         records = sample_batch("fpn", 3, 7, relation)
-        pictures = degraded(records)
+        images = degraded(records)
         assert (parameters(records[0]) == parameters(records[1])) == (relation != "own draws")
-        assert torch.equal(pictures[0], pictures[1]) == (relation == "same")
+        assert torch.equal(images[0], images[1]) == (relation == "same")
         assert records == sample_batch("fpn", 3, 7, relation)
         assert records != sample_batch("fpn", 3, 8, relation)
 
@@ -57,7 +57,7 @@ def test_the_first_image_does_not_depend_on_the_others() -> None:
         assert parameters(alone) == parameters(sample("composite", torch.Generator().manual_seed(5)))
 
 
-def test_noise_of_its_own_seed_leaves_older_records_as_they_were() -> None:
+def test_records_drawn_from_a_preset_have_no_noise_seed() -> None:
     record = sample("fpn", torch.Generator().manual_seed(0))
     assert record.noise_seed is None
     assert "noise_seed" not in record.to_dict()
@@ -70,13 +70,13 @@ def test_bad_relations_are_refused() -> None:
         sample_batch(DegradationRecord(), 2, 0, "own draws")
 
 
-def test_nothing_by_hand_changes_nothing() -> None:
+def test_a_record_without_stages_changes_nothing() -> None:
     record = record_by_hand(seed=4)
     assert record == DegradationRecord(seed=4)
     assert torch.equal(apply(GREY, record, to_8_bit=False), GREY)
 
 
-def test_every_stage_by_hand() -> None:
+def test_every_stage_can_be_set_by_hand() -> None:
     record = record_by_hand(
         contrast_alpha=0.5,
         contrast_beta=0.2,

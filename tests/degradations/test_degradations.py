@@ -42,7 +42,7 @@ def full_record() -> deg.DegradationRecord:
     )
 
 
-# ---------------------------------------------------------------------------------------------- stage functions
+# --- stage functions -------------------------------------------------------------------------------------------------
 
 
 def test_low_contrast_values():
@@ -186,7 +186,7 @@ def test_grey_over_three_channels_stays_grey(field):
     assert torch.equal(y[:, 0], y[:, 2])
 
 
-# ---------------------------------------------------------------------------------------------- records, presets
+# --- records, presets ------------------------------------------------------------------------------------------------
 
 
 def test_apply_is_the_stages_in_order_clipped_and_quantised_once():
@@ -330,16 +330,16 @@ def test_other_presets_hold_only_their_stages():
         fpn = deg.sample("fpn", generator)
         assert fpn.optical
         assert fpn.stripes
-        assert not (fpn.low_contrast)
-        assert not (fpn.blur)
-        assert not (fpn.downscale)
+        assert not fpn.low_contrast
+        assert not fpn.blur
+        assert not fpn.downscale
         for factor in (2, 4):
             record = deg.sample(f"sr-x{factor}", generator)
             assert record.blur
             assert record.downscale.factor == factor
             assert 0.5 <= record.gaussian_sigma <= 4
-            assert not (record.optical)
-            assert not (record.stripes)
+            assert not record.optical
+            assert not record.stripes
         older = deg.sample("hm-tir", generator)
         assert older.downscale is older.poisson_scale is None
         assert older.optical is None or older.optical.form == "cos4"
@@ -357,7 +357,7 @@ def test_severities_are_ordered():
     assert errors == sorted(errors)
 
 
-# -------------------------------------------------------------------------------------------------------- errors
+# --- errors ----------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_preset_is_named():
@@ -382,21 +382,23 @@ def test_bad_images_are_refused(images, message):
         deg.apply(images, deg.DegradationRecord())
 
 
-def test_bad_arguments_are_refused():
-    x = frames(2, 1, 8, 8)
-    for call in (
-        lambda: deg.gaussian_blur(x, 8, 1.0, 1.0),
-        lambda: deg.gaussian_blur(x, 7, 0.0, 1.0),
-        lambda: deg.downscale(x, 3),
-        lambda: deg.downscale(x, 2, "lanczos"),
-        lambda: deg.optical_field(8, 8, 4, 4, "cos2"),
-        lambda: deg.stripes(x, "diagonal", 0.1, 1.0, seeded()),
-        lambda: deg.apply(x, [deg.DegradationRecord()]),
-        lambda: deg.DegradationRecord.from_dict({"fog": {}}),
-        lambda: deg.DegradationRecord.from_dict({"blur": {"kernel": 7}}),
-    ):
-        with pytest.raises(ValueError):
-            call()
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: deg.gaussian_blur(x, 8, 1.0, 1.0), "kernel must be odd"),
+        (lambda x: deg.gaussian_blur(x, 7, 0.0, 1.0), "must be positive"),
+        (lambda x: deg.downscale(x, 3), "factor must be one of"),
+        (lambda x: deg.downscale(x, 2, "lanczos"), "filter must be one of .* got 'lanczos'"),
+        (lambda _: deg.optical_field(8, 8, 4, 4, "cos2"), "form must be one of"),
+        (lambda x: deg.stripes(x, "diagonal", 0.1, 1.0, seeded()), "axis must be one of"),
+        (lambda x: deg.apply(x, [deg.DegradationRecord()]), "1 degradations for 2 images: give one, or one per image"),
+        (lambda _: deg.DegradationRecord.from_dict({"fog": {}}), "unknown entries: fog"),
+        (lambda _: deg.DegradationRecord.from_dict({"blur": {"kernel": 7}}), "not a degradation record"),
+    ],
+)
+def test_bad_arguments_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(frames(2, 1, 8, 8))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,4 +1,4 @@
-"""The classical methods: what each takes off, what it leaves alone, and what it says without its package."""
+"""The classical methods: what each removes, what it leaves alone, and its message without its package."""
 
 import sys
 
@@ -39,7 +39,7 @@ def test_shape_dtype_and_range_are_kept(name):
 
 @pytest.mark.parametrize("name", DESTRIPERS)
 @pytest.mark.parametrize("turn", [False, True])
-def test_destripers_find_the_direction_and_take_stripes_off(name, turn):
+def test_destripers_find_the_direction_and_remove_stripes(name, turn):
     clean = scene()
     striped = clean + np.random.default_rng(1).normal(0, 0.04, clean.shape[1])
     result = method(name)(striped.T).T if turn else method(name)(striped)
@@ -55,7 +55,7 @@ def test_destripers_leave_an_even_slope_alone(name):
 
 
 @pytest.mark.parametrize("name", ["median 3×3", "Gaussian σ 1", "NLM", "BM3D"])
-def test_denoisers_take_noise_off(name):
+def test_denoisers_remove_noise(name):
     clean = scene()
     noisy = np.clip(clean + np.random.default_rng(2).normal(0, 0.05, clean.shape), 0, 1)
     assert metrics.psnr(method(name)(noisy), clean) > metrics.psnr(noisy, clean) + 3

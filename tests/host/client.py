@@ -31,7 +31,7 @@ class HostError(AssertionError):
     """The host did not do what was asked: an HTTP error, a failed or an interrupted prompt."""
 
 
-class PromptRejected(HostError):
+class PromptRejectedError(HostError):
     """`POST /prompt` refused the graph before running it."""
 
     def __init__(self, error: dict[str, Any], node_errors: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ class Result:
     progress: list[tuple[str, float, float]] = field(default_factory=list)
     """`(node, value, max)` whenever a running node's progress changed; a node starts with `(node, 0, 1)`."""
     previews: list[tuple[str | None, bytes]] = field(default_factory=list)
-    """`(node, encoded picture)` of every preview sent while a node ran."""
+    """`(node, encoded image)` of every preview sent while a node ran."""
     texts: list[tuple[str, str]] = field(default_factory=list)
     """`(node, text)` of progress texts."""
     error: dict[str, Any] | None = None
@@ -78,7 +78,7 @@ class Result:
     finished: bool = field(default=False, repr=False)
 
     def images(self, node: str) -> list[dict[str, str]]:
-        """References to the pictures that a node shows, for `HostClient.view`."""
+        """References to the images that a node shows, for `HostClient.view`."""
         return self.outputs.get(node, {}).get("images", [])
 
     def check(self) -> Result:
@@ -136,7 +136,7 @@ class HostClient:
         """Queue a graph in API format and return its prompt id.
 
         Raises:
-            PromptRejected: the host's validation refused it.
+            PromptRejectedError: the host's validation refused it.
         """
         body = {"prompt": prompt, "client_id": self.client_id}
         try:
@@ -145,11 +145,13 @@ class HostClient:
             if error.code != 400:
                 raise HostError(f"POST /prompt: {error.code} {error.read().decode(errors='replace')}") from error
             refusal = json.loads(error.read())
-            raise PromptRejected(refusal["error"], refusal["node_errors"]) from None
+            raise PromptRejectedError(refusal["error"], refusal["node_errors"]) from None
         # With several output nodes the host runs the valid ones and only mentions the others.
         if answer["node_errors"]:
             self._json("POST", "/queue", {"delete": [answer["prompt_id"]]})
-            raise PromptRejected({"message": "part of the prompt is invalid", "details": ""}, answer["node_errors"])
+            raise PromptRejectedError(
+                {"message": "part of the prompt is invalid", "details": ""}, answer["node_errors"]
+            )
         self._result(answer["prompt_id"])
         return answer["prompt_id"]
 
@@ -195,7 +197,7 @@ class HostClient:
         return info[node]
 
     def upload(self, path: Path | str, name: str | None = None) -> str:
-        """Put a picture into the host's input folder and return the name that `LoadImage` takes."""
+        """Put an image file into the host's input folder and return the name that `LoadImage` expects."""
         path = Path(path)
         boundary = uuid.uuid4().hex
         head = (
@@ -209,7 +211,7 @@ class HostClient:
         return "/".join(part for part in (reference["subfolder"], reference["name"]) if part)
 
     def view(self, image: dict[str, str]) -> bytes:
-        """The bytes of a picture that a node showed (an entry of `Result.images`)."""
+        """The bytes of an image that a node showed (an entry of `Result.images`)."""
         query = urllib.parse.urlencode({key: image[key] for key in ("filename", "subfolder", "type")})
         return self._request("GET", f"/view?{query}")
 

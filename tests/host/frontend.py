@@ -1,7 +1,8 @@
 """Drive ComfyUI's real web frontend in headless Chromium, for the host tests.
 
 Needs the Python package playwright and an installed Chromium or Chrome (`CHROMIUM_PATH`, or on the `PATH`);
-no browser is ever downloaded, and the page reaches nothing but the server under test.
+no browser is ever downloaded, and the page reaches nothing but the server under test. Older frontends report what is
+wrong with a workflow in a dialog, newer ones in an overlay with its details in a side panel; both are read here.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-# What a user who has been here before has: no template browser at the first visit, no release notes, no
-# restored tabs, no animation of the minimap in the picture.
+# The settings of a returning user: no template browser at the first visit, no release notes, no restored tabs, no
+# minimap in the screenshot. Workflows are validated when they are opened, which newer frontends do on request only.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.InstalledVersion": "1.0.0",
@@ -39,9 +40,12 @@ SETTINGS = {
     "Comfy.Notification.ShowVersionUpdates": False,
     "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
+    "Comfy.Validation.Workflows": True,
     "Comfy.Workflow.ShowMissingNodesWarning": True,
     "Comfy.Workflow.ShowMissingModelsWarning": True,
 }
+DIALOG = ".p-dialog:visible"
+OVERLAY = "[data-testid=error-overlay]:visible"
 
 
 def chromium_path() -> str | None:
@@ -49,7 +53,7 @@ def chromium_path() -> str | None:
     given = os.environ.get("CHROMIUM_PATH")
     if given:
         return given if Path(given).is_file() else None
-    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+    return next((path for name in CHROMIUM_NAMES if (path := shutil.which(name))), None)
 
 
 def chromium_missing() -> str | None:
@@ -95,8 +99,8 @@ class Frontend:
         self.load(graph)
 
     def dialogs(self) -> list[str]:
-        """The text of every dialog that is open now."""
-        return [d.inner_text() for d in self.page.locator(".p-dialog:visible").all()]
+        """The text of every dialog and error overlay that is open now."""
+        return [shown.inner_text() for shown in self.page.locator(f"{DIALOG}, {OVERLAY}").all()]
 
     def missing_nodes(self) -> list[str]:
         """Node types of the loaded graph that the host does not have (the frontend's own test for its warning)."""
@@ -109,14 +113,22 @@ class Frontend:
         return [" ".join(toast.inner_text().split()) for toast in toasts.all()]
 
     def missing_models(self) -> list[str]:
-        """What the "missing models" dialog lists, if it is open: `folder / file name`."""
-        rows = self.page.locator(".p-dialog:visible .comfy-missing-models li")
-        return [row.inner_text().splitlines()[0] for row in rows.all()]
+        """The files that the frontend lists as missing models; opens the list where it is folded away."""
+        details = self.page.locator("[data-testid=error-overlay-see-errors]:visible")
+        if details.count():
+            details.click()
+            self.page.wait_for_timeout(1000)
+        groups = self.page.locator(f"{DIALOG} .comfy-missing-models, [data-testid=error-group-missing-model]:visible")
+        words = " ".join(groups.all_inner_texts()).split()
+        return [word for word in words if word.endswith(".safetensors")]
 
     def close_dialogs(self) -> None:
-        """Close whatever dialog is open."""
+        """Close whatever dialog or error overlay is open."""
+        dismiss = self.page.locator("[data-testid=error-overlay-dismiss]:visible")
+        if dismiss.count():
+            dismiss.click()
         for _ in range(5):
-            if not self.page.locator(".p-dialog:visible").count():
+            if not self.page.locator(DIALOG).count():
                 return
             self.page.keyboard.press("Escape")
             self.page.wait_for_timeout(300)
@@ -157,7 +169,7 @@ class Frontend:
         return entry
 
     def shown_images(self) -> dict[str, int]:
-        """Node id to the number of loaded pictures the node draws."""
+        """Node id to the number of loaded images that the node draws."""
         script = """() => Object.fromEntries(app.graph.nodes
             .map(n => [String(n.id), (n.imgs ?? []).filter(i => i.complete && i.naturalWidth > 0).length])
             .filter(([, count]) => count > 0))"""
@@ -175,7 +187,7 @@ class Frontend:
         return path
 
     def _settle(self) -> None:
-        """Fit the view and let the canvas draw, including pictures that are still loading."""
+        """Fit the view and let the canvas draw, including images that are still loading."""
         self.page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.Canvas.FitView') }")
         self.page.wait_for_timeout(700)
         self.page.wait_for_function(

@@ -15,12 +15,12 @@ host_folder, pack_folder, backbone_file, weights_file, inputs_file, outputs_file
 sys.argv = [sys.argv[0], "--cpu"]  # the host parses the command line of whoever imports it
 sys.path.insert(0, host_folder)
 
-import comfy.options  # noqa: E402
+import comfy.options  # noqa: E402  from the folder that was put on the path
 
 comfy.options.enable_args_parsing()
 
-import torch  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+import torch  # noqa: E402  from the folder that was put on the path
+from safetensors.torch import load_file, save_file  # noqa: E402  from the folder that was put on the path
 
 spec = importlib.util.spec_from_file_location(
     "pack", Path(pack_folder, "__init__.py"), submodule_search_locations=[pack_folder]
@@ -29,9 +29,9 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules["pack"] = pack
 spec.loader.exec_module(pack)
 
-from pack.hidra_core.enhance import DegradationVectors  # noqa: E402
-from pack.hidra_core.weights import load_weights  # noqa: E402
-from pack.nodes import host  # noqa: E402
+from pack.hidra_core.enhance import DegradationVectors  # noqa: E402  from the folder that was put on the path
+from pack.hidra_core.weights import load_weights  # noqa: E402  from the folder that was put on the path
+from pack.nodes import host  # noqa: E402  from the folder that was put on the path
 
 
 def snapshot(model, vae):

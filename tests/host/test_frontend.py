@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ def test_every_workflow_has_its_thumbnail() -> None:
             assert max(picture.size) <= 1024
 
 
+def test_every_thumbnail_shows_its_own_workflow() -> None:
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in WORKFLOWS.glob("*.jpg")]
+    assert len(set(digests)) == len(digests)
+
+
 @pytest.mark.parametrize("path", BUILT_IN, ids=lambda path: path.stem)
 def test_workflow_runs_as_it_opens(frontend: Frontend, path: Path) -> None:
     frontend.load(path)
@@ -40,6 +46,15 @@ def test_workflow_runs_as_it_opens(frontend: Frontend, path: Path) -> None:
     assert expected <= shown
     assert {str(node["id"]) for node in nodes if node["type"] == "PreviewImage"} <= set(frontend.shown_images())
     frontend.check()
+
+
+def test_saved_values_reach_their_inputs(frontend: Frontend) -> None:
+    saved = {"upscale": 2, "tiling": "512", "blend": 0.5, "low_frequencies": 0.25, "cutoff": 32, "restraint": False}
+    workflow = json.loads((WORKFLOWS / "Enhance a thermal image.json").read_text(encoding="utf-8"))
+    (node,) = [node for node in workflow["nodes"] if node["type"] == "HiDRA_OneStepEnhance"]
+    node["widgets_values"] = list(saved.values())
+    frontend.load(workflow)
+    assert saved.items() <= frontend.widgets(node["id"]).items()
 
 
 def test_sd_turbo_workflow_opens_and_names_its_checkpoint(frontend: Frontend) -> None:

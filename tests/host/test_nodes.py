@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from client import HostClient, PromptRejected
+from client import HostClient, PromptRejectedError
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -127,10 +127,11 @@ def test_all_nodes_are_there_with_tooltips(client: HostClient) -> None:
 
 def test_the_host_enhances_as_the_library_does(client: HostClient, degraded: torch.Tensor) -> None:
     result = client.run(graph(scene()))
-    (found,) = pictures(client, result)
+    (enhanced,) = pictures(client, result)
     expected = library(degraded)
-    assert np.abs(found[..., 0] - expected).max() <= 2  # the host truncates to 8 bits; kernels differ in the last bits
-    assert (found[..., 0] == found[..., 2]).all()
+    # the host truncates to 8 bits; kernels differ in the last bits
+    assert np.abs(enhanced[..., 0] - expected).max() <= 2
+    assert (enhanced[..., 0] == enhanced[..., 2]).all()
     assert any(node == "enhance" and done == 1000 for node, done, _ in result.progress)
     assert result.previews
 
@@ -167,8 +168,8 @@ def test_upscale_and_tiles(client: HostClient) -> None:
 
 
 def test_strength_zero_is_the_plain_backbone(client: HostClient, degraded: torch.Tensor) -> None:
-    (found,) = pictures(client, client.run(graph(scene(), strength=0.0)))
-    assert np.abs(found[..., 0] - library(degraded, strength=0.0)).max() <= 2
+    (enhanced,) = pictures(client, client.run(graph(scene(), strength=0.0)))
+    assert np.abs(enhanced[..., 0] - library(degraded, strength=0.0)).max() <= 2
 
 
 def test_restraint_can_be_switched_off(client: HostClient) -> None:
@@ -268,9 +269,9 @@ def test_bad_graphs_say_what_is_wrong(client: HostClient, case: str) -> None:
 
 
 def test_values_out_of_range_are_refused_before_running(client: HostClient) -> None:
-    with pytest.raises(PromptRejected, match="strength"):
+    with pytest.raises(PromptRejectedError, match="strength"):
         client.queue(graph(scene(), strength=3.0))
-    with pytest.raises(PromptRejected, match="tiling"):
+    with pytest.raises(PromptRejectedError, match="tiling"):
         client.queue(graph(scene(), tiling="100"))
 
 
@@ -296,7 +297,7 @@ def test_bad_weights_files_say_what_is_wrong(client: HostClient, host: HostServe
     (folder / "copy.safetensors").write_bytes(good)
     client.run(graph(scene(), weights="copy.safetensors"))
     (folder / "copy.safetensors").unlink()
-    with pytest.raises(PromptRejected, match=r"copy\.safetensors"):
+    with pytest.raises(PromptRejectedError, match=r"copy\.safetensors"):
         client.queue(graph(scene(), weights="copy.safetensors"))
 
 

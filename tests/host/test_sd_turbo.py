@@ -1,7 +1,7 @@
-"""SD-Turbo at its real size through the real host, beside its plain backbone.
+"""SD-Turbo at its real size through the real host, compared with its plain backbone.
 
 Needs the files that ``python benchmarks/sd_turbo.py make FOLDER`` writes (random weights) and time: set HIDRA_SD_TURBO
-to that folder, and HIDRA_IMAGE to a picture; prints times and memory.
+to that folder, and HIDRA_IMAGE to an image file; prints times and memory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ IMAGE = os.environ.get("HIDRA_IMAGE")
 
 pytestmark = pytest.mark.skipif(
     not (FOLDER and IMAGE),
-    reason="HIDRA_SD_TURBO and HIDRA_IMAGE are not set: a folder of random weights and a picture",
+    reason="HIDRA_SD_TURBO and HIDRA_IMAGE are not set: a folder of random weights and an image file",
 )
 
 

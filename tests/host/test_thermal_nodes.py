@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from client import HostClient, PromptRejected
+from client import HostClient, PromptRejectedError
 from PIL import Image
 
 from hidra_core.thermal import write_thermal
@@ -119,8 +119,8 @@ def test_radiometric_run_of_the_whole_graph(client: HostClient, host: HostServer
     entry = json.loads(report.read_text())["report"][0]
     assert abs(entry["residual_kelvin"]["mean"]) < 0.1
     truth = thermal_sample()
-    found = read_thermal(picture)
-    before, after = (np.abs(image.kelvin(image.counts[0]) - truth.kelvin).mean() for image in (truth.image, found))
+    enhanced = read_thermal(picture)
+    before, after = (np.abs(image.kelvin(image.counts[0]) - truth.kelvin).mean() for image in (truth.image, enhanced))
     assert after <= before / 2
     shown = Image.open(io.BytesIO(client.view(result.images("save")[0])))
     assert shown.size == (640, 512)
@@ -139,7 +139,7 @@ def test_bad_input_says_what_is_wrong(client: HostClient, tmp_path: Path) -> Non
         assert result.status == "error"
         assert name in result.error["exception_message"]
         assert message in result.error["exception_message"]
-    with pytest.raises(PromptRejected, match=r"missing\.tiff"):
+    with pytest.raises(PromptRejectedError, match=r"missing\.tiff"):
         client.queue({"load": load(file="missing.tiff"), "save": save()})
 
 

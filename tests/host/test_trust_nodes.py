@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hidra_core.images import palettes
+from hidra_core.names import PALETTES
 
 if TYPE_CHECKING:
     from client import HostClient, Result
+    from conftest import Host
 
 NODES = ("HiDRA_TrustReport", "HiDRA_ColourMap", "HiDRA_QualityMetrics")
 
@@ -74,18 +75,33 @@ def test_new_inputs_of_enhance_come_last_and_may_be_left_out(client: HostClient)
     assert {name: info["optional"][name][1]["default"] for name in dials} == dials
 
 
+def test_cutoff_is_an_advanced_input_where_the_host_has_them(client: HostClient, comfyui: Host) -> None:
+    options = client.object_info("HiDRA_OneStepEnhance")["input"]["optional"]["cutoff"][1]
+    known = '"advanced"' in (comfyui.path / "comfy_api" / "latest" / "_io.py").read_text(encoding="utf-8")
+    assert options.get("advanced", False) == known
+    assert {"default": 64, "min": 2, "max": 4096, "step": 1}.items() <= options.items()
+
+
+def test_prompts_that_name_the_cutoff_run(client: HostClient) -> None:
+    named, left_out = (
+        pictures(client, client.run(enhancing(low_frequencies=0.5, **options)), "save")[0]
+        for options in ({"cutoff": 64}, {})
+    )
+    assert (named == left_out).all()
+
+
 def test_blend_from_input_to_output(client: HostClient) -> None:
-    found = {}
+    results = {}
     for blend in (None, 0.0, 0.5, 1.0):
         options = {} if blend is None else {"blend": blend}
         prompt = enhancing(**options) | {"before": node("SaveImage", images=["scene", 0], filename_prefix="before")}
         result = client.run(prompt)
-        (found[blend],) = pictures(client, result, "save")
+        (results[blend],) = pictures(client, result, "save")
         if blend == 0:
             (before,) = pictures(client, result, "before")
-    assert (found[0.0] == before).all()
-    assert (found[None] == found[1.0]).all()
-    assert np.abs(found[0.5] - (before + found[1.0]) / 2).max() <= 1.5
+    assert (results[0.0] == before).all()
+    assert (results[None] == results[1.0]).all()
+    assert np.abs(results[0.5] - (before + results[1.0]) / 2).max() <= 1.5
 
 
 def test_low_frequencies_are_kept(client: HostClient) -> None:
@@ -149,7 +165,7 @@ def test_colours_and_back(client: HostClient) -> None:
 
 def test_palettes_offered_are_those_there_are(client: HostClient) -> None:
     options = client.object_info("HiDRA_ColourMap")["input"]["required"]["palette"][1]["options"]
-    assert options == ["auto", *palettes.PALETTES]
+    assert options == ["auto", *PALETTES]
 
 
 def test_metrics_of_two_images(client: HostClient) -> None:
@@ -162,10 +178,10 @@ def test_metrics_of_two_images(client: HostClient) -> None:
         "number": node("PreviewAny", source=["metrics", 2]),
     }
     result = client.run(prompt)
-    found = json.loads(shown_text(result, "json"))["images"][0]
-    assert set(found) == {"psnr", "psnr_after_gain_and_offset", "ssim", "ms_ssim", "noise", "stripes"}
-    assert found["psnr"] < found["psnr_after_gain_and_offset"]
-    assert float(shown_text(result, "number")) == pytest.approx(found["psnr_after_gain_and_offset"], abs=1e-3)
+    measured = json.loads(shown_text(result, "json"))["images"][0]
+    assert set(measured) == {"psnr", "psnr_after_gain_and_offset", "ssim", "ms_ssim", "noise", "stripes"}
+    assert measured["psnr"] < measured["psnr_after_gain_and_offset"]
+    assert float(shown_text(result, "number")) == pytest.approx(measured["psnr_after_gain_and_offset"], abs=1e-3)
 
 
 def test_metrics_without_a_reference(client: HostClient) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from client import HostClient, PromptRejected
+from client import HostClient, PromptRejectedError
 from helpers import clip_files
 from test_nodes import failure, graph, pictures, scene
 
@@ -93,10 +93,10 @@ def test_a_video_file_is_enhanced_with_its_times_and_sound(client: HostClient, h
     assert after < before / 2
     (saved,) = result.images("save")
     path = host.folder("output") / saved["subfolder"] / saved["filename"]
-    with ClipReader(path) as found, ClipReader(clip) as source:
-        assert [frame.pts for frame in found.frames()] == [frame.pts for frame in source.frames()]
-        assert found.rate == source.rate
-        assert found.container.streams.audio
+    with ClipReader(path) as result_clip, ClipReader(clip) as source:
+        assert [frame.pts for frame in result_clip.frames()] == [frame.pts for frame in source.frames()]
+        assert result_clip.rate == source.rate
+        assert result_clip.container.streams.audio
     assert any(name == "video" and done == 1000 for name, done, _ in result.progress)
     assert not list(host.folder("temp").glob(".hidra-*"))
 
@@ -233,8 +233,8 @@ def test_a_degradation_is_saved_loaded_and_blended(client: HostClient, host: Hos
     loading["blend"] = node("HiDRA_BlendDegradations", first=["load file", 0], second=["estimate", 0], share=0.5)
     loading["apply"]["inputs"]["degradation"] = ["blend", 0]
     assert np.abs(pictures(client, client.run(loading))[0] - direct).max() <= 1
-    with pytest.raises(PromptRejected, match=r"none\.safetensors"):
-        loading["load file"]["inputs"]["file"] = "none.safetensors"
+    loading["load file"]["inputs"]["file"] = "none.safetensors"
+    with pytest.raises(PromptRejectedError, match=r"none\.safetensors"):
         client.queue(loading)
 
 

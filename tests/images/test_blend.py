@@ -1,4 +1,4 @@
-"""The fidelity dial: its ends to the bit, smooth between, and apart for low frequencies."""
+"""The dial between input and output: exact ends, a straight line between them, low frequencies on their own."""
 
 from pathlib import Path
 
@@ -8,12 +8,13 @@ import torch
 from PIL import Image
 
 from hidra_core import enhance, estimate
+from hidra_core.backbone import DiffusersBackbone
 from hidra_core.cli import main
-from hidra_core.enhance import DegradationVectors, Runner
+from hidra_core.enhance import DegradationVectors
 from hidra_core.images.blend import blend, enlarged, lowpass
 
 
-def picture(seed: int, height: int = 40, width: int = 56, channels: int = 1) -> torch.Tensor:
+def random_image(seed: int, height: int = 40, width: int = 56, channels: int = 1) -> torch.Tensor:
     return torch.rand(height, width, channels, generator=torch.Generator().manual_seed(seed))
 
 
@@ -24,14 +25,14 @@ def wave(period: float, width: int = 512) -> torch.Tensor:
 
 
 def test_both_ends_are_exact() -> None:
-    before, after = picture(0), picture(1)
+    before, after = random_image(0), random_image(1)
     assert torch.equal(blend(before, after, 0.0), before)
     assert torch.equal(blend(before, after, 0.0, low_frequencies=0.3), before)
     assert torch.equal(blend(before, after, 1.0), after)
 
 
-def test_change_is_in_proportion() -> None:
-    before, after = picture(0), picture(1)
+def test_the_change_is_in_proportion_to_the_dial() -> None:
+    before, after = random_image(0), random_image(1)
     for low in (1.0, 0.25):
         whole = blend(before, after, 1.0, low_frequencies=low) - before
         half = blend(before, after, 0.5, low_frequencies=low) - before
@@ -39,7 +40,7 @@ def test_change_is_in_proportion() -> None:
 
 
 @pytest.mark.parametrize("cutoff", [16.0, 64.0, 128.0])
-def test_cutoff_is_where_half_the_amplitude_passes(cutoff: float) -> None:
+def test_half_the_amplitude_passes_at_the_cutoff(cutoff: float) -> None:
     inside = slice(int(cutoff) * 2, -int(cutoff) * 2) if cutoff < 128 else slice(200, -200)
     for period, share in ((cutoff, 0.5), (cutoff * 4, 0.957), (cutoff / 3, 0.002)):
         source = wave(period, 1024)
@@ -49,9 +50,9 @@ def test_cutoff_is_where_half_the_amplitude_passes(cutoff: float) -> None:
         assert amplitude == pytest.approx(share, abs=0.01)
 
 
-def test_low_frequencies_of_the_input_are_kept() -> None:
-    before = picture(0, 128, 160)
-    after = (picture(1, 128, 160) + 0.3).clamp(0, 1)
+def test_the_input_keeps_its_low_frequencies() -> None:
+    before = random_image(0, 128, 160)
+    after = (random_image(1, 128, 160) + 0.3).clamp(0, 1)
     kept = blend(before, after, 1.0, low_frequencies=0.0, cutoff=32)
     torch.testing.assert_close(kept.mean(), before.mean(), atol=2e-3, rtol=0)
     low = lowpass(kept - before, 128)[32:-32, 32:-32]
@@ -61,15 +62,15 @@ def test_low_frequencies_of_the_input_are_kept() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (3, 5)])
-def test_small_pictures(size: tuple[int, int]) -> None:
-    before, after = picture(0, *size), picture(1, *size)
+def test_small_images_can_be_blended(size: tuple[int, int]) -> None:
+    before, after = random_image(0, *size), random_image(1, *size)
     result = blend(before, after, 0.5, low_frequencies=0.0)
     assert result.shape == before.shape
     assert result.isfinite().all()
 
 
 def test_enlarged_output_blends_with_the_enlarged_input() -> None:
-    before, after = picture(0, 12, 16, 3), picture(1, 24, 32, 3)
+    before, after = random_image(0, 12, 16, 3), random_image(1, 24, 32, 3)
     assert torch.equal(blend(before, after, 0.0), enlarged(before, 2))
     assert blend(before, after, 0.5).shape == (24, 32, 3)
 
@@ -85,13 +86,13 @@ def test_enlarged_output_blends_with_the_enlarged_input() -> None:
 )
 def test_numbers_out_of_range_are_refused(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        blend(picture(0), picture(1), **options)
+        blend(random_image(0), random_image(1), **options)
 
 
 @pytest.mark.parametrize("shape", [(40, 56, 3), (60, 56, 1), (80, 56, 1)])
-def test_pictures_that_do_not_belong_together_are_refused(shape: tuple[int, ...]) -> None:
+def test_images_that_do_not_belong_together_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="with a whole k"):
-        blend(picture(0), picture(1, *shape), 0.5)
+        blend(random_image(0), random_image(1, *shape), 0.5)
 
 
 # --- in enhance and on the command line ------------------------------------------------------------------------------
@@ -169,7 +170,7 @@ def test_blend_0_on_the_command_line_runs_no_network(tmp_path: Path, monkeypatch
     def run(*_: object) -> None:
         raise AssertionError("the networks were run")
 
-    monkeypatch.setattr(Runner, "run", run)
+    monkeypatch.setattr(DiffusersBackbone, "encode", run)
     save_counts(tmp_path / "frame.png")
     arguments = ["enhance", str(tmp_path / "frame.png"), "-o", str(tmp_path / "out"), "--quiet"]
     assert main([*arguments, "--blend", "0", "--upscale", "2"]) == 0

@@ -45,7 +45,7 @@ def counting_probes() -> Probes:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def test_reading() -> None:
+def test_a_vector_is_read_kind_by_kind() -> None:
     vector = torch.zeros(256)
     vector[:6] = torch.tensor([3.0, -3, 0.1, -1, -1, -1])
     vector[6:12] = torch.tensor([4.0, 1.0, 99.0, -7.0, 0.0, 2.0])
@@ -78,11 +78,11 @@ def test_each_vector_of_a_batch_is_read_alone(vectors) -> None:
 
 def test_a_reading_becomes_json(vectors) -> None:
     (reading, *_) = make_probes().read(vectors)
-    found = json.loads(json.dumps(reading.to_dict()))
-    assert list(found["levels"]) == list(LEVELS)
-    assert list(found["kinds"]) == list(KINDS)
-    assert found["kinds"]["blur"].keys() == {"probability", "amount", "unit", "severity"}
-    assert found["kinds"]["noise"]["amount"] == pytest.approx(reading.kinds[1].amount, abs=1e-4)
+    record = json.loads(json.dumps(reading.to_dict()))
+    assert list(record["levels"]) == list(LEVELS)
+    assert list(record["kinds"]) == list(KINDS)
+    assert record["kinds"]["blur"].keys() == {"probability", "amount", "unit", "severity"}
+    assert record["kinds"]["noise"]["amount"] == pytest.approx(reading.kinds[1].amount, abs=1e-4)
 
 
 # --- moving ----------------------------------------------------------------------------------------------------------
@@ -106,19 +106,19 @@ def test_moving_changes_one_kind_by_the_wanted_amount_and_no_other(vectors, kind
 
 
 def test_moving_goes_where_images_differ() -> None:
-    """Among the changes with the wanted read-outs it is the smallest one beside the images' covariance."""
+    """Among the changes with the wanted read-outs it is the smallest one relative to the images' covariance."""
     probes = make_probes()
     random = torch.Generator().manual_seed(1)
     mixing = torch.randn(256, 256, generator=random, dtype=torch.float64) * torch.logspace(0, -2, 256).double()
     covariance = mixing @ mixing.T
     others = [0, 1, 3, 4, 5]
     rows = torch.cat([probes.weight["amount"][2:3], probes.weight["amount"][others], probes.weight["presence"][others]])
-    found = directions(probes.weight, covariance)[2].double()
+    direction = directions(probes.weight, covariance)[2].double()
     wanted = torch.zeros(len(rows), dtype=torch.float64)
     wanted[0] = 1
     # in coordinates in which the images differ alike in every direction, the smallest is the pseudo-inverse's
     smallest = mixing @ (torch.linalg.pinv(rows.double() @ mixing) @ wanted)
-    torch.testing.assert_close(found, smallest, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(direction, smallest, rtol=1e-4, atol=1e-6)
 
 
 def test_moving_keeps_half_precision(vectors) -> None:
@@ -201,7 +201,7 @@ def test_bad_edits_are_refused(probes: bool, changes: dict[str, float], message:
 
 
 def test_the_built_in_model_follows_an_edit() -> None:
-    """More noise: smoother; more blur: sharper; more low contrast: a wider range of greys. Less: the opposite."""
+    """More noise in the vector gives a smoother image, more blur a sharper one, more low contrast more greys."""
     clean = torch.from_numpy(scenes.render("street", 96, 128, 2))[None, None]
     record = degradations.sample("moderate", torch.Generator().manual_seed(3))
     image = degradations.apply(clean, record).movedim(1, -1)
@@ -216,6 +216,11 @@ def test_the_built_in_model_follows_an_edit() -> None:
     assert more[0][0] < 0.9 * less[0][0]
     assert more[1][0] > 1.1 * less[1][0]
     assert more[2][1] > 1.1 * less[2][1]
+
+
+def test_vectors_without_probes_cannot_be_described(vectors) -> None:
+    with pytest.raises(ValueError, match="have no probes that could describe a vector"):
+        vector_report(DegradationVectors(vectors, dataclasses.replace(make_weights(), probes=None)))
 
 
 def test_vectors_are_described_without_an_image(vectors) -> None:
@@ -324,17 +329,17 @@ def test_frames_are_the_middle_of_the_image() -> None:
 def test_vectors_do_not_depend_on_how_they_are_batched() -> None:
     images = [np.uint8(255 * scenes.render(name, 64, 80, 1)) for name in list(scenes.SCENES)[:2]]
     estimator = make_small_dem().eval()
-    recipes, draws = {"noise": labelled.ALONE["noise"], "blur": labelled.ALONE["blur"]}, {"noise": 2, "blur": 1}
-    sets = [labelled.degraded_vectors(images, recipes, draws, estimator, (42, 56), 0, batch=size) for size in (1, 4)]
+    presets, draws = {"noise": labelled.ALONE["noise"], "blur": labelled.ALONE["blur"]}, {"noise": 2, "blur": 1}
+    sets = [labelled.degraded_vectors(images, presets, draws, estimator, (42, 56), 0, batch=size) for size in (1, 4)]
     assert sets[0].vectors.shape == (6, 256)
     np.testing.assert_allclose(sets[0].vectors, sets[1].vectors, atol=1e-5)
     assert sets[0].images.tolist() == [0, 0, 0, 1, 1, 1]
-    assert sets[0].recipes.tolist() == ["noise", "noise", "blur"] * 2
+    assert sets[0].presets.tolist() == ["noise", "noise", "blur"] * 2
     assert np.ptp(sets[0].amounts[[0, 1, 3, 4], 1]) > 0
-    other = labelled.degraded_vectors(images, recipes, draws, estimator, (42, 56), 1)
+    other = labelled.degraded_vectors(images, presets, draws, estimator, (42, 56), 1)
     assert not np.array_equal(other.amounts, sets[0].amounts)
     blurred = sets[0].of(["blur"])
-    assert (blurred.vectors.shape, set(blurred.recipes)) == ((2, 256), {"blur"})
+    assert (blurred.vectors.shape, set(blurred.presets)) == ((2, 256), {"blur"})
 
 
 # --- the program -----------------------------------------------------------------------------------------------------
@@ -393,13 +398,13 @@ def test_fit_and_measure_on_vectors_that_tell_all() -> None:
     mixing = random.normal(size=(7, 256))
 
     def known(images: int) -> labelled.Vectors:
-        recipes = np.tile([*LEVELS, *["mixed"] * 8, "untouched"], images)
-        there = (random.random((len(recipes), 6)) < 0.5) & (recipes != "untouched")[:, None]
+        presets = np.tile([*LEVELS, *["mixed"] * 8, "untouched"], images)
+        there = (random.random((len(presets), 6)) < 0.5) & (presets != "untouched")[:, None]
         full = np.array([kind.full for kind in labelled.DEFINITIONS])
         amounts = there * random.uniform(0.5, 1, there.shape) * full
-        level = np.array([[LEVELS.index(r) if r in LEVELS else 0] for r in recipes.tolist()])
+        level = np.array([[LEVELS.index(name) if name in LEVELS else 0] for name in presets.tolist()])
         vectors = np.hstack([amounts / full, level]) @ mixing
-        return labelled.Vectors(vectors, np.repeat(np.arange(images), 13), recipes, amounts)
+        return labelled.Vectors(vectors, np.repeat(np.arange(images), 13), presets, amounts)
 
     raw = program.fit(known(24))
     kinds, level = program.measure(*program.cross_calibrated(raw, known(12)))

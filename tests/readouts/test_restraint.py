@@ -1,4 +1,4 @@
-"""The restraint: what it takes of a change, where it acts, and fitting it to known degradations."""
+"""The restraint: how much of a change it applies, where it acts, and its fit to known degradations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 from hidra_core import Weights, enhance, estimate, load_weights, save_weights, scenes
 from hidra_core.cli import main
 from hidra_core.enhance import DegradationVectors
-from hidra_core.images import blend as fidelity
+from hidra_core.images.blend import CUTOFF, blend, enlarged, lowpass
 from hidra_core.readouts import BANDS, Restraint
 from hidra_core.video import enhance_frames
 from train.probing import restraint as program
@@ -28,15 +28,15 @@ NOTHING, EVERYTHING = -50.0, 50.0
 
 
 def constant(low: float, high: float) -> Restraint:
-    """The same shares, given as logits, whatever the vector."""
-    return Restraint(torch.zeros(2, 256), torch.tensor([low, high]), fidelity.CUTOFF)
+    """The same shares, given as logits, for any vector."""
+    return Restraint(torch.zeros(2, 256), torch.tensor([low, high]), CUTOFF)
 
 
 def images(count: int, height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-# --- taking ----------------------------------------------------------------------------------------------------------
+# --- applying --------------------------------------------------------------------------------------------------------
 
 
 def test_shares_are_a_logistic_function_of_the_vector() -> None:
@@ -57,9 +57,21 @@ def test_ends_are_the_input_and_the_output() -> None:
 
 def test_bands_are_those_of_the_dial() -> None:
     before, after, vectors = images(1), images(1, seed=1), torch.zeros(1, 256)
-    found = constant(NOTHING, EVERYTHING).apply(before, after, vectors)[0].movedim(0, -1)
-    dial = fidelity.blend(before[0].movedim(0, -1), after[0].movedim(0, -1), 1.0, low_frequencies=0.0)
-    torch.testing.assert_close(found, dial, atol=1e-6, rtol=0)
+    restrained = constant(NOTHING, EVERYTHING).apply(before, after, vectors)[0].movedim(0, -1)
+    dial = blend(before[0].movedim(0, -1), after[0].movedim(0, -1), 1.0, low_frequencies=0.0)
+    torch.testing.assert_close(restrained, dial, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_cutoff_is_in_pixels_of_the_input(factor: int) -> None:
+    """A wave of the scene keeps its band when the images are enlarged: half of a period of 64 input pixels is low."""
+    x = torch.arange(512, dtype=torch.float64)
+    wave = torch.cos(2 * torch.pi * (x + 0.5) / CUTOFF).float().expand(48, 512)[..., None]
+    after = enlarged(wave, factor).movedim(-1, 0)[None]
+    low = constant(EVERYTHING, NOTHING).apply(torch.zeros_like(after), after, torch.zeros(1, 256), factor=factor)
+    inside = slice(128 * factor, -128 * factor)
+    passed, along = low[0, 0, 24 * factor, inside], after[0, 0, 24 * factor, inside]
+    assert (passed @ along / (along @ along)).item() == pytest.approx(0.5, abs=0.02)
 
 
 def test_each_image_has_its_own_shares_and_one_vector_serves_all() -> None:
@@ -92,25 +104,39 @@ def test_bad_restraints_are_refused(weight, bias, cutoff, message) -> None:
 
 @pytest.fixture
 def spared(tiny) -> Weights:
-    """The built-in weights, by which images get nothing."""
+    """The built-in weights with a restraint that applies nothing of a change."""
     return replace(tiny[1], restraint=constant(NOTHING, NOTHING))
 
 
 @pytest.mark.parametrize("upscale", [1, 2])
 @pytest.mark.parametrize("fold", [False, True])
-def test_nothing_taken_is_the_input(tiny, spared, upscale, fold) -> None:
+def test_with_shares_of_0_the_result_is_the_input(tiny, spared, upscale, fold) -> None:
     pictures = images(1, 40, 56).movedim(1, -1)
-    found = enhance(pictures, tiny[0], estimate(pictures, spared), upscale=upscale, fold=fold)
-    expected = fidelity.enlarged(pictures[0], upscale)
-    torch.testing.assert_close(found[0], expected, atol=1e-5, rtol=0)
+    enhanced = enhance(pictures, tiny[0], estimate(pictures, spared), upscale=upscale, fold=fold)
+    expected = enlarged(pictures[0], upscale)
+    torch.testing.assert_close(enhanced[0], expected, atol=1e-5, rtol=0)
 
 
-def test_without_it_all_of_the_change_is_taken(tiny, spared) -> None:
+def test_without_restraint_all_of_the_change_is_applied(tiny, spared) -> None:
     pictures = images(2, 40, 56).movedim(1, -1)
     free = replace(spared, restraint=None)
     expected = enhance(pictures, tiny[0], estimate(pictures, free))
     assert torch.equal(enhance(pictures, tiny[0], estimate(pictures, spared), restraint=False), expected)
     assert (expected - pictures).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("upscale", [1, 2])
+def test_enhance_says_how_much_it_enlarges(tiny, spared, upscale, monkeypatch) -> None:
+    factors, apply = [], Restraint.apply
+
+    def spy(self, *arguments, factor: int = 1):
+        factors.append(factor)
+        return apply(self, *arguments, factor=factor)
+
+    monkeypatch.setattr(Restraint, "apply", spy)
+    pictures = images(1, 40, 56).movedim(1, -1)
+    enhance(pictures, tiny[0], estimate(pictures, spared), upscale=upscale)
+    assert factors == [upscale]
 
 
 def test_rows_follow_the_images(tiny) -> None:
@@ -125,16 +151,16 @@ def test_rows_follow_the_images(tiny) -> None:
 
 def test_tiles_are_restrained_like_the_whole(tiny, spared) -> None:
     pictures = images(1, 300, 280).movedim(1, -1)
-    found = enhance(pictures, tiny[0], estimate(pictures, spared), tile=256)
-    torch.testing.assert_close(found, pictures, atol=1e-5, rtol=0)
+    enhanced = enhance(pictures, tiny[0], estimate(pictures, spared), tile=256)
+    torch.testing.assert_close(enhanced, pictures, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("one_for_all", [False, True])
-def test_frames_of_a_clip(tiny, spared, one_for_all) -> None:
+def test_frames_of_a_clip_are_restrained(tiny, spared, one_for_all) -> None:
     frames = list(images(3, 40, 56).movedim(1, -1))
     degradation = estimate(frames[:1], spared) if one_for_all else None
-    for found, frame in zip(enhance_frames(frames, tiny[0], spared, degradation=degradation), frames, strict=True):
-        torch.testing.assert_close(found, frame, atol=1e-5, rtol=0)
+    for enhanced, frame in zip(enhance_frames(frames, tiny[0], spared, degradation=degradation), frames, strict=True):
+        torch.testing.assert_close(enhanced, frame, atol=1e-5, rtol=0)
     free = enhance_frames(frames, tiny[0], spared, degradation=degradation, restraint=False)
     assert (next(free) - frames[0]).abs().max() > 0.05
 
@@ -151,7 +177,7 @@ def clean(tmp_path_factory) -> Path:
     return folder
 
 
-def test_estimate_and_info_tell(clean: Path, tmp_path: Path, capsys) -> None:
+def test_estimate_and_info_show_the_restraint(clean: Path, tmp_path: Path, capsys) -> None:
     path = tmp_path / "w.safetensors"
     save_weights(replace(make_weights(), restraint=constant(0.0, EVERYTHING)), path)
     picture = str(clean / "0.png")
@@ -163,7 +189,7 @@ def test_estimate_and_info_tell(clean: Path, tmp_path: Path, capsys) -> None:
     assert json.loads(capsys.readouterr().out)[0]["restraint"] == {"cutoff": 64.0, "fitted": {}}
 
 
-def test_enhance_takes_all_of_it_when_told_to(clean: Path, spared, tmp_path: Path) -> None:
+def test_no_restraint_on_the_command_line_applies_all_of_the_change(clean: Path, spared, tmp_path: Path) -> None:
     path, picture = tmp_path / "w.safetensors", clean / "0.png"
     save_weights(spared, path)
     changes = []
@@ -192,7 +218,7 @@ def planted(count: int = 400) -> program.Blends:
 def test_squared_error_is_that_of_the_blend() -> None:
     before, after, clean = images(1)[0, 0], images(1, seed=1)[0, 0], images(1, seed=2)[0, 0]
     change = (after - before)[..., None]
-    low = fidelity.lowpass(change, fidelity.CUTOFF)
+    low = lowpass(change, CUTOFF)
     parts, wanted = torch.stack([low, change - low]).flatten(1).double(), (clean - before).flatten().double()
     found = program.Blends(
         torch.zeros(1, 256),
@@ -201,9 +227,9 @@ def test_squared_error_is_that_of_the_blend() -> None:
         (parts @ parts.T / len(wanted))[None],
         np.array(["mild"]),
     )
-    blend = constant(-0.5, 0.8).apply(before[None, None], after[None, None], torch.zeros(1, 256))
+    mixed = constant(-0.5, 0.8).apply(before[None, None], after[None, None], torch.zeros(1, 256))
     shares = torch.tensor([-0.5, 0.8], dtype=torch.float64).sigmoid()
-    expected = (blend - clean).square().mean().double()
+    expected = (mixed - clean).square().mean().double()
     torch.testing.assert_close(found.squared_error(shares)[0], expected, atol=1e-6, rtol=1e-4)
 
 

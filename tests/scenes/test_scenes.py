@@ -1,4 +1,4 @@
-"""The sample scenes: deterministic, in range, of any size, and with the look of a thermal picture."""
+"""The sample scenes: deterministic, in range, of any size, and with the look of a thermal image."""
 
 import time
 
@@ -9,7 +9,7 @@ from hidra_core.scenes import SCENES, render
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_range_type_and_contrast(name):
+def test_images_have_range_type_and_contrast(name):
     image = render(name, 192, 256, seed=0)
     assert image.shape == (192, 256)
     assert image.dtype == np.float32
@@ -21,7 +21,7 @@ def test_range_type_and_contrast(name):
 
 
 @pytest.mark.parametrize("name", SCENES)
-def test_seed_decides_the_scene(name):
+def test_the_seed_decides_the_scene(name):
     first = render(name, 96, 128, seed=3)
     assert np.array_equal(first, render(name, 96, 128, seed=3))
     assert np.abs(first - render(name, 96, 128, seed=4)).mean() > 0.01
@@ -35,10 +35,19 @@ def test_composition_does_not_depend_on_size():
 
 @pytest.mark.parametrize("size", [(16, 16), (17, 300), (200, 33), (65, 64)])
 @pytest.mark.parametrize("name", SCENES)
-def test_any_size(name, size):
+def test_any_size_can_be_drawn(name, size):
     image = render(name, *size, seed=2)
     assert image.shape == size
     assert np.isfinite(image).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "seed"),
+    [("street", (16, 16), 1), ("street", (33, 33), 11), ("night", (17, 300), 0), ("night", (17, 300), 7)],
+)
+def test_horizon_and_slopes_may_leave_the_image(name, size, seed):
+    """A row above the horizon has no ground, and a slope may lie below the image."""
+    assert np.isfinite(render(name, *size, seed=seed)).all()
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -50,18 +59,18 @@ def test_the_optics_are_soft(name):
     assert power[np.hypot(fy, fx) > 0.45].sum() < 0.005 * power.sum()
 
 
-def test_night_has_a_low_span():
+def test_night_has_little_contrast():
     assert np.quantile(render("night", 192, 256), 0.95) < 0.5
 
 
-def test_wrong_arguments():
+def test_unknown_scenes_and_small_sizes_are_refused():
     with pytest.raises(ValueError, match="street"):
         render("beach")
     with pytest.raises(ValueError, match="16x16"):
         render("street", 8, 640)
 
 
-def test_speed():
+def test_a_scene_is_drawn_quickly():
     start = time.process_time()
     render("street", 512, 640)
     assert time.process_time() - start < 5  # about 0.3 s on one core; the margin is for slow machines

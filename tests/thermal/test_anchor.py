@@ -1,4 +1,4 @@
-"""Radiometric mode: temperatures are kept, noise and stripes go."""
+"""Radiometric mode keeps temperatures and removes noise and stripes."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def test_temperatures_are_closer_to_the_truth(tiny, scene, axis):
     assert np.abs(blocks(after)).max() < 0.5
 
 
-# --- whatever the model ----------------------------------------------------------------------------------------------
+# --- with any model ----------------------------------------------------------------------------------------------
 
 
 def guides(frame: ThermalSample) -> dict[str, np.ndarray]:
-    """What networks might make of a frame, on counts: better and worse than any real model."""
+    """Possible outputs of networks for a frame, on counts: better and worse than those of any real model."""
     truth = frame.kelvin / KELVIN
     rows, columns = np.mgrid[0 : truth.shape[0], 0 : truth.shape[1]]
     return {
@@ -75,7 +75,7 @@ def guides(frame: ThermalSample) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", guides(sample()))
-def test_anchoring_holds_whatever_the_model(name):
+def test_temperatures_hold_with_any_model(name):
     frame = sample(stripe_kelvin=0.8, noise_kelvin=1.3)
     counts, report = anchor(frame.image.counts[0], guides(frame)[name], kelvin=frame.image.kelvin)
     before, after = errors(frame, counts)
@@ -87,7 +87,7 @@ def test_anchoring_holds_whatever_the_model(name):
         assert np.abs(after).mean() < 0.4 * np.abs(before).mean()
 
 
-def test_what_is_not_there_is_not_made_up():
+def test_an_invented_object_gets_no_temperature():
     frame = sample(noise_kelvin=0.5, stripe_kelvin=0.0)
     guide = frame.kelvin / KELVIN
     guide[100:140, 200:240] += 400  # a warm object of 16 K that the input does not show
@@ -96,7 +96,7 @@ def test_what_is_not_there_is_not_made_up():
     assert np.abs(after[104:136, 204:236]).max() < 2.0
 
 
-def test_what_the_model_lost_stays():
+def test_an_object_that_the_model_lost_stays():
     frame = sample(noise_kelvin=0.3, stripe_kelvin=0.0)
     measured = frame.image.counts[0].copy()
     measured[100:104, 200:204] += 300
@@ -104,7 +104,7 @@ def test_what_the_model_lost_stays():
     assert (counts[100:104, 200:204] - frame.kelvin[100:104, 200:204] / KELVIN).mean() > 270
 
 
-def test_a_clean_frame_stays_as_it_is():
+def test_a_clean_frame_does_not_change():
     frame = sample(stripe_kelvin=0.0, noise_kelvin=0.0)
     counts, report = anchor(frame.image.counts[0], frame.kelvin / KELVIN * 1.3 - 2000)
     _, after = errors(frame, rounded(counts, np.dtype(np.uint16)))
@@ -113,7 +113,7 @@ def test_a_clean_frame_stays_as_it_is():
     assert report.rows < 0.5
 
 
-def test_tall_structures_are_no_stripes():
+def test_tall_structures_do_not_count_as_stripes():
     frame = sample("substation", stripe_kelvin=0.0, noise_kelvin=0.5)
     _, report = anchor(frame.image.counts[0], frame.kelvin / KELVIN)
     assert report.columns * KELVIN < 0.05
@@ -130,7 +130,7 @@ def test_stripes_are_measured():
         assert report.noise * KELVIN == pytest.approx(0.3, rel=0.2)
 
 
-def test_dead_pixels_go_and_points_of_the_scene_stay():
+def test_dead_pixels_are_replaced_and_points_of_the_scene_stay():
     frame = sample(noise_kelvin=0.2, stripe_kelvin=0.0)
     counts = frame.image.counts[0].copy()
     for row, column, value in ((50, 60, 65535), (120, 33, 0), (0, 0, 65535)):
@@ -138,7 +138,7 @@ def test_dead_pixels_go_and_points_of_the_scene_stay():
     point = np.zeros(counts.shape)
     point[200, 200] = 1.0
     warm = gaussian_filter(point, 0.7)
-    counts = rounded(counts + 500 * warm / warm.max(), counts.dtype)  # what optics make of a point
+    counts = rounded(counts + 500 * warm / warm.max(), counts.dtype)  # as optics spread a point
     anchored, report = anchor(counts, frame.kelvin / KELVIN)
     assert report.dead_pixels == 3
     truth = frame.kelvin / KELVIN
@@ -190,7 +190,7 @@ def test_any_size(size):
 # --- the report ------------------------------------------------------------------------------------------------------
 
 
-def test_report_is_what_was_done():
+def test_report_agrees_with_the_result():
     frame = sample()
     measured = frame.image.counts[0].astype(float)
     counts, report = anchor(frame.image.counts[0], frame.kelvin / KELVIN, kelvin=frame.image.kelvin)
@@ -218,16 +218,16 @@ def test_guided_filter_finds_a_linear_relation():
     assert offset == pytest.approx(np.full_like(guide, 7.0))
 
 
-def test_noise_is_measured_where_it_is():
+def test_noise_is_measured_locally():
     rng = np.random.default_rng(0)
     plane = np.hstack([rng.normal(0, 10, (96, 96)), np.zeros((96, 96))])
-    found = noise(plane)
-    assert found[:, :64] == pytest.approx(np.full((96, 64), 10), rel=0.2)
-    assert found[:, 128:].max() < 0.1
-    assert not dead_pixels(plane, found)[:, :80].any()
+    sigma = noise(plane)
+    assert sigma[:, :64] == pytest.approx(np.full((96, 64), 10), rel=0.2)
+    assert sigma[:, 128:].max() < 0.1
+    assert not dead_pixels(plane, sigma)[:, :80].any()
 
 
-def test_images_that_do_not_belong_together():
+def test_images_that_do_not_belong_together_are_refused():
     frame = sample()
     mapping = fit("linear", frame.image.counts)
     with pytest.raises(ValueError, match="2 enhanced images for the 1 pages"):

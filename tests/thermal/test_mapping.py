@@ -1,9 +1,8 @@
-"""Counts to the networks' range and back."""
+"""Mappings from counts to the networks' range and back."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,8 @@ import torch
 from helpers import SHARED
 from helpers.thermal_files import frame
 
-from hidra_core.thermal import KINDS, Mapping, fit, identity, rounded
+from hidra_core.names import MAPPINGS
+from hidra_core.thermal import Mapping, fit, identity, rounded
 from hidra_core.thermal.readers import read_thermal
 
 REAL = SHARED / "data" / "radiometric"
@@ -38,21 +38,21 @@ def assert_round_trip(mapping: Mapping, counts: np.ndarray) -> None:
     assert np.abs(mapping.to_counts(values) - counts)[within].max(initial=0) < 0.5
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MAPPINGS)
 @pytest.mark.parametrize("name", ["frame", "flat", "hot spot", "two levels", "every count"])
 def test_round_trip_is_exact(kind, name):
     counts = counts_of(name)
     assert_round_trip(fit(kind, counts), counts)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MAPPINGS)
 @pytest.mark.parametrize("entry", FILES, ids=lambda entry: entry["file"])
 def test_round_trip_of_real_files_is_exact(kind, entry):
     counts = read_thermal(REAL / entry["file"]).counts
     assert_round_trip(fit(kind, counts), counts)
 
 
-def test_identity_is_the_whole_type():
+def test_identity_covers_the_whole_type():
     for dtype in (np.uint8, np.uint16):
         counts = np.arange(256, dtype=dtype).reshape(1, 16, 16)
         mapping = identity(dtype)
@@ -60,7 +60,7 @@ def test_identity_is_the_whole_type():
         assert_round_trip(mapping, counts)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MAPPINGS)
 def test_curves_rise_from_0_to_1_and_survive_json(kind):
     counts = counts_of("frame")
     mapping = fit(kind, counts)
@@ -70,7 +70,7 @@ def test_curves_rise_from_0_to_1_and_survive_json(kind):
     assert Mapping.from_dict(json.loads(json.dumps(mapping.to_dict()))) == mapping
 
 
-def test_linear_limits():
+def test_linear_mapping_spans_the_scene_or_the_given_counts():
     counts = counts_of("frame")
     counts[0, 0, 0], counts[0, 20, 20] = 0, 65535  # dead pixels do not set the scale
     assert 16000 < fit("linear", counts).counts[0] < fit("linear", counts).counts[-1] < 18000
@@ -121,14 +121,14 @@ def test_a_clipped_hot_spot_keeps_its_temperature_and_a_dead_pixel_does_not():
     counts[0, 30, 30] = 65535
     mapping = fit("linear", counts, low=16000, high=18000)
     values = mapping.to_values(counts)
-    values[0, 10:14, 10:14] -= 0.02  # as networks change everything a little
-    values[0, 30, 30] = 0.6  # and replace what cannot be
+    values[0, 10:14, 10:14] -= 0.02  # networks change everything a little
+    values[0, 30, 30] = 0.6  # and replace impossible values
     restored = mapping.restore(values, counts)[0]
     assert (restored[10:14, 10:14] > 37000).all()
     assert restored[30, 30] == pytest.approx(17200, abs=1)
 
 
-def test_enlarged_values():
+def test_enlarged_values_come_back_as_counts():
     counts = counts_of("hot spot")
     mapping = fit("percentile", counts)
     values = mapping.to_values(counts)
@@ -154,12 +154,12 @@ def test_rounded_stays_within_the_type():
         ("plateau", {"linear": 0}, "0.05 to 1"),
     ],
 )
-def test_parameters_out_of_range(kind, parameters, message):
+def test_parameters_out_of_range_are_refused(kind, parameters, message):
     with pytest.raises(ValueError, match=message):
         fit(kind, counts_of("frame"), **parameters)
 
 
-def test_no_mapping():
+def test_bad_mappings_are_refused():
     with pytest.raises(ValueError, match="not a mapping"):
         Mapping.from_dict({"kind": "linear"})
     with pytest.raises(ValueError, match="knots"):

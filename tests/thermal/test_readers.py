@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
 import logging
-from pathlib import Path
+import struct
+import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +20,9 @@ from hidra_core.images import Picture
 from hidra_core.thermal import LinearKelvin, Planck, write_thermal
 from hidra_core.thermal.readers import RawLayout, is_radiometric, read_input, read_thermal
 from hidra_core.thermal.readers.planes import SENSOR_SIZES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 REAL = SHARED / "data" / "radiometric"
 real_files = pytest.mark.skipif(not REAL.is_dir(), reason="no real radiometric files here")
@@ -318,3 +324,119 @@ def test_missing_file_and_folder(tmp_path):
         read_thermal(tmp_path / "none.fff")
     with pytest.raises(IsADirectoryError):
         read_thermal(tmp_path)
+
+
+# --- what is stored, however it is to be shown ------------------------------------------------------------------------
+
+
+def with_tag(path: Path, tag: int, value: int) -> Path:
+    """The TIFF with a short tag of every page set to a value."""
+    data = bytearray(path.read_bytes())
+    order = "<" if data[:2] == b"II" else ">"
+    offset = struct.unpack_from(f"{order}I", data, 4)[0]
+    while offset:
+        count = struct.unpack_from(f"{order}H", data, offset)[0]
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
+            if struct.unpack_from(f"{order}H", data, entry)[0] == tag:
+                struct.pack_into(f"{order}H", data, entry + 8, value)
+        offset = struct.unpack_from(f"{order}I", data, offset + 2 + 12 * count)[0]
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_counts_whose_white_is_zero_are_those_stored(tmp_path, pages):
+    """How a display is to show them (photometric interpretation 0) says nothing about temperatures."""
+    path = thermal_files.tiff_pages(tmp_path / "a.tiff", [frame()] * pages)
+    counts = read_thermal(with_tag(path, 262, 0)).counts
+    assert counts.shape == (pages, 48, 64)
+    assert np.array_equal(counts[0], frame())
+    write_thermal(tmp_path / "b.tiff", counts, read_thermal(path))
+    assert np.array_equal(read_thermal(tmp_path / "b.tiff").counts, counts)
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1), (8, 1)])
+def test_pages_are_turned_upright(tmp_path, pages, orientation, turns):
+    exif = Image.Exif()
+    exif[274] = orientation
+    images = [Image.fromarray(frame(seed=seed)) for seed in range(pages)]
+    images[0].save(tmp_path / "a.tiff", save_all=True, append_images=images[1:], exif=exif.tobytes())
+    image = read_thermal(tmp_path / "a.tiff")
+    assert np.array_equal(image.counts[-1], np.rot90(frame(seed=pages - 1), turns))
+    write_thermal(tmp_path / "b.tiff", image.counts, image)
+    assert np.array_equal(read_thermal(tmp_path / "b.tiff").counts, image.counts), "turned once and for all"
+
+
+# --- files that claim to be huge --------------------------------------------------------------------------------------
+
+
+def huge_png() -> bytes:
+    """A PNG of a few bytes whose header says 60000×60000 pixels."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 16, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def huge_tiff(pages: int) -> bytes:
+    """A TIFF of a few bytes whose pages say 60000×60000 pixels."""
+    tags = [(256, 60_000), (257, 60_000), (258, 16), (259, 1), (262, 1), (273, 8), (277, 1), (278, 60_000), (279, 8)]
+    data, offset = b"", 8
+    for page in range(pages):
+        offset_of_next = 8 + (page + 1) * (2 + 12 * len(tags) + 4) if page < pages - 1 else 0
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        data += struct.pack("<H", len(tags)) + entries + struct.pack("<I", offset_of_next)
+    return b"II*\0" + struct.pack("<I", offset) + data
+
+
+def huge_frame(height: int, width: int) -> bytes:
+    """A JPEG whose frame header says it has so many pixels."""
+    buffer = io.BytesIO()
+    Image.new("L", (16, 16)).save(buffer, "JPEG")
+    data = bytearray(buffer.getvalue())
+    start = data.index(b"\xff\xc0")
+    struct.pack_into(">HH", data, start + 5, height, width)
+    return bytes(data)
+
+
+HUGE = {
+    "one.png": huge_png(),
+    "one.tiff": huge_tiff(1),
+    "two.tiff": huge_tiff(2),
+    "one.jpg": huge_frame(60_000, 60_000),
+    "plane.fff": thermal_files.fff(frame(), huge_png()),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_files_that_claim_to_be_huge_are_a_clear_error(tmp_path, name):
+    (tmp_path / name).write_bytes(HUGE[name])
+    with pytest.raises(ValueError, match=rf"{name}.*(too large|exceeds limit|damaged)"):
+        read_input(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [thermal_files.fff(frame(), huge_png()), thermal_files.fff(frame())])
+def test_radiometric_jpegs_that_claim_to_be_huge_are_a_clear_error(tmp_path, content):
+    path = thermal_files.flir_jpeg(tmp_path / "a.jpg", content)
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">HH", data, data.index(b"\xff\xc0") + 5, 60_000, 60_000)
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a\.jpg"):
+        read_input(path)
+
+
+def test_opencv_giving_up_is_a_clear_error(tmp_path, monkeypatch):
+    import cv2
+
+    def fails(*_):
+        raise cv2.error("(-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS")
+
+    colours = np.random.default_rng(0).integers(0, 65536, (8, 8, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "a.png"), colours)
+    assert isinstance(read_input(tmp_path / "a.png"), Picture)
+    monkeypatch.setattr(cv2, "imdecode", fails)
+    with pytest.raises(ValueError, match=r"a\.png: OpenCV cannot read"):
+        read_input(tmp_path / "a.png")

@@ -43,14 +43,14 @@ def test_variants_end_in_one_table(images: Path, tmp_path: Path, capsys: pytest.
     arguments += ["--variants", "lora", "bilevel", "--", f"data.train={images}", *QUICK]
     assert ablation.main(arguments) == 0
     assert capsys.readouterr().out == (output / "ablation.md").read_text(encoding="utf-8")
-    found = json.loads((output / "ablation.json").read_text(encoding="utf-8"))
-    rows = found["tasks"]["composite"]
+    document = json.loads((output / "ablation.json").read_text(encoding="utf-8"))
+    rows = document["tasks"]["composite"]
     assert list(rows) == ["input", "hidra-tiny without adaptation", "lora", "bilevel"]
     assert rows["lora"]["psnr"] != rows["bilevel"]["psnr"]  # not the same weights twice
     assert rows["lora"]["psnr"]["mean"] == pytest.approx(
-        found["runs"]["means"]["composite"]["lora-0"]["psnr"], abs=1e-4
+        document["runs"]["means"]["composite"]["lora-0"]["psnr"], abs=1e-4
     )
-    assert list(found["probes"]) == ["bilevel"]  # the DEM of lora reads nothing that Σ would use
+    assert list(document["probes"]) == ["bilevel"]  # the DEM of lora reads nothing that Σ would use
     written = (output / "lora-0" / "weights.safetensors").stat().st_mtime_ns
     assert ablation.main(arguments) == 0
     assert (output / "lora-0" / "weights.safetensors").stat().st_mtime_ns == written

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def pictures(count: int = 2, side: int = 64, seed: int = 0) -> torch.Tensor:
+def noise(count: int = 2, side: int = 64, seed: int = 0) -> torch.Tensor:
     return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
@@ -39,10 +39,10 @@ def vit():
 
 
 def test_structure_ignores_what_it_should_and_sees_the_rest() -> None:
-    metric, image = MultiScaleStructure(), pictures()
+    metric, image = MultiScaleStructure(), noise()
     smooth = nn.functional.avg_pool2d(image, 9, stride=1, padding=4)
     assert metric(image, image).item() == pytest.approx(0, abs=1e-5)
-    assert metric(smooth + 0.05, smooth) < metric(smooth + 0.3 * pictures(seed=1), smooth)
+    assert metric(smooth + 0.05, smooth) < metric(smooth + 0.3 * noise(seed=1), smooth)
 
 
 def test_blur_pool_keeps_constants_and_removes_the_finest_stripes() -> None:
@@ -54,10 +54,10 @@ def test_blur_pool_keeps_constants_and_removes_the_finest_stripes() -> None:
 
 def test_transformer_discriminator_reads_three_depths(vit) -> None:
     judge = TransformerDiscriminator(vit)
-    shapes = [tuple(head.shape) for head in judge(pictures(side=128))]
+    shapes = [tuple(head.shape) for head in judge(noise(side=128))]
     assert shapes == [(2, 1, 4, 4), (2, 1, 4, 4), (2, 1)]
     assert not any(parameter.requires_grad for parameter in judge.backbone.parameters())
-    image = pictures(side=128).requires_grad_()
+    image = noise(side=128).requires_grad_()
     adversarial_loss(judge(image), REAL).backward()
     assert image.grad.abs().sum() > 0
     assert not judge.train().backbone.training
@@ -83,7 +83,7 @@ def test_a_discriminator_learns_to_tell_noise() -> None:
     judge = PatchDiscriminator(8)
     optimiser = torch.optim.AdamW(judge.parameters(), 1e-2)
     real = torch.linspace(-1, 1, 64).expand(4, 1, 64, 64)
-    fake = real + 0.5 * pictures(4)
+    fake = real + 0.5 * noise(4)
     first = discriminator_loss(judge, real, fake).item()
     for _ in range(40):
         loss = discriminator_loss(judge, real, fake)
@@ -97,7 +97,7 @@ def test_the_objective_is_the_weighted_sum() -> None:
     torch.manual_seed(0)
     judge = PatchDiscriminator(8)
     objective = Objective(2.0, MultiScaleStructure(), 5.0, judge, 0.5)
-    output, target = pictures(), pictures(seed=1)
+    output, target = noise(), noise(seed=1)
     total, parts = objective(output, target)
     judge.eval()  # spectral normalisation refines its estimate in training mode
     assert parts["mse"] == pytest.approx((output - target).square().mean().item())
@@ -121,8 +121,8 @@ def test_lpips_is_built_from_its_weights(monkeypatch: pytest.MonkeyPatch, tmp_pa
     torch.save(torchvision.models.vgg16(weights=None).state_dict(), tmp_path / "checkpoints" / losses.VGG_FILE)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     objective = build_objective(perceptual="lpips", **options)
-    image = pictures(1)
+    image = noise(1)
     assert objective.perceptual(image, image).item() == pytest.approx(0, abs=1e-6)
-    other = pictures(1, seed=1).requires_grad_()
+    other = noise(1, seed=1).requires_grad_()
     objective.perceptual(other, image).backward()
     assert other.grad.abs().sum() > 0

@@ -56,7 +56,7 @@ def test_exact_for_the_square_of_one_linear_residual() -> None:
     at = solution(omega.detach()).requires_grad_()
     near = (at.detach() + 1e-6 * a).requires_grad_()
     psi_theta, psi_omega = torch.autograd.grad(psi(at, omega), (at, omega))
-    found = hypergradient(
+    result = hypergradient(
         [term(lambda: psi_theta @ near + psi_omega @ omega)], [term(lambda: phi(near, omega))], [near], [omega]
     )
     step, exact = 1e-6, torch.empty(3, dtype=torch.float64)
@@ -64,8 +64,8 @@ def test_exact_for_the_square_of_one_linear_residual() -> None:
         shift = step * torch.eye(3, dtype=torch.float64)[i]
         plus, minus = omega.detach() + shift, omega.detach() - shift
         exact[i] = (psi(solution(plus), plus) - psi(solution(minus), minus)) / (2 * step)
-    torch.testing.assert_close(found.gradient[0], exact, rtol=0, atol=1e-5)
-    assert found.nested_norm > 0.01  # the direct term alone would not do
+    torch.testing.assert_close(result.gradient[0], exact, rtol=0, atol=1e-5)
+    assert result.nested_norm > 0.01  # the direct term alone would not do
     assert not torch.allclose(psi_omega, exact, atol=1e-2)
 
 
@@ -91,9 +91,9 @@ def test_points_as_the_unrolled_gradient_where_the_direct_one_does_not() -> None
             grads = torch.autograd.grad(loss(theta, omega.detach(), "train"), theta)
             theta = [(t - 0.05 * g).detach().requires_grad_() for t, g in zip(theta, grads, strict=True)]
         terms = {name: [term(partial(loss, theta, omega, name))] for name in inputs}
-        found = hypergradient(terms["val"], terms["train"], theta, [omega])
+        result = hypergradient(terms["val"], terms["train"], theta, [omega])
         direct = torch.autograd.grad(loss(theta, omega, "val"), omega)[0]
-        agreement.append([torch.cosine_similarity(g, exact, dim=0).item() for g in (found.gradient[0], direct)])
+        agreement.append([torch.cosine_similarity(g, exact, dim=0).item() for g in (result.gradient[0], direct)])
     solver, direct = torch.tensor(agreement).T
     assert (solver > 0).sum() >= 27 > (direct > 0).sum()
     assert ((solver > 0.8) & (direct < 0)).sum() >= 3
@@ -102,13 +102,13 @@ def test_points_as_the_unrolled_gradient_where_the_direct_one_does_not() -> None
 @pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
 def test_a_useless_inner_gradient_skips_the_nested_term_and_says_so(value: float) -> None:
     theta, omega = leaf(2, seed=0), leaf(2, seed=1)
-    found = hypergradient(
+    result = hypergradient(
         [term(lambda: (theta * omega).sum())], [term(lambda: value * (theta + omega).sum())], [theta], [omega]
     )
-    assert found.skipped is not None
-    assert "∂Φ/∂θ" in found.skipped
-    assert found.ratio == found.nested_norm == 0
-    assert torch.equal(found.gradient[0], theta.detach())
+    assert result.skipped is not None
+    assert "∂Φ/∂θ" in result.skipped
+    assert result.ratio == result.nested_norm == 0
+    assert torch.equal(result.gradient[0], theta.detach())
 
 
 def test_alternating_never_looks_at_the_lower_loss() -> None:
@@ -117,8 +117,8 @@ def test_alternating_never_looks_at_the_lower_loss() -> None:
     def forbidden() -> Tensor:
         raise AssertionError
 
-    found = hypergradient([term(lambda: (theta * omega).sum())], [term(forbidden)], [theta], [omega], weight=0)
-    assert torch.equal(found.gradient[0], theta.detach())
+    result = hypergradient([term(lambda: (theta * omega).sum())], [term(forbidden)], [theta], [omega], weight=0)
+    assert torch.equal(result.gradient[0], theta.detach())
 
 
 # ------------------------------------------------------------------------------ with the reference networks
@@ -153,8 +153,8 @@ def loss_terms(enhancer: Enhancer, seed: int, count: int = 2, rows: slice = slic
     return [block]
 
 
-def relative(found: list[Tensor], expected: list[Tensor]) -> float:
-    error = [a - b for a, b in zip(found, expected, strict=True)]
+def relative(result: list[Tensor], expected: list[Tensor]) -> float:
+    error = [a - b for a, b in zip(result, expected, strict=True)]
     return (inner(error, error) / inner(expected, expected)) ** 0.5
 
 
@@ -175,10 +175,10 @@ def expected() -> list[Tensor]:
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_equals_four_separate_gradients(expected: list[Tensor], checkpointing: bool) -> None:
     enhancer = make_enhancer(checkpointing)
-    found = hypergradient(loss_terms(enhancer, 1), loss_terms(enhancer, 2), enhancer.theta(), enhancer.omega())
-    assert found.skipped is None
-    assert found.nested_norm > 0
-    assert relative(found.gradient, expected) < ROUNDING
+    result = hypergradient(loss_terms(enhancer, 1), loss_terms(enhancer, 2), enhancer.theta(), enhancer.omega())
+    assert result.skipped is None
+    assert result.nested_norm > 0
+    assert relative(result.gradient, expected) < ROUNDING
     for network in (enhancer.unet, enhancer.vae):
         assert not any(module._forward_hooks for module in network.modules())
 
@@ -195,7 +195,7 @@ def _one_process(rank: int, port: int, queue) -> None:
         return gradients
 
     half = slice(rank, rank + 1)
-    found = hypergradient(
+    result = hypergradient(
         loss_terms(enhancer, 1, rows=half),
         loss_terms(enhancer, 2, rows=half),
         enhancer.theta(),
@@ -203,7 +203,7 @@ def _one_process(rank: int, port: int, queue) -> None:
         reduce=mean,
     )
     if rank == 0:
-        queue.put([tensor.numpy() for tensor in found.gradient])
+        queue.put([tensor.numpy() for tensor in result.gradient])
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
@@ -215,9 +215,9 @@ def test_two_processes_with_half_a_batch_each_equal_one_with_all(expected: list[
     context = multiprocessing.get_context("spawn")
     queue = context.SimpleQueue()
     processes = multiprocessing.start_processes(_one_process, (port, queue), nprocs=2, join=False, start_method="spawn")
-    found = [torch.from_numpy(array) for array in queue.get()]
+    result = [torch.from_numpy(array) for array in queue.get()]
     processes.join()
-    assert relative(found, expected) < ROUNDING
+    assert relative(result, expected) < ROUNDING
 
 
 def test_mean_of_micro_batches_is_the_batchs_gradient() -> None:

@@ -1,4 +1,4 @@
-"""What the trust report says of outputs whose faults are known."""
+"""What the trust report says about outputs whose faults are known."""
 
 import json
 from pathlib import Path
@@ -34,16 +34,16 @@ def disc(y: float, x: float, radius: float) -> np.ndarray:
 
 
 def pasted(output: torch.Tensor, distance: np.ndarray, contrast: float) -> torch.Tensor:
-    """An object with soft edges pasted in, warmer where that fits into the range, else colder."""
+    """The output with an object of soft edges in it, warmer if that fits into the range, else colder."""
     inside = output[..., 0].numpy()[distance < 0].mean()
     sign = -1 if inside + contrast > 1 else 1
     shape = gaussian_filter((distance < 0).astype(np.float32), 0.7)
     return (output + sign * contrast * torch.from_numpy(shape)[..., None]).clamp(0, 1)
 
 
-def roc_area(found: Trust, distance: np.ndarray) -> float:
-    """How well the map tells edge pixels of the object from what is far from it."""
-    positive, negative = found.hallucination[np.abs(distance) < 2], found.hallucination[distance > 8]
+def roc_area(trust: Trust, distance: np.ndarray) -> float:
+    """How well the map separates edge pixels of the object from pixels far from it: area under the ROC curve."""
+    positive, negative = trust.hallucination[np.abs(distance) < 2], trust.hallucination[distance > 8]
     ranks = rankdata(np.concatenate([positive, negative]))[: positive.size]
     return (ranks.sum() - positive.size * (positive.size + 1) / 2) / (positive.size * negative.size)
 
@@ -73,26 +73,26 @@ def test_planted_objects_are_found_in_the_models_output(restored) -> None:
     assert np.mean(areas) >= 0.9
 
 
-def test_the_models_own_edges_are_supported(restored) -> None:
+def test_edges_of_the_model_are_supported(restored) -> None:
     for before, after in restored:
-        found = compare(before, after)
-        assert found.area < 0.01
-        assert found.supported > 0.95
+        trust = compare(before, after)
+        assert trust.area < 0.01
+        assert trust.supported > 0.95
 
 
 @pytest.mark.parametrize("preset", ["composite", "fpn", "extreme", "field"])
 def test_nothing_is_flagged_at_blend_0(preset: str) -> None:
     before = degraded(scene(), preset, 3)
-    found = compare(before, before)
-    assert found.area == 0
-    assert found.hallucination.max() == 0
-    assert found.score == 1
-    assert found.bias == found.deviation == found.largest == 0
+    trust = compare(before, before)
+    assert trust.area == 0
+    assert trust.hallucination.max() == 0
+    assert trust.score == 1
+    assert trust.bias == trust.deviation == trust.largest == 0
 
 
 @pytest.mark.parametrize("preset", ["composite", "fpn", "sr-x2", "moderate", "severe"])
-def test_the_truth_is_not_taken_for_hallucination(preset: str) -> None:
-    """A perfect restorer gives sharper and stronger edges than its input: they are supported all the same."""
+def test_the_true_image_is_no_hallucination(preset: str) -> None:
+    """A perfect model gives sharper and stronger edges than its input: they still count as supported."""
     for seed in range(3):
         clean = scene("substation", seed)
         assert compare(degraded(clean, preset, seed), clean).area < 0.01
@@ -100,20 +100,20 @@ def test_the_truth_is_not_taken_for_hallucination(preset: str) -> None:
 
 def test_gain_and_offset_do_not_matter() -> None:
     before = degraded(scene(), "fpn", 2)
-    found = compare(before * 0.4 + 0.3, before)
-    assert found.area == 0
-    assert found.gain == pytest.approx(0.4, abs=0.02)
-    assert found.order == pytest.approx(1, abs=1e-3)
-    assert found.bias == pytest.approx(((before - before * 0.4 - 0.3).mean() * 255).item(), abs=0.01)
+    trust = compare(before * 0.4 + 0.3, before)
+    assert trust.area == 0
+    assert trust.gain == pytest.approx(0.4, abs=0.02)
+    assert trust.order == pytest.approx(1, abs=1e-3)
+    assert trust.bias == pytest.approx(((before - before * 0.4 - 0.3).mean() * 255).item(), abs=0.01)
 
 
 def test_blur_of_the_input_is_found() -> None:
     clean = scene()
     blurred = torch.from_numpy(gaussian_filter(clean.numpy(), (2, 2, 0)))
     noisy = blurred + torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)) * 2 / 255
-    found = compare(noisy.clamp(0, 1), clean)
-    assert found.blur in (1.5, 2.0, 3.0)
-    assert found.area < 0.01
+    trust = compare(noisy.clamp(0, 1), clean)
+    assert trust.blur in (1.5, 2.0, 3.0)
+    assert trust.area < 0.01
 
 
 def test_a_hidden_edge_cannot_be_verified_and_is_not_accused() -> None:
@@ -129,49 +129,49 @@ def test_a_hidden_edge_cannot_be_verified_and_is_not_accused() -> None:
 
 def test_reversed_contrast_has_no_support() -> None:
     clean = scene()
-    found = compare(clean, 1 - clean)
-    assert found.order == pytest.approx(-1, abs=0.01)
-    assert found.score == 0
-    assert found.supported < 0.7
+    trust = compare(clean, 1 - clean)
+    assert trust.order == pytest.approx(-1, abs=0.01)
+    assert trust.score == 0
+    assert trust.supported < 0.7
 
 
-def test_another_scene_has_no_trust() -> None:
+def test_another_scene_is_not_trusted() -> None:
     assert compare(degraded(scene("street"), "fpn", 1), scene("field")).score < 0.3
 
 
-def test_flat_output() -> None:
-    found = compare(scene(), torch.full((HEIGHT, WIDTH, 1), 0.5))
-    assert found.area == 0
-    assert found.score == 0
+def test_a_flat_output_has_no_edges_and_no_order() -> None:
+    trust = compare(scene(), torch.full((HEIGHT, WIDTH, 1), 0.5))
+    assert trust.area == 0
+    assert trust.score == 0
 
 
 def test_regions_say_where() -> None:
     clean, distance = scene("night", 2), disc(60, 120, 12)
-    found = compare(clean, pasted(clean, distance, 0.3))
-    first = found.regions[0]
+    trust = compare(clean, pasted(clean, distance, 0.3))
+    first = trust.regions[0]
     assert first.left == pytest.approx(108, abs=4)
     assert first.top == pytest.approx(48, abs=4)
     assert first.width == pytest.approx(24, abs=10)
     assert first.pixels > 40
-    assert sum(region.pixels for region in found.regions) <= (found.hallucination > 0.5).sum()
+    assert sum(region.pixels for region in trust.regions) <= (trust.hallucination > 0.5).sum()
 
 
-def test_low_frequency_change_is_apart_from_the_mean() -> None:
+def test_low_frequency_change_is_reported_without_the_mean() -> None:
     clean = scene() * 0.5 + 0.2
     slope = torch.linspace(-0.1, 0.1, WIDTH).expand(HEIGHT, WIDTH)[..., None]
-    found = compare(clean, clean + slope + 0.05)
-    assert found.bias == pytest.approx(0.05 * 255, abs=0.1)
-    assert found.low_largest == pytest.approx(0.1 * 255, abs=4)
-    assert found.area == 0  # shading is no edge
+    trust = compare(clean, clean + slope + 0.05)
+    assert trust.bias == pytest.approx(0.05 * 255, abs=0.1)
+    assert trust.low_largest == pytest.approx(0.1 * 255, abs=4)
+    assert trust.area == 0  # shading is no edge
 
 
-def test_enlarged_outputs(tiny) -> None:
+def test_enlarged_outputs_are_compared_with_the_enlarged_input(tiny) -> None:
     backbone, weights = tiny
     before = degraded(scene(), "sr-x2", 1)[::2, ::2].contiguous()
     after = enhance(before, backbone, estimate(before, weights), upscale=2)
-    found = compare(before, after)
-    assert found.hallucination.shape == (HEIGHT, WIDTH)
-    assert found.area < 0.01
+    trust = compare(before, after)
+    assert trust.hallucination.shape == (HEIGHT, WIDTH)
+    assert trust.area < 0.01
     distance = disc(80, 90, 16)
     assert roc_area(compare(before, pasted(after, distance, 0.25)), distance) > 0.9
 
@@ -179,11 +179,11 @@ def test_enlarged_outputs(tiny) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (9, 9)])
 def test_small_images(size: tuple[int, int]) -> None:
     images = torch.rand(2, *size, 1, generator=torch.Generator().manual_seed(0))
-    found = compare(images[0], images[1])
-    assert found.hallucination.shape == size
-    assert np.isfinite(found.hallucination).all()
-    assert 0 <= found.score <= 1
-    json.dumps(found.to_dict(), allow_nan=False)
+    trust = compare(images[0], images[1])
+    assert trust.hallucination.shape == size
+    assert np.isfinite(trust.hallucination).all()
+    assert 0 <= trust.score <= 1
+    json.dumps(trust.to_dict(), allow_nan=False)
 
 
 def test_cropped_output_is_refused() -> None:
@@ -193,13 +193,13 @@ def test_cropped_output_is_refused() -> None:
 
 def test_numbers_and_words_agree() -> None:
     before = degraded(scene(), "fpn", 1)
-    found = compare(before, scene())
-    record = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert record["score"] == pytest.approx(found.score, abs=1e-4)
+    trust = compare(before, scene())
+    record = json.loads(json.dumps(trust.to_dict(), allow_nan=False))
+    assert record["score"] == pytest.approx(trust.score, abs=1e-4)
     assert record["size"] == [WIDTH, HEIGHT]
     assert record["input"]["noise"] == pytest.approx(measure(before[..., 0]).noise, abs=0.01)
-    assert f"trust {found.score:.2f}" in found.summary()
-    assert f"mean {found.bias:+.1f}" in found.summary()
+    assert f"trust {trust.score:.2f}" in trust.summary()
+    assert f"mean {trust.bias:+.1f}" in trust.summary()
 
 
 def test_picture_shows_the_planted_object() -> None:
@@ -221,7 +221,7 @@ def save(path: Path) -> Path:
     return path
 
 
-def test_report_beside_the_result(tmp_path: Path) -> None:
+def test_report_is_written_next_to_the_result(tmp_path: Path) -> None:
     source, out = save(tmp_path / "a.png"), tmp_path / "out"
     assert main(["enhance", str(source), "-o", str(out), "--report", "--quiet"]) == 0
     assert sorted(path.name for path in out.iterdir()) == ["a-trust.json", "a-trust.png", "a.png"]
@@ -232,7 +232,7 @@ def test_report_beside_the_result(tmp_path: Path) -> None:
         assert picture.width > 2 * WIDTH
 
 
-def test_report_is_about_what_is_written(tmp_path: Path) -> None:
+def test_report_describes_the_written_image(tmp_path: Path) -> None:
     source, out = save(tmp_path / "a.png"), tmp_path / "out"
     assert main(["enhance", str(source), "-o", str(out), "--report", "--blend", "0", "--quiet"]) == 0
     record = json.loads((out / "a-trust.json").read_text())

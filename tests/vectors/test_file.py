@@ -1,4 +1,4 @@
-"""DegradationVectors vectors in files."""
+"""Degradation vectors in files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_vectors_come_back_to_the_bit(weights: hidra_core.Weights, tmp_path: Pat
     assert loaded.weights is weights
 
 
-def test_a_copy_of_the_weights_reads_them(file: Path, weights: hidra_core.Weights, tmp_path: Path) -> None:
+def test_a_copy_of_the_weights_reads_the_vectors(file: Path, weights: hidra_core.Weights, tmp_path: Path) -> None:
     hidra_core.save_weights(weights, tmp_path / "copy.safetensors")
     assert len(load_degradation(file, hidra_core.load_weights(tmp_path / "copy.safetensors"))) == 3
 

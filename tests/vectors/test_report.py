@@ -1,4 +1,4 @@
-"""Measured numbers: on pictures whose noise and stripes are known."""
+"""Measurements on images whose noise and stripes are known, and the report in words."""
 
 from dataclasses import replace
 
@@ -31,10 +31,10 @@ def test_stripes_are_measured_on_their_axis() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 50), (3, 3)])
-def test_small_images(size: tuple[int, int]) -> None:
-    found = measure(torch.rand(size))
-    assert 0 <= found.low <= found.high <= 255
-    assert all(value == value for value in vars(found).values())  # no NaN
+def test_small_images_can_be_measured(size: tuple[int, int]) -> None:
+    measured = measure(torch.rand(size))
+    assert 0 <= measured.low <= measured.high <= 255
+    assert all(value == value for value in vars(measured).values())  # no NaN
 
 
 def test_report_names_each_image_up_to_a_limit(weights) -> None:
@@ -45,7 +45,7 @@ def test_report_names_each_image_up_to_a_limit(weights) -> None:
     assert text.splitlines()[-1] == "… and 1 more images"
 
 
-def test_bars_are_in_the_report_where_the_weights_have_probes(weights) -> None:
+def test_bars_are_in_the_report_if_the_weights_have_probes(weights) -> None:
     images = torch.rand(2, 32, 40, 1)
     degradation = estimate(images, weights)
     plain = degradation_report(images, degradation, "mine").splitlines()
@@ -84,5 +84,5 @@ def test_an_image_with_nothing_wrong_has_no_level_and_empty_bars() -> None:
 
 
 @pytest.mark.parametrize(("share", "cells"), [(0.0, 0), (0.001, 1), (0.14, 1), (0.5, 5), (0.96, 10), (1.0, 10)])
-def test_bars(share: float, cells: int) -> None:
+def test_bars_fill_with_the_share(share: float, cells: int) -> None:
     assert bar(share) == "█" * cells + "░" * (10 - cells)

@@ -1,4 +1,4 @@
-"""The map of degradation vectors: its places, its numbers, its picture, and the two commands that make one."""
+"""The map of degradation vectors: its points, its numbers, its drawing, and the two commands that make one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from hidra_core import save_weights, scenes
 from hidra_core.cli import main
-from hidra_core.vectors import tsne as embedding
+from hidra_core.vectors import draw, silhouette, tsne
 from train.probing import embedding as program
 from train.probing.labelled import Vectors
 
@@ -31,35 +31,35 @@ def clusters(count: int = 20, groups: int = 3, spread: float = 0.1) -> tuple[np.
 
 def test_neighbours_stay_neighbours() -> None:
     vectors, labels = clusters()
-    points = embedding.tsne(vectors)
+    points = tsne(vectors)
     assert points.shape == (60, 2)
-    assert embedding.silhouette(points, labels) > 0.8
-    np.testing.assert_array_equal(points, embedding.tsne(vectors))  # the same seed, the same map
+    assert silhouette(points, labels) > 0.8
+    np.testing.assert_array_equal(points, tsne(vectors))  # the same seed, the same map
 
 
 @pytest.mark.parametrize("count", [4, 5])
 def test_maps_of_few_images(count: int) -> None:
-    assert np.isfinite(embedding.tsne(np.random.default_rng(0).normal(size=(count, 256)))).all()
+    assert np.isfinite(tsne(np.random.default_rng(0).normal(size=(count, 256)))).all()
 
 
 def test_too_few_images_are_refused() -> None:
     with pytest.raises(ValueError, match="at least 4 images, got 3"):
-        embedding.tsne(np.zeros((3, 256)))
+        tsne(np.zeros((3, 256)))
 
 
-def test_silhouette() -> None:
+def test_silhouette_tells_groups_from_chance() -> None:
     vectors, labels = clusters()
-    assert embedding.silhouette(vectors, labels) > 0.8
-    assert abs(embedding.silhouette(vectors, np.random.default_rng(1).permutation(labels).tolist())) < 0.2
-    assert embedding.silhouette(vectors, ["one"] * 60) is None
-    assert embedding.silhouette(vectors, [str(i) for i in range(60)]) is None
+    assert silhouette(vectors, labels) > 0.8
+    assert abs(silhouette(vectors, np.random.default_rng(1).permutation(labels).tolist())) < 0.2
+    assert silhouette(vectors, ["one"] * 60) is None
+    assert silhouette(vectors, [str(i) for i in range(60)]) is None
 
 
 @pytest.mark.parametrize("groups", [1, 3, 14])
-def test_picture(tmp_path: Path, groups: int) -> None:
+def test_drawing_has_a_panel_per_colouring(tmp_path: Path, groups: int) -> None:
     points = np.random.default_rng(0).normal(size=(28, 2))
     labels = [f"group {i % groups}" for i in range(28)]
-    embedding.draw(points, {"one": labels, "other": [""] * 14 + labels[14:]}, tmp_path / "map.png", "title")
+    draw(points, {"one": labels, "other": [""] * 14 + labels[14:]}, tmp_path / "map.png", "title")
     with Image.open(tmp_path / "map.png") as picture:
         pixels = np.asarray(picture.convert("RGB")).reshape(-1, 3).astype(int)
         assert picture.width > 1.9 * picture.height
@@ -67,21 +67,21 @@ def test_picture(tmp_path: Path, groups: int) -> None:
     assert len(colours) >= min(groups, 8)
 
 
-def test_a_picture_that_cannot_be_drawn_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_drawing_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="xyz"):
-        embedding.draw(np.zeros((4, 2)), {"a": ["b"] * 4}, tmp_path / "map.xyz", "title")
+        draw(np.zeros((4, 2)), {"a": ["b"] * 4}, tmp_path / "map.xyz", "title")
     assert not list(tmp_path.iterdir())
 
 
 def without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
-    found, load = importlib.util.find_spec, builtins.__import__
+    find, load = importlib.util.find_spec, builtins.__import__
 
     def refuse(name: str, *arguments, **options):
         if name.partition(".")[0] == missing:
             raise ModuleNotFoundError(name)
         return load(name, *arguments, **options)
 
-    monkeypatch.setattr(embedding, "find_spec", lambda name: None if name == missing else found(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == missing else find(name, *rest))
     monkeypatch.setattr(builtins, "__import__", refuse)
 
 
@@ -89,7 +89,7 @@ def without(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, module: str, package: str) -> None:
     without(monkeypatch, module)
     with pytest.raises(ImportError, match=rf"needs {package}: pip install 'hidra-thermal\[embedding\]'"):
-        embedding.tsne(np.zeros((9, 3)))
+        tsne(np.zeros((9, 3)))
 
 
 # --- hidra estimate --tsne -------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def test_a_map_by_folder(plain: Path, pictures: Path, tmp_path: Path, capsys) ->
     assert np.shape([entry["tsne"] for entry in report["images"]]) == (16, 2)
     vectors = np.array([entry["vector"] for entry in report["images"]])
     labels = [entry["label"] for entry in report["images"]]
-    assert report["silhouette"] == pytest.approx(embedding.silhouette(vectors, labels), abs=1e-4)
+    assert report["silhouette"] == pytest.approx(silhouette(vectors, labels), abs=1e-4)
     with Image.open(picture) as drawn:
         assert min(drawn.size) > 300
 
@@ -186,7 +186,7 @@ def test_when_too_few_pictures_are_readable_the_vectors_still_come(
     assert not (tmp_path / "map.pdf").exists()
 
 
-# --- train/probing/embedding.py ----------------------------------------------------------------------------------------------
+# --- train/probing/embedding.py ---------------------------------------------------------------------------------------
 
 
 def test_separation_of_vectors_that_tell_all() -> None:

@@ -11,7 +11,7 @@ import torch
 from helpers import clip_files
 
 from hidra_core.cli import main
-from hidra_core.video import BrokenFrame, ClipReader, ClipWriter, clip_range, rewrite, spread
+from hidra_core.video import BrokenFrameError, ClipReader, ClipWriter, clip_range, rewrite, spread
 from hidra_core.video import sequence as video
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_spread_frames_cover_the_clip(tmp_path: Path) -> None:
 def test_a_broken_frame_stops(frames, tmp_path: Path) -> None:
     source = clip_files.write_clip(tmp_path / "a.mp4", frames)
     clip_files.break_frame(source, 6)
-    with pytest.raises(BrokenFrame, match=rf"frame \d+ of {source}.* is broken"):
+    with pytest.raises(BrokenFrameError, match=rf"frame \d+ of {source}.* is broken"):
         read(source)
 
 
@@ -143,7 +143,7 @@ def test_a_change_of_size_is_a_broken_frame(frames, tmp_path: Path) -> None:
         parts.append(clip_files.write_clip(tmp_path / f"{index}.ts", part).read_bytes())
     joined = tmp_path / "joined.ts"  # transport streams are made to be joined
     joined.write_bytes(b"".join(parts))
-    with pytest.raises(BrokenFrame, match=r"frame 3 of .*joined\.ts, at .* s, is 64×48, those before 80×64"):
+    with pytest.raises(BrokenFrameError, match=r"frame 3 of .*joined\.ts, at .* s, is 64×48, those before 80×64"):
         read(joined)
     assert len(read(joined, on_broken="skip")) == 2
 

@@ -15,6 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hidra_core.degradations import PRESETS
+from hidra_core.images.files import atomic_path
 
 if TYPE_CHECKING:
     import argparse
@@ -82,9 +83,19 @@ class Settings(Section):
             for name, section in sections.items()
         }
 
-    def as_yaml(self) -> str:
-        """The whole configuration as the text of a YAML file that gives the same one."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+    def write(self, path: Path) -> None:
+        """Write a YAML file that gives the same configuration.
+
+        Args:
+            path: the file; one that is there is replaced, its folder is made.
+
+        Raises:
+            OSError: it cannot be written; an existing file stays untouched.
+        """
+        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
 
 Schema = TypeVar("Schema", bound=Settings)

@@ -82,7 +82,7 @@ def load_images(files: Sequence[Path], min_size: int) -> list[tuple[Path, np.nda
         try:
             pages = read_grey(path)
         except (OSError, ValueError, ImportError) as error:
-            unreadable.append(f"{path} ({error})")
+            unreadable.append(str(error))  # it names the file
             continue
         for page in pages:
             if min(page.shape) >= min_size:

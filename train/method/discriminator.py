@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -115,7 +116,7 @@ class TransformerDiscriminator(nn.Module):
         for level, head in zip(self.levels, self.patch_heads, strict=True):
             tokens = states[level][:, 1:]
             side = int(tokens.shape[1] ** 0.5)
-            logits.append(head(tokens.transpose(1, 2).unflatten(2, (side, side))))
+            logits.append(head(rearrange(tokens, "b (y x) c -> b c y x", y=side)))
         logits.append(self.class_head(self.backbone.layernorm(states[-1])[:, 0]))
         return logits
 

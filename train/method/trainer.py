@@ -284,6 +284,8 @@ class Trainer:
         """From the newest checkpoint to the end, or until a signal asks to stop; validates, saves and exports."""
         run, solver = self.config.run, self.config.solver
         self.resume()
+        if self.accelerator.is_main_process:
+            self.config.write(self.output / "config.yaml")
         writer = self._writer()
         bar = tqdm(
             total=solver.iterations,

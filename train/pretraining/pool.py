@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def shuffled(images: Tensor, side: int, generator: torch.Generator) -> Tensor:
         ``[B, 1, h, w]``, the sides the largest multiples of ``side``.
     """
     rows, columns = (length // side for length in images.shape[-2:])
-    blocks = images[..., : rows * side, : columns * side].unfold(2, side, side).unfold(3, side, side).flatten(2, 3)
-    blocks = blocks[:, :, torch.randperm(rows * columns, generator=generator)]
-    blocks = blocks.unflatten(2, (rows, columns))  # [B, 1, rows, columns, side, side]
-    return blocks.transpose(3, 4).reshape(len(images), 1, rows * side, columns * side)
+    whole = images[..., : rows * side, : columns * side]
+    blocks = rearrange(whole, "b c (row y) (column x) -> (row column) b c y x", y=side, x=side)
+    blocks = blocks[torch.randperm(len(blocks), generator=generator)]
+    return rearrange(blocks, "(row column) b c y x -> b c (row y) (column x)", row=rows)
 
 
 @torch.no_grad()

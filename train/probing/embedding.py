@@ -1,11 +1,11 @@
-"""How well degradation vectors tell degradations apart: a t-SNE picture, silhouettes and linear probes.
+"""How well degradation vectors tell degradations apart: a t-SNE map, silhouettes and linear probes.
 
     python train/probing/embedding.py --weights hidra-tiny --images CLEAN --held-out OTHERS --output embedding.json
 
 Clean images are degraded by each kind of degradation alone (its type) and by all of them at once at the four
-severities. A linear probe of the DEM's vectors is fitted on --images, and its accuracy measured on --held-out, images
-that neither it nor the DEM should have seen. Silhouettes and the picture, beside the JSON under the same name, are of
-the held-out images. Minutes on one processor core.
+severities. A linear probe of the DEM's vectors is fitted on --images, and its accuracy is measured on --held-out,
+images that neither the probe nor the DEM should have seen. Silhouettes and the map are those of the held-out images;
+the map has the name of the JSON file with the suffix .png. Takes minutes on one processor core.
 
 Needs scikit-learn and matplotlib: ``pip install 'hidra-thermal[train]'``.
 
@@ -38,23 +38,28 @@ if TYPE_CHECKING:
 log = logging.getLogger("train")
 
 GROUPS = {"type": tuple(ALONE), "severity": tuple(SEVERITIES)}
-"""What is to be told apart, and the presets among which."""
+"""Groups of presets that are to be told apart."""
 
 
 def separation(fitting: Vectors, held: Vectors, names: Sequence[str]) -> dict[str, Any]:
-    """How well the presets of these names can be told apart.
+    """How well some presets can be told apart.
+
+    Args:
+        fitting: vectors to fit the probe on.
+        held: vectors to measure on.
+        names: of the presets.
 
     Returns:
         ``accuracy`` of a linear probe on the held-out vectors, ``chance``, ``silhouette`` of the held-out vectors, and
         ``confusion``: for each true name how many vectors the probe gave each name.
     """
     fitting, held = fitting.of(names), held.of(names)
-    true, known = ([names.index(name) for name in vectors.recipes] for vectors in (held, fitting))
+    true, known = ([names.index(name) for name in vectors.presets] for vectors in (held, fitting))
     probe = linear.classifier(fitting.vectors, np.array(known), fitting.images)
     said = linear.outputs(probe, held.vectors).argmax(axis=1)
     counts = np.zeros((len(names), len(names)), dtype=int)
     np.add.at(counts, (true, said), 1)
-    score = silhouette(held.vectors, held.recipes.tolist())
+    score = silhouette(held.vectors, held.presets.tolist())
     return {
         "accuracy": round(float(np.mean(said == true)), 4),
         "chance": round(1 / len(names), 4),
@@ -66,57 +71,71 @@ def separation(fitting: Vectors, held: Vectors, names: Sequence[str]) -> dict[st
 
 
 def summary(results: dict[str, dict[str, Any]]) -> str:
-    """One line a group, then each confusion matrix as a Markdown table, rows true."""
+    """The results as text.
+
+    Args:
+        results: of :func:`separation`, by group.
+
+    Returns:
+        One line per group, then each confusion matrix as a Markdown table with one row per true name.
+    """
     lines = []
-    for group, found in results.items():
+    for group, result in results.items():
         lines.append(
-            f"{group}: linear probe {found['accuracy']:.1%} on held-out images (chance {found['chance']:.1%}), "
-            f"silhouette {found['silhouette']:.3f}"
+            f"{group}: linear probe {result['accuracy']:.1%} on held-out images (chance {result['chance']:.1%}), "
+            f"silhouette {result['silhouette']:.3f}"
         )
-    for group, found in results.items():
-        names = list(found["confusion"])
+    for group, result in results.items():
+        names = list(result["confusion"])
         lines += ["", f"| {group} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
         lines += [
             f"| {name} | " + " | ".join(str(count) for count in row.values()) + " |"
-            for name, row in found["confusion"].items()
+            for name, row in result["confusion"].items()
         ]
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: of the command line; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__.split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+        description=(__doc__ or "").split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
-    parser.add_argument("--output", type=Path, required=True, help="JSON file; the picture gets the suffix .png")
+    parser.add_argument("--output", type=Path, required=True, help="JSON file; the map gets the suffix .png")
     parser.add_argument("--overwrite", action="store_true", help="replace both if they exist")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
-        picture = options.output.with_suffix(".png")
+        chart = options.output.with_suffix(".png")
         if options.output.suffix != ".json" or not options.output.absolute().parent.is_dir():
             raise ValueError(f"--output {options.output}: name a .json file in a folder that exists")
-        for path in (options.output, picture):
+        for path in (options.output, chart):
             if path.exists() and not options.overwrite:
                 raise ValueError(f"{path} exists; --overwrite replaces it")
         weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
         images, held_images = load_split(options)
         estimator = weights.estimator.to(pick_device("auto"))
         log.info("%d images to fit on, %d held out", len(images), len(held_images))
-        recipes, frame = ALONE | SEVERITIES, tuple(options.frame)
-        fitting = degraded_vectors(images, recipes, dict.fromkeys(recipes, 1), estimator, frame, options.seed)
-        held = degraded_vectors(
-            held_images, recipes, dict.fromkeys(recipes, options.draws), estimator, frame, options.seed + 1
-        )
+        presets, frame, seed = ALONE | SEVERITIES, tuple(options.frame), options.seed
+        once, often = ({name: int(count) for name in presets} for count in (1, options.draws))
+        fitting = degraded_vectors(images, presets, once, estimator, frame, seed)
+        held = degraded_vectors(held_images, presets, often, estimator, frame, seed + 1)
         results = {group: separation(fitting, held, names) for group, names in GROUPS.items()}
-        points = tsne(held.vectors, options.seed)
+        points = tsne(held.vectors, seed)
         colourings = {
             f"{group}, silhouette {results[group]['silhouette']:.2f}": [
-                name if name in names else "" for name in held.recipes.tolist()
+                name if name in names else "" for name in held.presets.tolist()
             ]
             for group, names in GROUPS.items()
         }
-        draw(points, colourings, picture, f"degradation vectors of {len(held_images)} held-out images")
+        draw(points, colourings, chart, f"degradation vectors of {len(held_images)} held-out images")
         report = {
             "weights": str(options.weights),
             "images": len(images),
@@ -126,12 +145,12 @@ def main(arguments: list[str] | None = None) -> int:
             "results": results,
             "points": [
                 {"image": int(image), "preset": preset, "tsne": [round(float(value), 3) for value in point]}
-                for image, preset, point in zip(held.images, held.recipes.tolist(), points, strict=True)
+                for image, preset, point in zip(held.images, held.presets.tolist(), points, strict=True)
             ],
         }
         with atomic_path(options.output) as temporary:
             temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        sys.stdout.write(f"{summary(results)}\n\nwrote {options.output} and {picture}\n")
+        sys.stdout.write(f"{summary(results)}\n\nwrote {options.output} and {chart}\n")
     except (ValueError, OSError, ImportError) as error:
         log.error("error: %s", error)
         return 1

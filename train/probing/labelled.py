@@ -17,6 +17,7 @@ from hidra_core import degradations
 from hidra_core.degradations import PRESETS, UNTOUCHED, Preset
 from hidra_core.images import find_images
 from hidra_core.readouts import KINDS, LEVELS, Kind
+from hidra_core.thermal.readers import THERMAL_EXTENSIONS
 from train.method.data import amounts, load_images
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ DEFINITIONS = (
     Kind("low contrast", "% lost", threshold=20.0, full=80.0),
     Kind("non-uniformity", "grey levels", threshold=10.0, full=75.0),
 )
-"""Full scale is the end of the method's training range, the threshold about where the eye begins to see it."""
+"""Full scale is the end of the method's training range; the threshold is about where the eye begins to see it."""
 
 ALONE: dict[str, Preset] = {kind: PRESETS[kind.replace(" ", "-")] for kind in KINDS}
 """Each kind of degradation by itself, over the method's training range."""
@@ -41,7 +42,7 @@ ALONE: dict[str, Preset] = {kind: PRESETS[kind.replace(" ", "-")] for kind in KI
 SEVERITIES: dict[str, Preset] = {level: PRESETS[level] for level in LEVELS}
 
 MIXTURES: dict[str, Preset] = {"mixed": PRESETS["mixed"], "field": PRESETS["field"], "untouched": UNTOUCHED}
-"""Every kind with even odds and independent of the others; today's cameras; nothing at all."""
+"""Every kind with even odds, independent of the others; what today's cameras do; no degradation at all."""
 
 
 @dataclass(frozen=True)
@@ -51,28 +52,28 @@ class Vectors:
     Attributes:
         vectors: ``P``, ``[N, 256]`` float32.
         images: number of the clean image of each.
-        recipes: name of the preset that each was drawn from.
+        presets: name of the preset that each was drawn from.
         amounts: ``[N, 6]``, see :func:`~train.method.data.amounts`.
     """
 
     vectors: np.ndarray
     images: np.ndarray
-    recipes: np.ndarray
+    presets: np.ndarray
     amounts: np.ndarray
 
-    def of(self, recipes: Sequence[str]) -> Vectors:
-        """Those of some presets only."""
-        return self.where(np.isin(self.recipes, list(recipes)))
+    def of(self, presets: Sequence[str]) -> Vectors:
+        """Those of the presets with these names."""
+        return self.where(np.isin(self.presets, list(presets)))
 
     def where(self, chosen: np.ndarray) -> Vectors:
         """Those that a mask ``[N]`` chooses."""
-        return Vectors(self.vectors[chosen], self.images[chosen], self.recipes[chosen], self.amounts[chosen])
+        return Vectors(self.vectors[chosen], self.images[chosen], self.presets[chosen], self.amounts[chosen])
 
 
 @torch.inference_mode()
 def degraded_vectors(
     images: Sequence[np.ndarray],
-    recipes: Mapping[str, Preset],
+    presets: Mapping[str, Preset],
     draws: Mapping[str, int],
     estimator: DegradationEstimator,
     frame: tuple[int, int],
@@ -84,12 +85,15 @@ def degraded_vectors(
 
     Args:
         images: clean, grey uint8 ``[H, W]``.
-        recipes: presets by name.
-        draws: frames an image for each of them.
+        presets: by name.
+        draws: frames per image for each of them.
         estimator: the DEM, in evaluation mode.
         frame: height and width in pixels that images are brought to, see :func:`framed`.
-        seed: draw ``d`` of preset ``r`` on image ``i`` depends on ``(seed, i, r, d)`` alone.
+        seed: draw ``d`` of preset ``p`` on image ``i`` depends on ``(seed, i, p, d)`` alone.
         batch: frames that the DEM reads at once.
+
+    Returns:
+        One vector per frame, image by image.
     """
     frames, known, vectors = [], [], []
     device = next(estimator.parameters()).device
@@ -99,16 +103,16 @@ def degraded_vectors(
         vectors.append(estimator(stacked.expand(-1, 3, -1, -1)).float().cpu().numpy())
         frames.clear()
 
-    for drawn in drawn_frames(images, {name: draws[name] for name in recipes}, frame, seed):
-        record = degradations.sample(recipes[drawn.recipe], drawn.generator)
+    for drawn in drawn_frames(images, {name: draws[name] for name in presets}, frame, seed):
+        record = degradations.sample(presets[drawn.preset], drawn.generator)
         frames.append(degradations.apply(drawn.clean.flip(-1) if drawn.draw % 2 else drawn.clean, record))
-        known.append((drawn.image, drawn.recipe, amounts(record)))
+        known.append((drawn.image, drawn.preset, amounts(record)))
         if len(frames) == batch:
             read()
     if frames:
         read()
-    numbers, presets, found = zip(*known, strict=True)
-    return Vectors(np.concatenate(vectors), np.array(numbers), np.array(presets), np.array(found, dtype=np.float64))
+    numbers, names, held = zip(*known, strict=True)
+    return Vectors(np.concatenate(vectors), np.array(numbers), np.array(names), np.array(held, dtype=np.float64))
 
 
 @dataclass(frozen=True)
@@ -117,13 +121,14 @@ class Drawn:
 
     Attributes:
         image: number of the clean image.
-        recipe, draw: the preset's name, and which of its draws.
+        preset: name of the preset.
+        draw: number of the draw of this preset on this image.
         clean: the image, ``[1, 1, h, w]``, see :func:`framed`.
-        generator: seeded with all of them, and with the run's seed.
+        generator: seeded with the numbers and the name above and the seed of the run.
     """
 
     image: int
-    recipe: str
+    preset: str
     draw: int
     clean: Tensor
     generator: torch.Generator
@@ -132,7 +137,17 @@ class Drawn:
 def drawn_frames(
     images: Sequence[np.ndarray], draws: Mapping[str, int], frame: tuple[int, int], seed: int
 ) -> Iterator[Drawn]:
-    """Every draw of every preset on every image, in that order, the last running fastest, with a progress bar."""
+    """Every draw of every preset on every image, images outermost and draws innermost, with a progress bar.
+
+    Args:
+        images: clean, grey uint8 ``[H, W]``.
+        draws: frames per image for each preset, by name.
+        frame: height and width in pixels that images are brought to.
+        seed: of the run.
+
+    Yields:
+        The clean frames.
+    """
     in_order = [(name, draw) for name, count in draws.items() for draw in range(count)]
     with tqdm(total=len(images) * len(in_order), desc="frames", dynamic_ncols=True, mininterval=5) as bar:
         for number, image in enumerate(images):
@@ -144,10 +159,14 @@ def drawn_frames(
 
 
 def framed(image: np.ndarray, frame: tuple[int, int]) -> Tensor:
-    """The middle of a grey uint8 image ``[H, W]``, at least as large as the frame, shrunk as far as it still fills it.
+    """The middle of an image, which is shrunk as far as it still fills the frame.
+
+    Args:
+        image: grey uint8 ``[H, W]``, at least as large as the frame.
+        frame: height and width in pixels.
 
     Returns:
-        ``[1, 1, h, w]`` float32 in [0, 1], ``h`` and ``w`` the frame's.
+        ``[1, 1, height, width]`` float32 in [0, 1].
     """
     clean = torch.from_numpy(image.copy())[None, None].float() / 255
     scale = max(wanted / side for wanted, side in zip(frame, image.shape, strict=True))
@@ -161,7 +180,7 @@ def framed(image: np.ndarray, frame: tuple[int, int]) -> Tensor:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """What both programs that fit probes ask for."""
+    """Add the options that the programs of this folder share."""
     parser.add_argument("--weights", default="hidra-tiny", help="hidra-tiny or a weights file (default: hidra-tiny)")
     parser.add_argument("--dem-backbone", help="folder of DINOv2, for weights that were written without it")
     parser.add_argument("--images", type=Path, required=True, help="folder of clean thermal images to fit on")
@@ -184,13 +203,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Where the programs that fit a part of a weights file write the copy that has it."""
+    """Add the options of programs that write a copy of a weights file with one more part in it."""
     parser.add_argument("--output", type=Path, required=True, help="weights file to write; may be that of --weights")
     parser.add_argument("--overwrite", action="store_true", help="replace it if it exists")
 
 
 def check_output(options: argparse.Namespace) -> None:
-    """Raise ValueError unless the copy of :func:`add_output_options` can be written there."""
+    """Check the options of :func:`add_output_options`.
+
+    Raises:
+        ValueError: the copy cannot be written there.
+    """
     if options.output.suffix != ".safetensors" or not options.output.absolute().parent.is_dir():
         raise ValueError(f"--output {options.output}: name a .safetensors file in a folder that exists")
     if options.output.exists() and not options.overwrite:
@@ -198,7 +221,10 @@ def check_output(options: argparse.Namespace) -> None:
 
 
 def load_split(options: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Images to fit on and images held out, by :func:`add_options`.
+    """Read the images that the options of :func:`add_options` name.
+
+    Returns:
+        Images to fit on and images held out, grey uint8 ``[H, W]``.
 
     Raises:
         FileNotFoundError: no folder, or no usable image in it.
@@ -223,5 +249,6 @@ def load_split(options: argparse.Namespace) -> tuple[list[np.ndarray], list[np.n
 
 
 def _large_enough(folder: Path, frame: tuple[int, int]) -> list[np.ndarray]:
-    images = load_images([path for path, _ in find_images([folder])], min(frame)).values()
+    files = [path for path, _ in find_images([folder], THERMAL_EXTENSIONS)]
+    images = [image for _, image in load_images(files, min(frame))]
     return [image for image in images if image.shape[0] >= frame[0] and image.shape[1] >= frame[1]]

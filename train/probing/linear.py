@@ -1,8 +1,8 @@
 """Linear probes of degradation vectors: fitted by regularised regression, calibrated on other images.
 
-A probe is a weight ``[outputs, D]`` and a bias ``[outputs]`` on the vectors as they are; the standardisation that
-fitting needs is folded in. How much to regularise is chosen by cross-validation over whole images, as draws of one
-image are no independent samples. Needs scikit-learn.
+A probe is a weight ``[outputs, D]`` and a bias ``[outputs]`` for vectors that are not standardised: the
+standardisation that fitting needs is folded in. The strength of the regularisation is chosen by cross-validation over
+whole images, as several draws of one image are no independent samples. Needs scikit-learn.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ def classifier(vectors: NDArray, labels: NDArray, images: NDArray) -> Map:
 
     Args:
         vectors: ``[N, D]``.
-        labels: ``[N]``, whole numbers from 0: two give one output, the logit of 1; more give an output each.
-        images: ``[N]``, which clean image each vector is of.
+        labels: ``[N]``, whole numbers from 0. Two give one output, the logit of 1; more give one output per label.
+        images: ``[N]``, the number of the clean image that each vector belongs to.
+
+    Returns:
+        Weight and bias.
 
     Raises:
         ValueError: vectors of fewer than three images, or of one label.
@@ -40,7 +43,16 @@ def classifier(vectors: NDArray, labels: NDArray, images: NDArray) -> Map:
 
 
 def regressor(vectors: NDArray, values: NDArray, images: NDArray) -> Map:
-    """One output, the value ``[N]``, by ridge regression; for the rest see :func:`classifier`."""
+    """A value by ridge regression.
+
+    Args:
+        vectors: ``[N, D]``.
+        values: ``[N]``.
+        images: ``[N]``, the number of the clean image that each vector belongs to.
+
+    Returns:
+        Weight and bias of one output.
+    """
     return _fitted(Ridge(), {"alpha": [3.0, 30.0, 300.0]}, "neg_mean_squared_error", vectors, values, images)
 
 
@@ -59,21 +71,28 @@ def _fitted(
 
 
 def outputs(probe: Map, vectors: NDArray) -> NDArray:
-    """``[N, outputs]`` of ``[N, D]``."""
+    """Outputs ``[N, outputs]`` of a probe on vectors ``[N, D]``."""
     weight, bias = probe
     return vectors @ weight.T + bias
 
 
 def calibrated(probe: Map, slope: float, offset: float) -> Map:
-    """The probe whose outputs are ``slope·x + offset`` of those before."""
+    """The probe whose outputs are ``slope·x + offset`` where those of the given one are ``x``."""
     weight, bias = probe
     return weight * slope, bias * slope + offset
 
 
 def platt(logits: NDArray, present: NDArray) -> tuple[float, float]:
-    """Slope and offset that turn logits ``[N]`` into those of honest probabilities (Platt, 1999).
+    """Slope and offset that turn logits into those of honest probabilities (Platt, 1999).
 
-    A probe that knows nothing of these images gets slope 0, and how often the label is true as its probability.
+    A probe that knows nothing of these images gets slope 0, and the share of true labels as its probability.
+
+    Args:
+        logits: ``[N]``.
+        present: the true labels, ``[N]``, 0 or 1.
+
+    Returns:
+        Slope, 0 or more, and offset.
     """
     model = LogisticRegression(C=1e6).fit(logits[:, None], present)
     slope, offset = float(model.coef_[0, 0]), float(model.intercept_[0])
@@ -81,25 +100,51 @@ def platt(logits: NDArray, present: NDArray) -> tuple[float, float]:
 
 
 def temperature(logits: NDArray, labels: NDArray) -> float:
-    """The factor on logits ``[N, classes]`` that makes their softmax honest probabilities (Guo et al., 2017)."""
+    """The factor on logits that makes their softmax honest probabilities (Guo et al., 2017).
+
+    Args:
+        logits: ``[N, classes]``.
+        labels: the true classes, ``[N]``.
+
+    Returns:
+        The factor, above 0.
+    """
     rows = np.arange(len(labels))
 
     def loss(log_factor: float) -> float:
         shares = softmax(np.exp(log_factor) * logits, axis=1)
         return -float(np.log(np.maximum(shares[rows, labels], 1e-12)).mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-5, 3), method="bounded").x))
+    minimum: Any = minimize_scalar(loss, bounds=(-5, 3), method="bounded")
+    return float(np.exp(minimum.x))
 
 
-def straightened(found: NDArray, wanted: NDArray) -> tuple[float, float]:
-    """Slope, 0 or more, and offset by least squares that bring outputs ``[N]`` to what they should be on average."""
-    spread = float(np.var(found))
-    slope = max(0.0, float(np.cov(found, wanted, bias=True)[0, 1]) / spread) if spread > 0 else 0.0
-    return slope, float(np.mean(wanted) - slope * np.mean(found))
+def straightened(values: NDArray, wanted: NDArray) -> tuple[float, float]:
+    """Slope and offset, by least squares, that make outputs right on average.
+
+    Args:
+        values: outputs of a probe, ``[N]``.
+        wanted: the true values, ``[N]``.
+
+    Returns:
+        Slope, 0 or more, and offset.
+    """
+    spread = float(np.var(values))
+    slope = max(0.0, float(np.cov(values, wanted, bias=True)[0, 1]) / spread) if spread > 0 else 0.0
+    return slope, float(np.mean(wanted) - slope * np.mean(values))
 
 
 def calibration_error(probability: NDArray, true: NDArray, bins: int = 10) -> float:
-    """Expected calibration error: how far stated probabilities ``[N]`` are from how often they hold, on average."""
+    """Expected calibration error: the mean distance of stated probabilities from how often they hold.
+
+    Args:
+        probability: as stated, ``[N]``.
+        true: whether it held, ``[N]``.
+        bins: of equal width, over which probabilities are pooled.
+
+    Returns:
+        From 0, perfectly calibrated, to 1.
+    """
     place = np.minimum((probability * bins).astype(int), bins - 1)
     gaps = [abs(float(np.sum(probability[place == b]) - np.sum(true[place == b]))) for b in range(bins)]
     return sum(gaps) / len(probability)

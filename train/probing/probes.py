@@ -1,13 +1,13 @@
 """Fit probes to a weights file: what degrades an image and how much, read off its degradation vector.
 
-    python train/probing/probes.py --images CLEAN --held-out OTHERS --output probed.safetensors     # hidra-tiny with probes
+    python train/probing/probes.py --images CLEAN --held-out OTHERS --output probed.safetensors  # hidra-tiny's
     python train/probing/probes.py --weights mine.safetensors --images CLEAN --output mine.safetensors --overwrite
 
 Clean images are degraded with known parameters, by each kind of degradation alone, by all of them at the four
 severities, by random mixtures, by what today's cameras do and by nothing. Linear read-outs of the DEM's vectors are
 fitted on --images and calibrated on --held-out, which neither the DEM nor the fit should have seen. Figures are
 measured on the held-out images too, each half of them with a calibration on the other half. Writes a copy of the
-weights file with the probes in it; everything else in it stays bit for bit. Minutes on one processor core.
+weights file with the probes in it; everything else in it stays bit for bit. Takes minutes on one processor core.
 
 Needs scikit-learn: ``pip install 'hidra-thermal[train]'``.
 """
@@ -52,28 +52,37 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("train")
 
-RECIPES = ALONE | SEVERITIES | MIXTURES
+FITTED = ALONE | SEVERITIES | MIXTURES
+"""The presets that frames are drawn from."""
+
 MIXED_DRAWS = 4
-"""Mixtures for each draw of the others: they are what images are like, the others are the corners."""
+"""Draws of the random mixture for each draw of another preset: images are mixtures, the others are extremes."""
 
 
 def present(vectors: Vectors) -> NDArray:
-    """Whether each kind is there, bool ``[N, 6]``."""
+    """Whether each kind of degradation is visible in each frame, bool ``[N, 6]``."""
     return vectors.amounts >= [kind.threshold for kind in DEFINITIONS]
 
 
 def shown(vectors: Vectors) -> NDArray:
-    """Amounts within what the probes can say, ``[N, 6]``."""
+    """Amounts within the range that probes tell, ``[N, 6]``."""
     return np.minimum(vectors.amounts, [kind.full for kind in DEFINITIONS])
 
 
 def level_numbers(vectors: Vectors) -> NDArray:
-    """Position in :data:`~hidra_core.readouts.probes.LEVELS` of vectors of those presets."""
-    return np.array([LEVELS.index(name) for name in vectors.recipes])
+    """Position in :data:`~hidra_core.readouts.probes.LEVELS` of each preset, ``[N]``; all must be levels."""
+    return np.array([LEVELS.index(name) for name in vectors.presets])
 
 
 def fit(vectors: Vectors) -> dict[str, list[linear.Map]]:
-    """For each of :data:`~hidra_core.readouts.probes.MAPS` the probes: one a kind, or one for all levels."""
+    """Fit the probes.
+
+    Args:
+        vectors: of the images to fit on.
+
+    Returns:
+        For each of :data:`~hidra_core.readouts.probes.MAPS` one probe per kind, or one for all levels.
+    """
     there, amount, graded = present(vectors), shown(vectors), vectors.of(LEVELS)
     kinds = range(len(KINDS))
     return {
@@ -84,14 +93,22 @@ def fit(vectors: Vectors) -> dict[str, list[linear.Map]]:
 
 
 def calibrate(probes: dict[str, list[linear.Map]], vectors: Vectors) -> dict[str, list[linear.Map]]:
-    """The same probes with honest probabilities, and amounts that are right on average, on these vectors."""
+    """Calibrate probes.
+
+    Args:
+        probes: of :func:`fit`.
+        vectors: of other images.
+
+    Returns:
+        The probes with honest probabilities, and amounts that are right on average, on these vectors.
+    """
     there, amount, graded = present(vectors), shown(vectors), vectors.of(LEVELS)
 
     def corrected(name: str, correction: Callable[[NDArray, NDArray], tuple[float, float]], wanted: NDArray) -> list:
-        found = [linear.outputs(probe, vectors.vectors)[:, 0] for probe in probes[name]]
+        outputs = [linear.outputs(probe, vectors.vectors)[:, 0] for probe in probes[name]]
         return [
             linear.calibrated(probe, *correction(output, wanted[:, k]))
-            for k, (probe, output) in enumerate(zip(probes[name], found, strict=True))
+            for k, (probe, output) in enumerate(zip(probes[name], outputs, strict=True))
         ]
 
     (level,) = probes["level"]
@@ -104,7 +121,11 @@ def calibrate(probes: dict[str, list[linear.Map]], vectors: Vectors) -> dict[str
 
 
 def cross_calibrated(probes: dict[str, list[linear.Map]], vectors: Vectors) -> tuple[Vectors, dict[str, NDArray]]:
-    """Outputs of the probes on vectors, each half of the images with a calibration on the other half.
+    """Outputs of the probes, each half of the images with a calibration on the other half.
+
+    Args:
+        probes: of :func:`fit`.
+        vectors: of other images.
 
     Returns:
         The vectors in the order of the outputs, and probabilities ``presence`` ``[N, 6]``, ``amount`` ``[N, 6]`` and
@@ -115,40 +136,49 @@ def cross_calibrated(probes: dict[str, list[linear.Map]], vectors: Vectors) -> t
     for measured, other in (halves, halves[::-1]):
         for name, maps in calibrate(probes, other).items():
             results[name].append(np.concatenate([linear.outputs(probe, measured.vectors) for probe in maps], axis=1))
-    found = {name: np.concatenate(parts) for name, parts in results.items()}
-    amounts = np.clip(found["amount"], 0, [kind.full for kind in DEFINITIONS])
+    outputs = {name: np.concatenate(parts) for name, parts in results.items()}
+    amounts = np.clip(outputs["amount"], 0, [kind.full for kind in DEFINITIONS])
     ordered = Vectors(
         *(
             np.concatenate([getattr(half, name) for half in halves])
-            for name in ("vectors", "images", "recipes", "amounts")
+            for name in ("vectors", "images", "presets", "amounts")
         )
     )
-    return ordered, {"presence": expit(found["presence"]), "amount": amounts, "level": softmax(found["level"], axis=1)}
+    levels = softmax(outputs["level"], axis=1)
+    return ordered, {"presence": expit(outputs["presence"]), "amount": amounts, "level": levels}
 
 
-def measure(vectors: Vectors, found: dict[str, NDArray]) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Figures of each kind and those of the level and of untouched images, from :func:`cross_calibrated`."""
+def measure(vectors: Vectors, outputs: dict[str, NDArray]) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """How good the probes are.
+
+    Args:
+        vectors: of :func:`cross_calibrated`.
+        outputs: of the same.
+
+    Returns:
+        The figures of each kind, and those of the level and of untouched images.
+    """
     there, amount = present(vectors), shown(vectors)
     kinds = []
     for k in range(len(KINDS)):
-        said = found["presence"][:, k] >= 0.5
+        said = outputs["presence"][:, k] >= 0.5
         seen, spared = (float(np.mean(said[there[:, k] == truth] == truth)) for truth in (True, False))
         kinds.append(
             {
                 "accuracy": (seen + spared) / 2,
-                "calibration_error": linear.calibration_error(found["presence"][:, k], there[:, k]),
-                "amount_error": float(np.abs(found["amount"][:, k] - amount[:, k]).mean()),
+                "calibration_error": linear.calibration_error(outputs["presence"][:, k], there[:, k]),
+                "amount_error": float(np.abs(outputs["amount"][:, k] - amount[:, k]).mean()),
             }
         )
-    graded = np.isin(vectors.recipes, LEVELS)
-    shares, wanted = found["level"][graded], level_numbers(vectors.where(graded))
+    graded = np.isin(vectors.presets, LEVELS)
+    shares, wanted = outputs["level"][graded], level_numbers(vectors.where(graded))
     hits = shares.argmax(axis=1) == wanted
-    untouched = vectors.recipes == "untouched"
+    untouched = vectors.presets == "untouched"
     level = {
         "level_accuracy": float(hits.mean()),
         "level_within_one": float((np.abs(shares.argmax(axis=1) - wanted) <= 1).mean()),
         "level_calibration_error": linear.calibration_error(shares.max(axis=1), hits),
-        "false_alarms_when_untouched": float((found["presence"][untouched] >= 0.5).mean()),
+        "false_alarms_when_untouched": float((outputs["presence"][untouched] >= 0.5).mean()),
     }
     return kinds, level
 
@@ -160,7 +190,18 @@ def build(
     level_figures: dict[str, float],
     fitted: dict[str, Any],
 ) -> Probes:
-    """What the weights file gets; figures to four digits. Directions are those of the vectors ``[N, 256]``."""
+    """Put the part of the weights file together.
+
+    Args:
+        probes: calibrated.
+        vectors: ``[N, 256]``, along whose variation a vector is moved.
+        figures: of each kind; rounded to four digits.
+        level_figures: of the level and of untouched images; rounded to four digits.
+        fitted: what the file tells of the fit.
+
+    Returns:
+        The part.
+    """
 
     def tensor(parts: list[NDArray]) -> torch.Tensor:
         return torch.from_numpy(np.concatenate(parts)).float()
@@ -195,8 +236,16 @@ def table(probes: Probes) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: of the command line; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__.split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+        description=(__doc__ or "").split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
     add_output_options(parser)
@@ -208,10 +257,10 @@ def main(arguments: list[str] | None = None) -> int:
         fitting, held = load_split(options)
         estimator = weights.estimator.to(pick_device("auto"))
         log.info("%d images to fit on, %d held out", len(fitting), len(held))
-        sets = []
+        sets = []  # to fit on, held out
         for images, draws, seed in ((fitting, 1, options.seed), (held, options.draws, options.seed + 1)):
-            counts = dict.fromkeys(RECIPES, draws) | {"mixed": MIXED_DRAWS * draws}
-            sets.append(degraded_vectors(images, RECIPES, counts, estimator, tuple(options.frame), seed))
+            counts = dict.fromkeys(FITTED, draws) | {"mixed": MIXED_DRAWS * draws}
+            sets.append(degraded_vectors(images, FITTED, counts, estimator, tuple(options.frame), seed))
         raw = fit(sets[0])
         figures, level_figures = measure(*cross_calibrated(raw, sets[1]))
         fitted = {

@@ -1,14 +1,14 @@
-"""Fit how much of the model's change an image gets, by its degradation vector, and store it in the weights file.
+"""Fit what share of the model's change an image gets, by its degradation vector, and store it in the weights file.
 
-    python train/probing/restraint.py --images CLEAN --held-out OTHERS --output spared.safetensors          # hidra-tiny's
+    python train/probing/restraint.py --images CLEAN --held-out OTHERS --output restrained.safetensors  # hidra-tiny's
     python train/probing/restraint.py --weights mine.safetensors --backbone my-backbone --images CLEAN --output …
 
 Clean images are degraded by presets from ruined to untouched and enhanced. The squared error of a blend of input and
-output is a quadratic in the two shares, of low and of high frequencies, so that the shares that lose the fewest dB on
-average over all frames, as a logistic function of the vector, are found without running the networks again. Clean
-images get a random gamma: the networks may know the brightness of those that they were trained on by heart. Figures
-are measured on --held-out. Writes a copy of the weights file with the restraint in it; everything else stays bit for
-bit. About a quarter of an hour on two processor cores.
+output is a quadratic function of two shares, that of low and that of high frequencies. The shares are a logistic
+function of the vector, which is fitted to lose the fewest dB on average over all frames; because of the quadratic the
+networks run only once per frame. Clean images get a random gamma, as the networks may have learned the brightness of
+their training images by heart. Figures are measured on --held-out. Writes a copy of the weights file with the restraint
+in it; everything else stays bit for bit. Takes about a quarter of an hour on two processor cores.
 
 Source: none, this is an addition to HiDRA.
 """
@@ -21,14 +21,13 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script from anywhere
-
-from typing import TYPE_CHECKING
 
 from hidra_core import degradations
 from hidra_core.backbone import Backbone, load_backbone
@@ -54,45 +53,45 @@ FRAMES = {
     "field-mild": 2,
     "untouched": 1,
 }
-"""Presets from ruined to untouched, and frames an image of each: most where some need all of the change, some none."""
+"""Presets from ruined to untouched, and frames per image of each: most where images differ most in their need."""
 
 TONE = 0.15
 """Deviation of the logarithm of the gamma of clean images."""
 
 PENALTY = 0.002
-"""Weight of the squared weights of the standardised vector, beside the mean logarithm of the squared error."""
+"""Weight of the squared weights of the standardised vector in the loss, the mean logarithm of the squared error."""
 
 UNSEEN = 1 / 255**2
-"""The square of one grey level, which nobody sees, is added to every error: an untouched image counts no more."""
+"""The square of one grey level, which nobody sees, is added to every error: images without error do not dominate."""
 
 STEPS = 60
-"""Iterations of the optimiser at most."""
+"""The largest number of iterations of the optimiser."""
 
 DOUBT = 2.0
-"""The logit of the low frequencies' share is doubled and raised by this: in doubt (a half) nearly all of it is taken.
+"""The logit of the low frequencies' share is doubled and raised by this: in doubt (a half) nearly all of it is applied.
 
-Contrast and brightness that are not given back cost many dB, those that are given in vain few; detail costs as much
+Contrast and brightness that are not restored cost many dB, those that are restored in vain few; detail costs as much
 either way.
 """
 
 
 @dataclass(frozen=True)
 class Blends:
-    """What the error of every blend follows from, for ``N`` frames.
+    """The numbers from which the error of every blend follows, for ``N`` frames.
 
     Attributes:
         vectors: ``P``, ``[N, 256]``.
         error: mean squared error of the inputs, ``[N]``.
-        gain: mean of the wanted change times the low, the high part of the model's change, ``[N, 2]``.
+        gain: mean of the wanted change times the low and times the high part of the model's change, ``[N, 2]``.
         power: means of the products of those parts, ``[N, 2, 2]``.
-        recipes: name of the preset of each.
+        presets: name of the preset of each, ``[N]``.
     """
 
     vectors: Tensor
     error: Tensor
     gain: Tensor
     power: Tensor
-    recipes: np.ndarray
+    presets: np.ndarray
 
     def squared_error(self, shares: Tensor) -> Tensor:
         """Mean squared errors ``[N]`` of the blends with these shares ``[N, 2]`` or ``[2]``."""
@@ -114,16 +113,20 @@ def blends(
 
     Args:
         images: clean, grey uint8 ``[H, W]``.
-        draws: frames an image for each of :data:`FRAMES`.
-        weights, backbone: the pair that is to be restrained.
-        frame: height and width that images are brought to.
-        seed: draw ``d`` of preset ``r`` on image ``i`` depends on ``(seed, i, r, d)`` alone.
+        draws: frames per image for each of :data:`FRAMES`.
+        weights: that are to be restrained.
+        backbone: that they are used with.
+        frame: height and width in pixels that images are brought to.
+        seed: draw ``d`` of preset ``p`` on image ``i`` depends on ``(seed, i, p, d)`` alone.
         tone: deviation of the logarithm of the gamma.
+
+    Returns:
+        The numbers of all frames.
     """
-    vectors, errors, gains, powers, recipes = [], [], [], [], []
+    vectors, errors, gains, powers, presets = [], [], [], [], []
     for drawn in drawn_frames(images, draws, frame, seed):
         clean = drawn.clean ** math.exp(tone * torch.randn(1, generator=drawn.generator).item())
-        preset = MIXTURES.get(drawn.recipe, drawn.recipe)  # it has the untouched
+        preset = MIXTURES.get(drawn.preset, drawn.preset)  # the untouched have no name in the library
         seen = degradations.apply(clean, degradations.sample(preset, drawn.generator)).movedim(1, -1)
         degradation = estimate(seen, weights)
         change = enhance(seen, backbone, degradation, restraint=False)[0] - seen[0]
@@ -134,14 +137,21 @@ def blends(
         errors.append(wanted.square().mean())
         gains.append(parts @ wanted / len(wanted))
         powers.append(parts @ parts.T / len(wanted))
-        recipes.append(drawn.recipe)
-    return Blends(torch.stack(vectors), torch.stack(errors), torch.stack(gains), torch.stack(powers), np.array(recipes))
+        presets.append(drawn.preset)
+    return Blends(torch.stack(vectors), torch.stack(errors), torch.stack(gains), torch.stack(powers), np.array(presets))
 
 
-def fit(found: Blends) -> tuple[Tensor, Tensor]:
-    """Weight ``[2, 256]`` and bias ``[2]`` that lose the fewest dB on average, then moved by :data:`DOUBT`."""
-    centre, spread = found.vectors.mean(dim=0), found.vectors.std(dim=0) + 1e-6
-    standardised = (found.vectors - centre) / spread
+def fit(frames: Blends) -> tuple[Tensor, Tensor]:
+    """Fit the logistic function that loses the fewest dB on average, and move it by :data:`DOUBT`.
+
+    Args:
+        frames: of the images to fit on.
+
+    Returns:
+        Weight ``[2, 256]`` and bias ``[2]``.
+    """
+    centre, spread = frames.vectors.mean(dim=0), frames.vectors.std(dim=0) + 1e-6
+    standardised = (frames.vectors - centre) / spread
     weight = torch.zeros(len(BANDS), standardised.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.ones(len(BANDS), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
@@ -149,7 +159,7 @@ def fit(found: Blends) -> tuple[Tensor, Tensor]:
     def loss() -> Tensor:
         optimiser.zero_grad()
         shares = (standardised @ weight.T + bias).sigmoid()
-        value = (found.squared_error(shares) + UNSEEN).log().mean() + PENALTY * weight.square().sum()
+        value = (frames.squared_error(shares) + UNSEEN).log().mean() + PENALTY * weight.square().sum()
         value.backward()
         return value
 
@@ -159,20 +169,26 @@ def fit(found: Blends) -> tuple[Tensor, Tensor]:
     return scale * unscaled, scale[:, 0] * (bias.detach() - unscaled @ centre) + shift
 
 
-def figures(found: Blends, restraint: Restraint) -> dict[str, dict[str, float]]:
-    """For each preset the mean PSNR in dB of the input, of the whole change and of the restrained one, and the shares.
+def figures(frames: Blends, restraint: Restraint) -> dict[str, dict[str, float]]:
+    """How good a restraint is.
 
-    One grey level is added to every error: an image that stays as it is has 48.1 dB.
+    Args:
+        frames: of other images than it was fitted on.
+        restraint: to measure.
+
+    Returns:
+        For each preset the mean PSNR in dB of the input, of the whole change and of the restrained one, and the mean
+        shares. The square of one grey level is added to every error: an image without any error has 48.1 dB.
     """
-    shares = restraint.shares(found.vectors).double()
+    shares = restraint.shares(frames.vectors).double()
     errors = {
-        "input": found.error,
-        "unrestrained": found.squared_error(torch.ones(len(BANDS), dtype=torch.float64)),
-        "restrained": found.squared_error(shares),
+        "input": frames.error,
+        "unrestrained": frames.squared_error(torch.ones(len(BANDS), dtype=torch.float64)),
+        "restrained": frames.squared_error(shares),
     }
     table = {}
     for name in FRAMES:
-        chosen = torch.from_numpy(found.recipes == name)
+        chosen = torch.from_numpy(frames.presets == name)
         row = {kind: -10 * (error[chosen] + UNSEEN).log10().mean().item() for kind, error in errors.items()}
         row |= {f"{band} share": shares[chosen, index].mean().item() for index, band in enumerate(BANDS)}
         table[name] = {kind: round(value, 3) for kind, value in row.items()}
@@ -180,6 +196,7 @@ def figures(found: Blends, restraint: Restraint) -> dict[str, dict[str, float]]:
 
 
 def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
+    """The figures as a Markdown table with one row per preset."""
     columns = list(next(iter(table.values())))
     lines = ["| task | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     lines += [
@@ -189,8 +206,16 @@ def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: of the command line; None: those of the process.
+
+    Returns:
+        The exit code.
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__.split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
+        description=(__doc__ or "").split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_options(parser)
     parser.add_argument("--backbone", default="hidra-tiny", help="hidra-tiny, a folder or a file (default: hidra-tiny)")
@@ -207,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
         weight, bias = fit(blends(fitting, FRAMES, weights, backbone, frame, options.seed, TONE))
         fitted = {"images": len(fitting), "frame": list(frame), "seed": options.seed, "presets": FRAMES}
         restraint = Restraint(weight, bias, CUTOFF, fitted)
-        draws = dict.fromkeys(FRAMES, options.draws)
+        draws = {name: int(options.draws) for name in FRAMES}
         table = figures(blends(held, draws, weights, backbone, frame, options.seed + 1, 0.0), restraint)
         add_restraint(options.weights, Restraint(weight, bias, CUTOFF, fitted | {"figures": table}), options.output)
         sys.stdout.write(f"{as_markdown(table)}\nwrote {options.output}\n")

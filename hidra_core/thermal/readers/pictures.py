@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image, TiffImagePlugin
 
-from ...images import DECODER_ERRORS, Picture, read_image, read_metadata, turn_upright
+from ...images import DECODER_ERRORS, Picture, read_image, read_metadata
 from ..counts import LinearKelvin, ThermalImage, stored_record, stored_relation
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _pages(path: Path, data: bytes) -> ThermalImage | None:
         bits = ", ".join(sorted(f"{kind.itemsize * 8} bits" for kind in kinds))
         raise ValueError(f"{path} mixes pages of {listed} ({bits}); pages of one size are expected: save them apart")
     image.seek(kept[0])
-    exif, orientation, xmp = read_metadata(image, path)
-    counts = np.stack([turn_upright(plane, orientation) for plane in planes])
+    exif, _, xmp = read_metadata(image, path)
+    counts = np.stack(planes)
     bits = counts.dtype.itemsize * 8
     pixels = (counts[0] / np.float32(np.iinfo(counts.dtype).max))[..., None].astype(np.float32)
     picture = Picture(path, pixels, bits, exif, image.info.get("icc_profile"), xmp)
@@ -100,6 +100,7 @@ def _pages(path: Path, data: bytes) -> ThermalImage | None:
 
 
 def _plane(path: Path, image: Image.Image, index: int) -> np.ndarray:
+    """One page, which Pillow turns upright when it loads a TIFF."""
     try:
         image.seek(index)
         image.load()

@@ -1,0 +1,78 @@
+"""Files appear whole or not at all, and errors name the file that they are about."""
+
+import errno
+import os
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from hidra_core.images.files import atomic_path, write_json
+
+
+def test_an_error_about_an_input_is_not_told_as_one_of_the_output(tmp_path):
+    missing = tmp_path / "no" / "input.mp4"
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "result.mp4"):
+        missing.open("rb")
+    assert caught.value.filename == str(missing)
+    assert "cannot write" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_decoder_that_gives_up_is_not_told_as_one_of_the_output(tmp_path):
+    with pytest.raises(OSError, match="^image file is truncated$"), atomic_path(tmp_path / "result.png"):
+        raise OSError("image file is truncated")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS])
+def test_errors_of_the_disk_name_the_output(tmp_path, number):
+    target = tmp_path / "result.png"
+    with pytest.raises(OSError, match=f"cannot write {target}.*has room") as caught, atomic_path(target):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.errno == number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_about_the_temporary_file_name_the_output(tmp_path):
+    target = tmp_path / "result.png"
+    with pytest.raises(PermissionError, match=f"cannot write {target}"), atomic_path(target) as temporary:
+        raise PermissionError(errno.EACCES, "Permission denied", str(temporary))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of files are POSIX's")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_have_the_permissions_that_the_process_gives(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        write_json(tmp_path / "a.json", {"a": 1})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a.json").stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of files are POSIX's")
+def test_the_umask_of_the_process_is_never_changed(tmp_path, monkeypatch):
+    """Other threads that make files meanwhile would make them writable to everyone."""
+    changes = []
+    monkeypatch.setattr(os, "umask", changes.append)
+    write_json(tmp_path / "a.json", {})
+    assert changes == []
+
+
+def test_many_writers_of_one_file_leave_one_whole_file(tmp_path):
+    target = tmp_path / "a.json"
+    threads = [threading.Thread(target=write_json, args=(target, [number] * 1000)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    assert len(set(target.read_text().split()) - {"[", "]"}) in (1, 2)  # with and without a comma
+
+
+def test_the_suffix_is_kept_for_writers_that_choose_by_it(tmp_path):
+    with atomic_path(tmp_path / "clip.mp4") as temporary:
+        assert temporary.suffix == ".mp4"
+        assert temporary.parent == Path(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
