@@ -46,12 +46,12 @@ _TARGETS = {
 
 
 def lora_targets(network: Network, module_names: Iterable[str]) -> list[str]:
-    """Those of a network's module names (diffusers') that the method adapts."""
+    """Select those of a network's module names (diffusers') that the method adapts."""
     return [name for name in module_names if _TARGETS[network].fullmatch(name)]
 
 
 class PerNetwork(nn.ModuleDict, Generic[Part]):
-    """A module of one kind for each of :data:`NETWORKS`."""
+    """One module of the same kind for each of :data:`NETWORKS`."""
 
     if TYPE_CHECKING:
 
@@ -62,7 +62,7 @@ class PerNetwork(nn.ModuleDict, Generic[Part]):
             ...
 
         def items(self) -> ItemsView[str, Part]:
-            """Networks and modules."""
+            """Names of the networks, and their modules."""
             ...
 
 
@@ -92,7 +92,7 @@ class LowRankLayers(nn.Module):
 
     @classmethod
     def for_network(cls, network: Network, module: Any, rank: int) -> LowRankLayers:
-        """Fresh branches for all target layers of a diffusers network: V gaussian with std ``1/rank``, U zero."""
+        """Fresh branches for all target layers of a diffusers network: V Gaussian with std ``1/rank``, U zero."""
         layers = {}
         for name in lora_targets(network, (name for name, _ in module.named_modules())):
             weight = module.get_submodule(name).weight
@@ -134,7 +134,7 @@ class Adapter(nn.Module):
 
     @classmethod
     def for_networks(cls, unet: Any, vae: Any, *, unet_rank: int = 32, vae_rank: int = 16) -> Adapter:
-        """A fresh adapter for diffusers networks, initialised as the method does."""
+        """A fresh adapter for diffusers networks, initialised as in the method."""
         unet_blocks = 2 * len(unet.config.block_out_channels) + 2
         vae_blocks = len(vae.config.block_out_channels) + 2
         return cls(
@@ -167,21 +167,21 @@ class Adapter(nn.Module):
             expected["conv_in"] = tuple(self.conv_in.weight.shape)
         for name, shape in expected.items():
             try:
-                found = tuple(lookup(name).weight.shape)
+                own = tuple(lookup(name).weight.shape)
             except (AttributeError, KeyError):
                 raise ValueError(
                     f"the weights are for another backbone: they adapt {network} layer '{name}', which this one lacks. "
                     "Load the backbone that the weights name."
                 ) from None
-            if _without_unit_kernel(found) != _without_unit_kernel(shape):
+            if _without_unit_kernel(own) != _without_unit_kernel(shape):
                 raise ValueError(
                     f"the weights are for another backbone: {network} layer '{name}' should have a weight of shape "
-                    f"{shape}, this backbone's is {found}. Load the backbone that the weights name."
+                    f"{shape}, this backbone's is {own}. Load the backbone that the weights name."
                 )
 
 
 class ModulatedAdapter:
-    """The adapter with Σ fixed for some images: what gets attached.
+    """The adapter with Σ fixed for some images, ready to be attached to the networks.
 
     Args:
         adapter: the branches.
@@ -201,14 +201,14 @@ class ModulatedAdapter:
         return self.sigma["unet"].shape[0]
 
     def rows(self, rows: slice) -> ModulatedAdapter:
-        """The same for some of the images."""
+        """The same adapter for some of the images."""
         part = ModulatedAdapter(self.adapter, {n: sigma[rows] for n, sigma in self.sigma.items()}, self.strength)
         part._downs = self._downs  # V is the same for all images: moved to the device and cast once for all
         return part
 
     @contextmanager
     def attached(self, network: Network, lookup: Lookup) -> Iterator[None]:
-        """Adapt the network behind ``lookup`` within the block; afterwards no trace is left, whatever was raised.
+        """Adapt the network behind ``lookup`` within the block; afterwards it is unchanged, whatever was raised.
 
         Inputs of the network must have as many rows as there are images, one row (any number of rows share one
         image's Σ) or a multiple (conditional and unconditional halves stacked).
@@ -220,7 +220,7 @@ class ModulatedAdapter:
             yield
 
     def folded(self, network: Network, lookup: Lookup) -> FoldedAdapter:
-        """Like :meth:`attached` with the update added to copies of the weights: free of cost per call, one image's Σ.
+        """Like :meth:`attached`, with the update added to copies of the weights: no cost per call, but only one Σ.
 
         The copies are made here, once; the context that is returned can be entered any number of times.
 
@@ -237,7 +237,7 @@ class ModulatedAdapter:
     ) -> Iterator[tuple[str, dict[str, nn.Parameter]]]:
         """Layer name and new parameters of every adapted layer, ``W + s·U Σ V`` of the first image.
 
-        On the network's device, in ``dtype``; in the network's own by default.
+        They are on the network's device and in ``dtype``, which is the network's own by default.
         """
         for name, hook in self._network_hooks(network).items():
             module = lookup(name)
@@ -282,7 +282,7 @@ class FoldedAdapter:
 
     Args:
         parameters: layer name and new parameters, from :meth:`ModulatedAdapter.folded_parameters`.
-        lookup: of the network.
+        lookup: finds the network's modules by their diffusers names.
     """
 
     def __init__(self, parameters: Iterable[tuple[str, dict[str, nn.Parameter]]], lookup: Lookup) -> None:
@@ -319,7 +319,7 @@ def _set_parameters(module: nn.Module, parameters: dict[str, nn.Parameter]) -> N
 class _LowRankHook:
     """Adds ``x V · (s Σ U)`` to the output of a Linear or Conv2d.
 
-    ``down`` is V; ``up`` is ``s·M·Uᵀ``, ``[B, rank, out]``: Σ folded into the cheaper of the two projections.
+    ``down`` is V; ``up`` is ``s·Σ·Uᵀ``, ``[B, rank, out]``: Σ folded into the cheaper of the two projections.
     """
 
     def __init__(self, down: Tensor, up: Tensor, downs: dict[str, Tensor], key: str) -> None:

@@ -49,7 +49,7 @@ def denoise_step(latent: Tensor, prediction: Tensor, prediction_type: str = "eps
     ``epsilon``: ``ẑ = (z − sqrt(1−ᾱ)·ε) / sqrt(ᾱ)``; ``v_prediction``: ``ẑ = sqrt(ᾱ)·z − sqrt(1−ᾱ)·v``.
     """
     alpha = alpha_cumprod()
-    z, out = latent.float(), prediction.float()  # 1/sqrt(ᾱ) is 14.6: the difference is taken in fp32
+    z, out = latent.float(), prediction.float()  # 1/sqrt(ᾱ) is 14.6 and enlarges rounding errors: fp32
     if prediction_type == "epsilon":
         clean = (z - (1 - alpha) ** 0.5 * out) / alpha**0.5
     elif prediction_type == "v_prediction":
@@ -63,9 +63,9 @@ class Backbone(ABC):
     """What the method needs of a frozen one-step diffusion model.
 
     Attributes:
-        name: how messages and weights files call it.
-        device: where images and latents go.
-        dtype: the type computed in.
+        name: what messages and weights files call it.
+        device: where images and latents are processed.
+        dtype: the number type that the networks compute in.
         text_embedding: ``[1, 77, width]`` of a backbone that a degradation was baked into, which runs without weights;
             None for all others, which run under the text embedding of the weights.
     """
@@ -89,7 +89,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def lookup(self, network: Network) -> Lookup:
-        """Finds modules of ``unet`` or ``vae`` by their diffusers names."""
+        """A function that finds modules of ``unet`` or ``vae`` by their diffusers names."""
 
     @abstractmethod
     def modules(self) -> Iterator[nn.Module]:
@@ -97,7 +97,7 @@ class Backbone(ABC):
 
     @contextmanager
     def adapted(self, modulated: ModulatedAdapter) -> Iterator[None]:
-        """Adapt both networks within the block, each image by its own Σ; afterwards no trace is left.
+        """Adapt both networks within the block, each image by its own Σ; afterwards they are unchanged.
 
         Args:
             modulated: the adapter for the images that run within the block.
@@ -110,8 +110,8 @@ class Backbone(ABC):
     def folded(self, modulated: ModulatedAdapter) -> AbstractContextManager[None]:
         """Like :meth:`adapted` for one image's Σ, as a context that can be entered again and again.
 
-        The update is added to copies of the adapted weights, which takes memory for them and makes every call free of
-        its cost.
+        The update is added to copies of the adapted weights. They need memory, but the update then costs nothing per
+        call.
 
         Args:
             modulated: the adapter, for one degradation vector.
@@ -122,24 +122,24 @@ class Backbone(ABC):
         return _Both([modulated.folded(network, self.lookup(network)) for network in NETWORKS])
 
     def is_out_of_memory(self, error: BaseException) -> bool:
-        """Whether a smaller tile may get past this error."""
+        """Whether a smaller tile may avoid this error."""
         if isinstance(error, torch.OutOfMemoryError | MemoryError):
             return True
         # on a CPU the allocator raises a plain RuntimeError
         return isinstance(error, RuntimeError) and any(part in str(error) for part in _NO_MEMORY)
 
     def free_memory(self) -> None:
-        """Called after running out of memory, before the next try."""
+        """Release unused memory; called after running out of it, before the next try."""
         if self.device.type != "cpu":
             torch.get_device_module(self.device).empty_cache()
 
 
 _NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "std::bad_alloc")
-"""What a failed allocation on a CPU says, on Linux, on Windows and from C++."""
+"""Texts of failed allocations on a CPU: on Linux, on Windows and from C++."""
 
 
 class _Both:
-    """The contexts of both networks as one that can be entered again and again."""
+    """The contexts of both networks as one, which can be entered again and again."""
 
     def __init__(self, contexts: list[FoldedAdapter]) -> None:
         self._contexts = contexts
@@ -161,7 +161,7 @@ class DiffusersBackbone(Backbone):
     Args:
         unet: ``UNet2DConditionModel``.
         vae: ``AutoencoderKL``.
-        name: for messages.
+        name: see :class:`Backbone`.
         prediction_type: ``epsilon`` (SD-Turbo) or ``v_prediction`` (hidra-tiny).
     """
 
@@ -173,7 +173,7 @@ class DiffusersBackbone(Backbone):
 
     @property
     def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only here
-        """Where the networks are."""
+        """The device that the networks are on."""
         return self.unet.conv_in.weight.device
 
     @property
@@ -239,7 +239,7 @@ _SD_TURBO_SHAPES = {
     "first_stage_model.encoder.conv_in.weight": (128, 3, 3, 3),
     "first_stage_model.decoder.conv_in.weight": (512, 4, 3, 3),
 }
-"""Tensors that tell a Stable Diffusion 2.1-shaped checkpoint in the original layout from all others."""
+"""Tensors that distinguish a Stable Diffusion 2.1-shaped checkpoint in the original layout from all others."""
 
 
 def load_backbone(
@@ -249,9 +249,9 @@ def load_backbone(
 
     Args:
         source: ``"hidra-tiny"`` for the built-in one, a diffusers folder (``unet/``, ``vae/``), or a single
-            ``.safetensors`` file: SD-Turbo in the original Stable Diffusion layout, or one of :func:`save_backbone`.
-        device: ``"auto"`` takes the GPU when there is one.
-        dtype: ``"auto"`` takes fp16 on a GPU, bf16 on processors that compute in it, else fp32.
+            ``.safetensors`` file: SD-Turbo in the original Stable Diffusion layout, or a file of :func:`save_backbone`.
+        device: see :func:`pick_device`.
+        dtype: see :func:`pick_dtype`.
 
     Raises:
         FileNotFoundError: no such file or folder.
@@ -271,7 +271,7 @@ def load_backbone(
 
 
 def pick_device(device: str | torch.device) -> torch.device:
-    """The device asked for; ``"auto"`` is the machine's accelerator (CUDA, XPU, MPS) if it has one, else the CPU.
+    """The requested device; ``"auto"`` is the machine's accelerator (CUDA, XPU, MPS) if it has one, else the CPU.
 
     Args:
         device: ``"auto"``, or what ``torch.device`` accepts.
@@ -294,11 +294,11 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The type asked for; ``"auto"`` is fp16 on a GPU, bf16 on a processor that computes in it, else fp32.
+    """The requested number type; ``"auto"``: fp16 on a GPU, bf16 on a processor with instructions for it, else fp32.
 
     Args:
         dtype: ``"auto"``, a name of :data:`DTYPES`, or one of their types.
-        device: what it is for.
+        device: the device to compute on.
 
     Raises:
         ValueError: an unknown type.
@@ -361,10 +361,10 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
     if metadata.get("format") == FORMAT:
         return _load_own(path, tensors, metadata, dtype)
     for key, shape in _SD_TURBO_SHAPES.items():
-        found = tuple(tensors[key].shape) if key in tensors else "missing"
-        if found != shape:
+        shape_here = tuple(tensors[key].shape) if key in tensors else "missing"
+        if shape_here != shape:
             raise ValueError(
-                f"{path} is not SD-Turbo in the original layout: '{key}' should be {shape} and is {found}. "
+                f"{path} is not SD-Turbo in the original layout: '{key}' should be {shape} and is {shape_here}. "
                 "Choose sd_turbo.safetensors"
             )
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -378,12 +378,12 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
             (UNet2DConditionModel, "unet", SD_TURBO_UNET),
             (AutoencoderKL, "vae", SD_TURBO_VAE),
         ):
-            place = Path(folder, name)
-            place.mkdir()
-            (place / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8")
+            network_folder = Path(folder, name)
+            network_folder.mkdir()
+            (network_folder / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8")
             logging.set_verbosity_error()  # diffusers warns of a cast that it makes itself
             try:
-                read: Any = kind.from_single_file  # takes tensors as well as paths, unlike it says
+                read: Any = kind.from_single_file  # accepts tensors too, contrary to its annotation
                 networks.append(read(tensors, config=folder, subfolder=name, torch_dtype=dtype, local_files_only=True))
             except (OSError, RuntimeError, ValueError, KeyError) as error:
                 raise ValueError(f"cannot load the {name} of {path}: {error}. Download the file again") from error
@@ -410,8 +410,13 @@ def _load_own(
 
 
 def build_diffusers(unet_config: dict, vae_config: dict) -> tuple[nn.Module, nn.Module]:
-    """A UNet and a VAE of diffusers with random weights, in evaluation mode."""
-    # diffusers takes seconds to import and is not there inside ComfyUI
+    """A UNet and a VAE of diffusers with random weights, in evaluation mode.
+
+    Args:
+        unet_config: arguments of ``UNet2DConditionModel``.
+        vae_config: arguments of ``AutoencoderKL``.
+    """
+    # diffusers needs seconds to import and is not installed inside ComfyUI
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     return UNet2DConditionModel(**unet_config).eval(), AutoencoderKL(**vae_config).eval()
@@ -420,7 +425,15 @@ def build_diffusers(unet_config: dict, vae_config: dict) -> tuple[nn.Module, nn.
 def save_backbone(backbone: DiffusersBackbone, path: str | PathLike, *, dtype: torch.dtype = torch.float16) -> None:
     """Write both networks and their configurations into one ``.safetensors``, atomically.
 
-    For small backbones that no other program knows, such as hidra-tiny; :func:`load_backbone` reads it.
+    This is for small backbones that no other program knows, such as hidra-tiny; :func:`load_backbone` reads the file.
+
+    Args:
+        backbone: what to write.
+        path: the file.
+        dtype: number type of the tensors in the file.
+
+    Raises:
+        OSError: the file cannot be written; an existing one stays untouched.
     """
     tensors, metadata = {}, {"format": FORMAT, "version": "1", "prediction_type": backbone.prediction_type}
     for network in NETWORKS:

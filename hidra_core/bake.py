@@ -1,6 +1,6 @@
-"""One degradation folded into ordinary files: a LoRA for the UNet and a VAE, which other programs load as any.
+"""One degradation folded into ordinary files: a LoRA for the UNet and a VAE, which other programs load like any other.
 
-For a camera whose degradation stays the same nothing of the method is left to compute at run time:
+For a camera whose degradation stays the same, nothing of the method has to be computed at run time:
 ``W + s·U Σ(P) V`` with one ``P`` is the LoRA ``(s·U Σ) V``. Other programs' LoRA loaders do not touch autoencoders, so
 the VAE is written as a whole, in the original Stable Diffusion layout that they load.
 """
@@ -30,12 +30,12 @@ LORA_FORMAT = "hidra-baked-lora"
 VAE_FORMAT = "hidra-baked-vae"
 VERSION = 1
 TEXT_EMBEDDING = "hidra.text_embedding"
-"""Key of the constant text embedding in a VAE file; programs that do not know it leave it alone."""
+"""Key of the constant text embedding in a VAE file; programs that do not know it ignore it."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What of a backbone is needed to bake for it.
+    """The parts of a backbone that baking needs.
 
     Attributes:
         conv_in: weight and bias of the UNet's own input convolution.
@@ -58,7 +58,8 @@ class Baked:
         lora: ``lora_unet_….lora_up.weight``, ``….lora_down.weight``, ``….alpha`` in kohya's naming of diffusers'
             layers, and the input convolution's change as ``lora_unet_conv_in.diff`` and ``.diff_b``.
         vae: the adapted VAE in the original layout, and the text embedding.
-        lora_header, vae_header: metadata.
+        lora_header: metadata of the LoRA file.
+        vae_header: metadata of the VAE file.
     """
 
     lora: dict[str, Tensor]
@@ -68,7 +69,7 @@ class Baked:
 
 
 def base_of(backbone: DiffusersBackbone) -> Base:
-    """What baking needs of a backbone made of diffusers' networks."""
+    """The parts that baking needs, from a backbone made of diffusers' networks."""
     conv_in, vae = backbone.unet.conv_in, backbone.vae
     config = {key: value for key, value in vae.config.items() if not key.startswith("_")}
     state = original_vae_state(vae.state_dict(), levels=len(config["block_out_channels"]))
@@ -83,9 +84,12 @@ def bake(
 
     Args:
         degradation: one vector.
-        base: of the backbone that the weights are for.
-        strength: of the adapter, from 0 to 2; the LoRA at strength 1 is the adapter at this.
-        dtype: of the files.
+        base: parts of the backbone that the weights are for, see :func:`base_of`.
+        strength: of the adapter, from 0 to 2; the LoRA applied at strength 1 is the adapter at this strength.
+        dtype: number type of the tensors.
+
+    Returns:
+        Tensors and headers of both files, for :func:`save_baked`.
 
     Raises:
         ValueError: several vectors, a strength out of range, or values that the type cannot hold.
@@ -132,9 +136,14 @@ def bake(
 def save_baked(baked: Baked, lora: str | PathLike, vae: str | PathLike) -> None:
     """Write both files, each atomically.
 
+    Args:
+        baked: from :func:`bake`.
+        lora: the file of the LoRA.
+        vae: the file of the VAE.
+
     Raises:
         ValueError: another suffix than ``.safetensors``.
-        OSError: a file cannot be written; existing ones are as they were.
+        OSError: a file cannot be written; an existing one stays untouched.
     """
     for path in (lora, vae):
         if Path(path).suffix != ".safetensors":
@@ -144,7 +153,13 @@ def save_baked(baked: Baked, lora: str | PathLike, vae: str | PathLike) -> None:
 
 
 def read_baked_vae(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, Any] | None, Tensor]:
-    """Tensors in the original layout, diffusers' configuration if the VAE is not Stable Diffusion's, text embedding.
+    """Read a VAE that :func:`save_baked` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        (tensors in the original layout, diffusers' configuration or None for Stable Diffusion's own VAE, text embedding)
 
     Raises:
         FileNotFoundError: no such file.

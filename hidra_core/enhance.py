@@ -35,10 +35,10 @@ Kind = TypeVar("Kind", Tensor, list[Tensor])
 """Tensor in, tensor out; list in, list out."""
 
 Progress = Callable[[float, Tensor | None], None]
-"""Called with the share done, in (0, 1], and the image just finished, ``[H, W, C]``, or None within one."""
+"""Called with the share done, in (0, 1], and the image just finished, ``[H, W, C]``; None while one is in progress."""
 
 Tile = int | Literal["auto"] | None
-"""Side of the tiles in pixels; ``"auto"``: large images only; None: never."""
+"""Side of the tiles in pixels; ``"auto"``: for large images only; None: no tiles."""
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class DegradationVectors:
 
     Attributes:
         vectors: ``P``, ``[B, 256]`` float32 on the CPU, one per image; a single one serves any number of images.
-        weights: the weights whose DEM made them; the adapter of the same file is the one that reads them.
+        weights: the weights whose DEM estimated them; the adapter of the same weights applies them.
     """
 
     vectors: Tensor
@@ -87,7 +87,7 @@ class DegradationVectors:
             before: some of the images, ``[b, 1, H, W]`` on the CPU, on any scale.
             after: the same images enhanced, on the same scale.
             rows: which images they are; irrelevant where one vector serves all.
-            factor: how many times larger they are than the images that the vectors were read off.
+            factor: how many times larger they are than the images whose degradation was estimated.
         """
         if self.weights.restraint is None:
             return after
@@ -99,24 +99,24 @@ class DegradationVectors:
 def estimate(
     images: Images, weights: Weights, *, after_image: Callable[[int, int], None] | None = None
 ) -> DegradationVectors:
-    """Read the degradation vector off each image with the DEM (HiDRA, "Degradation estimation module").
+    """Estimate the degradation vector of each image with the DEM (HiDRA, "Degradation estimation module").
 
-    Images of more than about 1 megapixel are read in evenly spread windows whose pooled features are averaged.
+    Images of more than about 1 megapixel are processed in evenly spread windows whose pooled features are averaged.
 
     Args:
         images: see :data:`Images`.
-        weights: from :func:`~hidra_core.weights.load_weights`; the DEM computes where it is, in the type it has.
+        weights: from :func:`~hidra_core.weights.load_weights`; the DEM computes on its own device and in its own type.
         after_image: called with (images done, images in all); may raise to stop.
 
     Raises:
         ValueError: no images, a wrong shape, or values that are not finite numbers in [0, 1].
     """
-    pictures = check_images(images)
+    checked = check_images(images)
     estimator = weights.estimator
     like = next(estimator.parameters())
     vectors = []
-    for done, picture in enumerate(pictures, 1):
-        grey = to_grey(picture[None]) * 2 - 1
+    for done, image in enumerate(checked, 1):
+        grey = to_grey(image[None]) * 2 - 1
         rows, columns = (spans(side, DEM_WINDOW, 0) for side in grey.shape[-2:])
         pooled = [
             estimator.pooled(grey[:, :, row.slice, column.slice].to(like).expand(-1, 3, -1, -1))
@@ -125,7 +125,7 @@ def estimate(
         ]
         vectors.append(estimator.head(torch.stack(pooled).mean(dim=0)).float().cpu())
         if after_image is not None:
-            after_image(done, len(pictures))
+            after_image(done, len(checked))
     return DegradationVectors(torch.cat(vectors), weights)
 
 
@@ -148,17 +148,17 @@ def enhance(
     """Enhance thermal images in one step (HiDRA, "One-step backbone" and "Degradation-guided LoRA").
 
     Args:
-        images: see :data:`Images`; colour is reduced to grey, alpha is carried along.
-        backbone: what to run on.
+        images: see :data:`Images`; colour is reduced to grey, alpha is kept.
+        backbone: the one-step backbone.
         degradation: from :func:`estimate` on the same images; None for a backbone that a degradation was baked into.
         strength: 0 is the backbone with its own ``conv_in``, 1 the trained adapter; above 1 extrapolates.
         upscale: integer factor by which images are enlarged (bilinear) before the network.
         tile: side of the tiles in pixels; ``"auto"`` tiles images above :data:`PIXEL_BUDGET`; ``None`` never tiles.
             In any case tiles are halved when memory runs out, down to 256 pixels.
-        fold: add the update to copies of the weights instead of hooking it in: takes memory for a second copy of the
-            adapted layers and is free of cost per image. One degradation vector only. A context that
-            ``backbone.folded`` made stands for the copies of earlier calls with the same degradation and strength.
-        restraint: whether images that need less get less of the change, if the weights know how much, see
+        fold: add the update to copies of the weights instead of hooking it in. This needs memory for a second copy of
+            the adapted layers, costs nothing per image, and works for one degradation vector only. A context from
+            ``backbone.folded`` reuses the copies of earlier calls with the same degradation and strength.
+        restraint: whether images that need little of the change get less of it, where the weights have a
             :class:`~hidra_core.readouts.Restraint`.
         blend: share of the change that is applied, see :func:`~hidra_core.images.blend.blend`; with 0 the input is
             returned to the bit and the networks do not run.
@@ -171,30 +171,30 @@ def enhance(
         times the size.
 
     Raises:
-        ValueError: a value out of range, images that are not as expected, a vector count that does not match, weights
-            for another backbone, no degradation for a backbone that needs one.
+        ValueError: a value out of range, images that are not as expected, a number of vectors that does not match,
+            weights for another backbone, no degradation for a backbone that needs one.
     """
-    pictures = check_images(images)
+    checked = check_images(images)
     check_options(strength, upscale, tile)
     check_blend(blend, low_frequencies, cutoff)
     if degradation is not None:
-        degradation.check_serves(len(pictures))
+        degradation.check_serves(len(checked))
     if blend == 0:
-        return _like(images, untouched(pictures, upscale))
+        return _like(images, untouched(checked, upscale))
     with _Adapted(backbone, degradation, strength, fold, restraint) as adapted:
-        results = _Runner(adapted, upscale, tile, progress).run(pictures)
-    return _like(images, blend_all(pictures, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
+        results = _Runner(adapted, upscale, tile, progress).run(checked)
+    return _like(images, blend_all(checked, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
 
 
 def _like(images: Kind, results: list[Tensor]) -> Kind:
-    """The results as the images came: a batch, one image or a list."""
+    """The results in the form of the images: a batch, one image or a list."""
     if not isinstance(images, Tensor):
         return results
     return torch.stack(results) if images.ndim == 4 else results[0]
 
 
 def check_options(strength: float, upscale: int, tile: Tile | str) -> None:
-    """Raise ValueError, naming the option, its range and what was given, for options out of range."""
+    """Raise ValueError, naming the option, its range and the value, for options of :func:`enhance` out of range."""
     if not 0 <= strength <= 2:
         raise ValueError(f"strength must be from 0 to 2, got {strength}")
     if upscale not in UPSCALES:
@@ -214,7 +214,7 @@ def padded_pixels(height: int, width: int, upscale: int) -> int:
 
 
 class _Adapted:
-    """A backbone with what adapts it to some images; a context manager.
+    """A backbone and its adaptation to some images; a context manager.
 
     Args:
         backbone: see :func:`enhance`.
@@ -225,7 +225,7 @@ class _Adapted:
 
     Attributes:
         text_embedding: ``[1, 77, width]``.
-        modulated: what has to be attached around each call; None where the networks are adapted within the context.
+        modulated: the adapter to attach around each call; None where the context itself adapts the networks.
         restrained: reduces the change, see :meth:`DegradationVectors.restrained`; None applies all of it.
     """
 
@@ -278,10 +278,10 @@ def _baked_embedding(backbone: Backbone) -> Tensor:
 
 
 class _Runner:
-    """Runs checked images through a backbone: batches, tiles, out-of-memory, progress.
+    """Runs checked images through a backbone, in batches and tiles that fit into memory, and reports progress.
 
     Args:
-        adapted: what to run on.
+        adapted: the backbone and its adaptation.
         upscale: see :func:`enhance`.
         tile: see :func:`enhance`.
         progress: see :func:`enhance`.
@@ -295,14 +295,14 @@ class _Runner:
         self.progress = progress
         self.total = 0
 
-    def run(self, pictures: Sequence[Tensor]) -> list[Tensor]:
+    def run(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Enhance images ``[H, W, C]``; neighbours of one size share a batch within the pixel budget."""
-        self.total = len(pictures)
+        self.total = len(images)
         results: list[Tensor] = []
-        while len(results) < len(pictures):
+        while len(results) < len(images):
             first = len(results)
-            count = self._batch_size(pictures[first:])
-            batch = torch.stack(list(pictures[first : first + count]))
+            count = self._batch_size(images[first:])
+            batch = torch.stack(list(images[first : first + count]))
             grey = to_grey(batch).float() * 2 - 1
             if self.upscale > 1:
                 grey = F.interpolate(grey, scale_factor=self.upscale, mode="bilinear", align_corners=False)
@@ -314,11 +314,11 @@ class _Runner:
             self._report((first + count) / self.total, results[-1])
         return results
 
-    def _batch_size(self, pictures: Sequence[Tensor]) -> int:
-        height, width = pictures[0].shape[:2]
+    def _batch_size(self, images: Sequence[Tensor]) -> int:
+        height, width = images[0].shape[:2]
         budget = PIXEL_BUDGET // padded_pixels(height, width, self.upscale)
         count = 1
-        while count < min(budget, len(pictures)) and pictures[count].shape == pictures[0].shape:
+        while count < min(budget, len(images)) and images[count].shape == images[0].shape:
             count += 1
         return count
 
@@ -376,7 +376,7 @@ class _Runner:
         return modulated if modulated is None or len(modulated) == 1 else modulated.rows(rows)
 
     def _pass(self, grey: Tensor, modulated: ModulatedAdapter | None) -> Tensor:
-        """One pass of the networks over ``[B, 1, H, W]`` in [-1, 1]; the same size, float32 on the CPU."""
+        """One pass of the networks over ``[B, 1, H, W]`` in [-1, 1]; the result has the same size, float32 on the CPU."""
         backbone = self.backbone
         height, width = grey.shape[-2:]
         images = pad_to_multiple(grey, SIZE_MULTIPLE).to(backbone.device, backbone.dtype).expand(-1, 3, -1, -1)
@@ -390,6 +390,6 @@ class _Runner:
             )
         return to_grey(enhanced.clamp(-1, 1).movedim(1, -1))
 
-    def _report(self, share: float, picture: Tensor | None = None) -> None:
+    def _report(self, share: float, image: Tensor | None = None) -> None:
         if self.progress is not None:
-            self.progress(share, picture)
+            self.progress(share, image)

@@ -12,16 +12,16 @@ DTYPES = ("fp32", "bf16", "fp16")
 """Number types that networks can compute in."""
 
 MAPPINGS = ("linear", "percentile", "plateau")
-"""Ways to bring counts to the range of the networks, see :mod:`hidra_core.thermal.mapping`."""
+"""Ways to map counts to the range of the networks, see :mod:`hidra_core.thermal.mapping`."""
 
 CUTOFF = 64.0
 """Period in pixels that separates low from high frequencies, see :func:`hidra_core.images.blend.lowpass`."""
 
 SMOOTHING = 0.9
-"""Share of the past in a smoothed degradation vector: as if about the last ten frames were averaged."""
+"""Share of the past in a smoothed degradation vector; 0.9 is like an average of about the last ten frames."""
 
 CLIP_SAMPLES = 16
-"""Frames spread over a clip whose average is the degradation of the whole clip."""
+"""Number of frames, spread over a clip, whose averaged degradation stands for the whole clip."""
 
 UPSCALES = (1, 2, 3, 4)
 """Factors by which images can be enlarged before the networks."""
@@ -45,4 +45,4 @@ PALETTES = (
 DEGRADATION_FORMAT = "hidra-degradation"
 LORA_FORMAT = "hidra-baked-lora"
 VAE_FORMAT = "hidra-baked-vae"
-"""``format`` in the headers of files with degradation vectors, and with a degradation baked into a LoRA and a VAE."""
+"""``format`` in the headers of files with degradation vectors, and of a LoRA and a VAE with a baked degradation."""

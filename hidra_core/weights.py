@@ -1,5 +1,26 @@
 """The weights file: DEM, adapter and text embedding in one ``.safetensors``.
 
+===============================  =====================================================================================
+Tensors                          Content
+===============================  =====================================================================================
+``text_embedding``               the constant embedding of the empty prompt, ``[1, 77, width]``
+``lora.NETWORK.LAYER.down``      V of each adapted layer, ``[rank, in]`` or ``[rank, in, kh, kw]``
+``lora.NETWORK.LAYER.up``        U of each adapted layer, ``[out, rank]``
+``modulation.NETWORK.*``         the head that makes Σ of the degradation vector
+``conv_in.weight``, ``.bias``    the UNet's input convolution, trained in full
+``dem.head.*``                   the head of the DEM
+``dem.attention.*``              mutual interaction attention of the DEM; missing where it is not used
+``dem.backbone.*``               DINOv2 with registers, in fp16; missing where the file was written without it
+``probe.MAP.weight``, ``.bias``  optional: linear maps of the probes (``presence``, ``amount``, ``level``)
+``probe.directions``             optional: a direction of the degradation vector for each kind of degradation
+``restraint.weight``, ``.bias``  optional: how much of the change an image gets, ``[2, 256]`` and ``[2]``
+===============================  =====================================================================================
+
+``NETWORK`` is ``unet`` or ``vae``, ``LAYER`` a module name of diffusers. The header has texts: ``format``, ``version``,
+``backbone`` (name of the one-step backbone), ``dem_fit`` (how the DEM brings images to whole patches, ``resize`` or
+``crop``; files without it resize) and, as JSON, ``architecture`` (sizes that the tensors imply), ``dem_backbone`` (sizes
+of DINOv2), ``training``, and ``probes`` and ``restraint`` where the file has them.
+
 A reader checks everything before use and says which file and which expectation failed.
 """
 
@@ -35,7 +56,7 @@ DINOV2_BASE = {
     "patch_size": 14,
     "image_size": 518,
 }
-"""``facebook/dinov2-with-registers-base``."""
+"""Sizes of ``facebook/dinov2-with-registers-base``."""
 
 
 @dataclass
@@ -47,10 +68,10 @@ class Weights:
         adapter: θ.
         text_embedding: the constant embedding of the empty prompt, ``[1, 77, width]``.
         backbone: name of the one-step backbone the adapter was trained on.
-        training: how it was trained (steps, data count, seed, strategy, licence note), as the header tells.
+        training: how it was trained (steps, number of images, seed, strategy, licence note), as the header says.
         source: the file, for messages.
         probes: linear read-outs of the degradation vector, if the file has them.
-        restraint: how much of the change an image gets, by its degradation vector, if the file says so.
+        restraint: how much of the change an image gets, read off its degradation vector, if the file has it.
     """
 
     estimator: DegradationEstimator
@@ -95,7 +116,7 @@ def save_weights(
 
     Raises:
         ValueError: another suffix, or a value that is not finite.
-        OSError: the file cannot be written; an existing one is as it was.
+        OSError: the file cannot be written; an existing one stays untouched.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -151,13 +172,24 @@ def add_probes(source: str | PathLike, probes: Probes, path: str | PathLike) -> 
     Raises:
         FileNotFoundError: no such file.
         ValueError: not a weights file.
-        OSError: the copy cannot be written; an existing file is as it was.
+        OSError: the copy cannot be written; an existing file stays untouched.
     """
     _replace_part(source, "probe.", _probe_tensors(probes), {"probes": json.dumps(probes.header())}, path)
 
 
 def add_restraint(source: str | PathLike, restraint: Restraint, path: str | PathLike) -> None:
-    """The same with a restraint, fitted to this very file and its backbone; see :func:`add_probes`."""
+    """Write a copy of a weights file with this restraint in place of any that it has; all else stays bit for bit.
+
+    Args:
+        source: see :func:`add_probes`.
+        restraint: fitted to the DEM of this very file and to its backbone.
+        path: see :func:`add_probes`.
+
+    Raises:
+        FileNotFoundError: see :func:`add_probes`.
+        ValueError: see :func:`add_probes`.
+        OSError: see :func:`add_probes`.
+    """
     tensors, header = _restraint_tensors(restraint), json.dumps(restraint.header())
     _replace_part(source, "restraint.", tensors, {"restraint": header}, path)
 
@@ -173,9 +205,9 @@ def _replace_part(
 
 
 def _probe_tensors(probes: Probes) -> dict[str, Tensor]:
-    """In fp32 whatever the type of the rest: they are small, and amounts are read off them."""
+    """The tensors of the probes, in fp32 whatever the type of the others: they are small, and give amounts in units."""
     parts = {"weight": probes.weight, "bias": probes.bias}
-    maps = {f"probe.{name}.{part}": found[name].contiguous() for part, found in parts.items() for name in MAPS}
+    maps = {f"probe.{name}.{part}": by_map[name].contiguous() for part, by_map in parts.items() for name in MAPS}
     return maps | {"probe.directions": probes.directions.contiguous()}
 
 
@@ -258,7 +290,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
 
 
 class _Reader:
-    """Takes tensors out of a file's dict, checking each; what is left at the end does not belong."""
+    """Removes tensors from a file's dict, checking each; those that remain at the end do not belong there."""
 
     def __init__(self, path: Path, tensors: dict[str, Tensor]) -> None:
         self.path = path
@@ -343,7 +375,7 @@ class _Reader:
             if folder is None:
                 raise self.failure(
                     "was written without the DEM's DINOv2 backbone. Name a local folder of "
-                    "facebook/dinov2-with-registers-base (Hugging Face layout) to go with it"
+                    "facebook/dinov2-with-registers-base (Hugging Face layout)"
                 )
             load_dinov2(backbone, folder)
         return estimator
@@ -381,8 +413,10 @@ class _Reader:
         module.load_state_dict(state, assign=True)
 
     def finish(self) -> None:
-        left = sorted(self.tensors)
-        self.expect(not left, f"has {len(left)} tensors that do not belong, the first '{(left or [''])[0]}'")
+        foreign = sorted(self.tensors)
+        self.expect(
+            not foreign, f"has {len(foreign)} tensors that do not belong, the first '{(foreign or [''])[0]}'"
+        )
 
 
 def load_dinov2(backbone: nn.Module, source: str | PathLike) -> None:

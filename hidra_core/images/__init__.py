@@ -1,4 +1,4 @@
-"""Pictures: files, grey and back, palettes, search, blending."""
+"""Image files and images: reading and writing, grey and back, palettes, search, blending."""
 
 from .grey import check_images, display_range, from_grey, stretch, to_grey, unstretch
 from .picture import (

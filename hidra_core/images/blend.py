@@ -41,8 +41,8 @@ def blend(
         before: the input, ``[H, W, C]`` in [0, 1] (or any other linear scale that ``after`` shares).
         after: its enhanced version, ``[k·H, k·W, C]``; the input is enlarged bilinearly to its size.
         blend: share of the model's change that is applied, 0 to 1.
-        low_frequencies: the same for the frequencies below the cut-off, 0 to 1; 0 keeps the input's brightness of wide
-            areas, and with it any shading.
+        low_frequencies: the same for the frequencies below the cut-off, 0 to 1; with 0 wide areas keep the brightness
+            of the input, and with it any shading.
         cutoff: period in pixels of the result at which the low-pass (a Gaussian) lets half of the amplitude pass.
 
     Returns:
@@ -94,12 +94,12 @@ def blend_all(
 
 
 def untouched(images: Sequence[Tensor], upscale: int) -> list[Tensor]:
-    """The results of ``blend`` 0, for which no network has to run: the images to the bit, float32 on the CPU."""
+    """The results for ``blend`` 0, which need no network: the images to the bit, enlarged, float32 on the CPU."""
     return [enlarged(image.float().cpu(), upscale) for image in images]
 
 
 def enlarged(image: Tensor, factor: int) -> Tensor:
-    """``[H, W, C]`` as ``[factor·H, factor·W, C]``, bilinear: what the networks get when they are to upscale."""
+    """``[H, W, C]`` as ``[factor·H, factor·W, C]``, bilinear: the input of the networks when they upscale."""
     if factor == 1:
         return image
     planes = rearrange(image, "h w c -> 1 c h w")
@@ -112,7 +112,7 @@ def lowpass(image: Tensor, cutoff: float) -> Tensor:
 
     Args:
         image: ``[H, W, C]``; pixels beyond the border count as the nearest one inside.
-        cutoff: in pixels.
+        cutoff: the period in pixels.
 
     Returns:
         The same shape.

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, 0}
-"""Numbers of errors that only writing raises; 0 is how libraries pass on a disk's error without its number."""
+"""``errno`` of errors that only writing raises; 0 stands for an error of the disk that a library passed on without it."""
 
 
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it when the block ends without an error.
+    """A temporary path in the folder of ``path`` that replaces it when the block ends without an error.
 
     When the block raises, the temporary file is removed and an existing ``path`` stays untouched. The suffix is kept,
     for writers that choose a format by it.
@@ -37,7 +37,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises:
         OSError: the folder is missing, not writable or full; names the file and the remedy. Errors of the block that
-            are about other files, such as an input that cannot be read, pass through as they are.
+            are about other files, such as an input that cannot be read, pass through unchanged.
     """
     path = Path(path)
     try:
@@ -65,7 +65,7 @@ def _create_beside(path: Path) -> Path:
     while True:
         temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
         with suppress(FileExistsError):
-            # the kernel applies the umask, so that nobody has to ask for it by setting it
+            # the kernel applies the umask, which Python could read only by changing it for a moment
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             return temporary
 
@@ -90,7 +90,7 @@ def write_json(path: Path, record: Any) -> None:
 
     Args:
         path: the file to write.
-        record: what to write.
+        record: the content, of plain JSON types.
 
     Raises:
         OSError: the file cannot be written; an existing one stays untouched.
@@ -114,12 +114,12 @@ def write_safetensors(tensors: dict[str, Tensor], path: Path, metadata: dict[str
     with atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata)
-        except SafetensorError as error:  # the library wraps the system's error into its own text
+        except SafetensorError as error:  # the library puts the system's error into a text of its own
             raise OSError(0, str(error)) from error
 
 
 def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the header's metadata of a file.
+    """Read all tensors and the header's metadata of a file.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""Grey and back: luma, the range of 16-bit frames, checks of image tensors."""
+"""Grey and back: luma, the range of 16-bit images, checks of image tensors."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Pixels = TypeVar("Pixels", np.ndarray, torch.Tensor)
 
 
 def display_range(pixels: np.ndarray | torch.Tensor) -> tuple[float, float]:
-    """Lowest and highest grey value of the scene, for frames whose counts fill a narrow band of their 16 bits.
+    """Lowest and highest grey value of the scene, for images whose counts fill a narrow band of their 16 bits.
 
-    They are the extremes of the 3x3 median of the grey picture: dead and stuck pixels, pairs of them and single dead
+    They are the extremes of the 3x3 median of the grey image: dead and stuck pixels, pairs of them and single dead
     lines do not set the scale, while objects three pixels wide and high do. No tail of the histogram is cut off.
 
     Args:
         pixels: ``[H, W, C]`` in [0, 1]; alpha is ignored.
 
     Returns:
-        (low, high), low <= high; equal for a flat picture.
+        (low, high), low <= high; equal for a flat image.
     """
     # Only the 16-bit path needs SciPy, and its import is slow.
     from scipy.ndimage import median_filter
@@ -36,7 +36,7 @@ def display_range(pixels: np.ndarray | torch.Tensor) -> tuple[float, float]:
 
 
 def stretch(pixels: Pixels, limits: tuple[float, float]) -> Pixels:
-    """Map ``limits`` to [0, 1] and clip; a flat picture (equal limits) becomes 0.5 everywhere.
+    """Map ``limits`` to [0, 1] and clip; a flat image (equal limits) becomes 0.5 everywhere.
 
     Args:
         pixels: array or tensor ``[..., H, W, C]``, channels last; an alpha channel (``C`` of 2 or 4) is left alone.
@@ -49,7 +49,7 @@ def stretch(pixels: Pixels, limits: tuple[float, float]) -> Pixels:
 
 
 def unstretch(pixels: Pixels, limits: tuple[float, float]) -> Pixels:
-    """The inverse of ``stretch``: bring [0, 1] back to the range of the input. Same shapes as there."""
+    """The inverse of ``stretch``: bring [0, 1] back to ``limits``; shapes and alpha are treated as there."""
     low, high = limits
     return _map_colour(pixels, lambda colour: colour.clip(0, 1) * (high - low) + low)
 
@@ -74,10 +74,10 @@ def to_grey(images: torch.Tensor) -> torch.Tensor:
 
 
 def from_grey(grey: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Give grey pictures the channels of the pictures they came from.
+    """Give grey images the channels of the images they were made from.
 
     Args:
-        grey: ``[B, 1, h, w]``, for instance an enhanced and upscaled picture.
+        grey: ``[B, 1, h, w]``, for instance an enhanced and upscaled image.
         like: ``[B, H, W, C]`` with ``C`` from 1 to 4.
 
     Returns:
@@ -102,17 +102,17 @@ def fit_alpha(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
 
 
 def check_images(images: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Tensor]:
-    """Check pictures before any work is done on them.
+    """Check images before any work is done on them.
 
     Args:
         images: ``[B, H, W, C]``, one ``[H, W, C]``, or a list of ``[H, W, C]`` of any sizes; floats in [0, 1], ``C``
             from 1 to 4. Overshoot up to 0.01 is allowed.
 
     Returns:
-        the pictures one by one, ``[H, W, C]``, unchanged.
+        The images one by one, ``[H, W, C]``, unchanged.
 
     Raises:
-        ValueError: names the picture, what is wrong, what is expected and what to do.
+        ValueError: names the image, what is wrong, what is expected and what to do.
     """
     if isinstance(images, torch.Tensor):
         if images.ndim == 3:
@@ -128,7 +128,7 @@ def check_images(images: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Te
             f"images must be a tensor or tensors in a list, got {type(images).__name__}; use torch.from_numpy"
         )
     if len(images) == 0:
-        raise ValueError("no images: the batch is empty; at least one picture is needed")
+        raise ValueError("no images: the batch is empty; at least one image is needed")
     for index, image in enumerate(images):
         _check_image(image, f"image {index} of {len(images)}")
     return list(images)

@@ -1,7 +1,7 @@
 """Image files in and out: 8 or 16 bits per channel, grey or colour, with alpha and the camera's metadata.
 
-An image goes through the networks as one grey channel and comes back as what it was: the same number of bits, grey or
-colour, with its alpha, and with the EXIF of the camera (time, model, GPS).
+An image goes through the networks as one grey channel. The file of its enhanced version is of the same kind as the input:
+the same number of bits, grey or colour, with its alpha, and with the EXIF of the camera (time, model, GPS).
 """
 
 from __future__ import annotations
@@ -87,15 +87,16 @@ _JPEG_BLOCK = 65_000  # bytes that a metadata block of a JPEG may have, with roo
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as read from a file, with what is needed to write its enhanced version back.
+    """The content of one image file: its pixels, and the metadata that the file of its enhanced version keeps.
 
     Attributes:
-        path: the file it came from.
+        path: the file.
         pixels: float32 ``[H, W, C]`` in [0, 1], counts / 255 or counts / 65535, nothing stretched. ``C`` is 1 (grey),
             2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). Upright: the EXIF orientation is already applied.
-        bit_depth: 8 or 16 bits a channel.
+        bit_depth: 8 or 16 bits per channel.
         exif: EXIF block (camera, time, GPS) without orientation and size; empty if there is none.
-        icc_profile, xmp: those blocks of the file, or None.
+        icc_profile: ICC colour profile, or None.
+        xmp: XMP block, or None.
     """
 
     path: Path
@@ -106,45 +107,48 @@ class Picture:
     xmp: bytes | None = None
 
     def limits(self) -> tuple[float, float]:
-        """The limits for ``stretch``: ``display_range`` of a 16-bit picture, (0, 1) for 8 bits (never stretched)."""
+        """The limits for ``stretch``: ``display_range`` of a 16-bit image, (0, 1) for 8 bits (never stretched)."""
         return display_range(self.pixels) if self.bit_depth == 16 else (0.0, 1.0)
 
 
 def read_image(path: str | Path) -> Picture:
-    """Read a PNG, JPEG, TIFF, BMP, WebP or PGM file of 8 or 16 bits a channel.
+    """Read a PNG, JPEG, TIFF, BMP, WebP or PGM file of 8 or 16 bits per channel.
 
-    Palettes become RGB, 1-bit pictures grey, CMYK RGB. A float TIFF is accepted if it lies in [0, 1]; it counts as
+    Palettes become RGB, 1-bit images grey, CMYK RGB. A float TIFF is accepted if it lies in [0, 1]; it counts as
     16 bits. Only the first image of a JPEG with previews is read. 16-bit colour needs OpenCV (Pillow keeps 8 bits).
+
+    Args:
+        path: the file.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
-        ValueError: it is no picture, is truncated, holds several frames, or values that are not 8 or 16 bits.
+        ValueError: it is no image file, is truncated, holds several pages, or values of other than 8 or 16 bits.
         ImportError: 16-bit colour without OpenCV.
     """
     path = Path(path)
     if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "a picture is expected, this is a folder; use find_images", str(path))
+        raise IsADirectoryError(errno.EISDIR, "an image file is expected, this is a folder; use find_images", str(path))
     if not path.exists():
-        raise FileNotFoundError(errno.ENOENT, "no such picture; check the spelling and the folder", str(path))
+        raise FileNotFoundError(errno.ENOENT, "no such image file; check the spelling and the folder", str(path))
     data = path.read_bytes()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large pictures; neither matters here
+            warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large images; neither matters here
             image = Image.open(io.BytesIO(data), formats=_READABLE)
             bits = _bits_per_channel(image, data)
-            frames = _frame_count(image)
+            pages = _page_count(image)
             image.load()
     except UnidentifiedImageError:
-        what = "is empty" if not data else "is not a picture this program can read"
+        what = "is empty" if not data else "is not an image file this program can read"
         raise ValueError(
-            f"{path} {what}; expected PNG, JPEG, TIFF, BMP, WebP or PGM with 8 or 16 bits a channel"
+            f"{path} {what}; expected PNG, JPEG, TIFF, BMP, WebP or PGM with 8 or 16 bits per channel"
         ) from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large: {error}; cut it into smaller pictures") from error
+        raise ValueError(f"{path} is too large: {error}; cut it into smaller images") from error
     except DECODER_ERRORS as error:
         raise ValueError(f"{path} is damaged or incomplete ({error}); copy or export it again") from error
-    if frames > 1:
-        raise ValueError(f"{path} holds {frames} frames, one is expected; save them as single pictures")
+    if pages > 1:
+        raise ValueError(f"{path} holds {pages} pages, one is expected; save each page as its own file")
 
     exif, orientation, xmp = read_metadata(image, path)
     if bits == 16 and image.mode in ("LA", "RGB", "RGBA"):
@@ -175,19 +179,27 @@ def _bits_per_channel(image: ImageFile.ImageFile, data: bytes) -> int:
     return 8
 
 
-def _frame_count(image: ImageFile.ImageFile) -> int:
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # previews ("reduced-resolution" pages) are not frames
-        frames = 0
+def _page_count(image: ImageFile.ImageFile) -> int:
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # previews ("reduced-resolution" images) do not count
+        pages = 0
         for index in range(image.n_frames):
             image.seek(index)
-            frames += not int(image.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & 1
+            pages += not int(image.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & 1
         image.seek(0)
-        return frames
+        return pages
     return getattr(image, "n_frames", 1) if image.format in ("PNG", "WEBP") else 1
 
 
 def read_metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | None]:
-    """EXIF without the tags that describe the old file, orientation (1 to 8), XMP."""
+    """Read the metadata that a file made from this one keeps.
+
+    Args:
+        image: opened by Pillow.
+        path: its file, for messages.
+
+    Returns:
+        (EXIF without the tags that describe the file itself, orientation from 1 to 8, XMP or None)
+    """
     try:
         source, kept = image.getexif(), Image.Exif()
         for tag, value in source.items():
@@ -206,7 +218,7 @@ def read_metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | N
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
-    # XMP repeats the orientation, which no longer holds once the picture is turned.
+    # XMP repeats the orientation, which no longer holds once the image is turned.
     return exif, orientation, xmp if orientation == 1 else None
 
 
@@ -228,10 +240,10 @@ def _decode(image: Image.Image, bits: int, path: Path) -> tuple[np.ndarray, int]
                 f"{path} holds {bits}-bit integers from {counts.min()} to {counts.max()}; expected 8- or 16-bit "
                 "integers without sign: export it as 16-bit PNG or TIFF"
             )
-        # of a TIFF whose white is zero too: a count is what is stored, not what a display makes of it
+        # also where a TIFF says that zero is white: counts are the stored numbers, not their display
         return (counts / 65535.0).astype(np.float32)[..., None], 16
     if bits > 8:
-        raise ValueError(f"{path} is a {bits}-bit {mode} picture; expected grey or RGB: export it as 16-bit PNG")
+        raise ValueError(f"{path} is a {bits}-bit {mode} image; expected grey or RGB: export it as 16-bit PNG")
     if mode == "1":
         image = image.convert("L")
     elif image.has_transparency_data:
@@ -247,15 +259,15 @@ def _decode_deep_colour(data: bytes, mode: str, path: Path) -> np.ndarray:
         import cv2
     except ImportError as error:
         raise ImportError(
-            f"{path} is a 16-bit colour picture, which needs OpenCV: pip install opencv-python-headless "
+            f"{path} is a 16-bit colour image, which needs OpenCV: pip install opencv-python-headless "
             "(or save it as 16-bit grey)"
         ) from error
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # raised instead of an answer for some damaged headers
+    except cv2.error:  # some damaged headers raise, others give None
         pixels = None
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
-        raise ValueError(f"{path}: OpenCV cannot read this 16-bit colour picture; export it as 16-bit PNG")
+        raise ValueError(f"{path}: OpenCV cannot read this 16-bit colour image; export it as 16-bit PNG")
     blue_first = {"LA": [0, 3], "RGB": [2, 1, 0], "RGBA": [2, 1, 0, 3]}[mode]
     return pixels[..., blue_first].astype(np.float32) / 65535.0
 
@@ -272,17 +284,16 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def write_image(path: str | Path, pixels: np.ndarray | torch.Tensor, like: Picture) -> None:
-    """Write a picture of the same kind as ``like``: bit depth, grey or colour, alpha, EXIF.
+    """Write an image file of the same kind as ``like``: bit depth, grey or colour, alpha, EXIF.
 
-    The file appears complete or not at all: it is written beside its place and then moved there. Missing folders are
-    made. JPEG is written at quality 95 without chroma subsampling, WebP without loss.
+    The file appears complete or not at all: a temporary file in the same folder replaces it. Missing folders are made. JPEG is written at quality 95 without chroma subsampling, WebP without loss.
 
     Args:
         path: target file; its extension chooses the format (``EXTENSIONS``).
         pixels: ``[h, w]`` or ``[h, w, C]`` in [0, 1], clipped; may be larger than ``like``. Grey is spread over the
             channels of a colour ``like``, colour becomes grey for a grey one. Alpha comes from ``pixels`` if it has
             some, else from ``like``, resized.
-        like: the picture it was made from.
+        like: the content of the file that the pixels were made from.
 
     Raises:
         ValueError: an unknown extension, or one whose format cannot hold the depth or channels; NaN or infinite pixels.
@@ -307,7 +318,11 @@ def write_image(path: str | Path, pixels: np.ndarray | torch.Tensor, like: Pictu
 
 
 def check_writable(path: str | Path, like: Picture) -> None:
-    """Say before any work whether ``write_image(path, …, like)`` has a format that holds such a picture.
+    """Say before any work whether ``write_image(path, …, like)`` has a format that can hold such an image.
+
+    Args:
+        path: the file to write.
+        like: see :func:`write_image`.
 
     Raises:
         ValueError: unknown extension, or its format holds neither the bit depth nor the channels of ``like``.
@@ -315,10 +330,10 @@ def check_writable(path: str | Path, like: Picture) -> None:
     path = Path(path)
     fmt = _FORMATS.get(path.suffix.lower())
     if fmt is None:
-        raise ValueError(f"{path}: unknown picture extension '{path.suffix}'; use one of {', '.join(EXTENSIONS)}")
+        raise ValueError(f"{path}: unknown image file extension '{path.suffix}'; use one of {', '.join(EXTENSIONS)}")
     if like.bit_depth not in fmt.depths:
         raise ValueError(
-            f"{path}: {path.suffix} cannot hold the {like.bit_depth} bits a channel of {like.path}; use .png or .tiff"
+            f"{path}: {path.suffix} cannot hold the {like.bit_depth} bits per channel of {like.path}; use .png or .tiff"
         )
     channels = like.pixels.shape[-1]
     if channels not in fmt.channels:

@@ -1,7 +1,7 @@
 """The one way to read a file that is to be enhanced, estimated, baked, evaluated or trained on.
 
-Pictures, counts of thermal cameras and clips look the same from here: pages as the networks see them, and one method
-that writes the enhanced file.
+Ordinary image files, counts of thermal cameras and clips all become a :class:`Source`: it gives their pages as the
+networks see them, and has one method that writes the enhanced file.
 """
 
 from .base import Beside, Change, Enhance, Source

@@ -1,4 +1,4 @@
-"""What pictures, counts and clips have in common: pages that are enhanced, and one way to write the results."""
+"""What image files, counts and clips have in common: pages to enhance, and one way to write the results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Enhance = Callable[[Iterator[Tensor]], Iterator[Tensor]]
-"""Pages ``[H, W, C]`` in [0, 1] in, as many enhanced pages ``[k·H, k·W, C]`` out, in order."""
+"""A function from pages ``[H, W, C]`` in [0, 1] to as many enhanced pages ``[k·H, k·W, C]``, in the same order."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Change:
     """How much of the networks' change a result gets.
 
     Attributes:
-        blend: share of the change that is applied, 0 to 1; with 0 the file is given back as it came.
+        blend: share of the change that is applied, 0 to 1; with 0 the result is a copy of the file.
         low_frequencies: the same for the low frequencies alone.
         cutoff: period in pixels of the result that separates low from high frequencies.
         radiometric: keep the temperatures of the input, see :mod:`hidra_core.thermal.anchor`; not for clips.
-        shading: with ``radiometric``: also remove smooth shading around the middle.
+        shading: also remove smooth shading around the middle; only with ``radiometric``.
 
     Raises:
         ValueError: a number out of range, ``shading`` without ``radiometric``, or ``radiometric`` with a blend.
@@ -63,12 +63,12 @@ class Change:
 
 @dataclass(frozen=True)
 class Beside:
-    """Further files to write with a result; None: not wanted.
+    """Further files to write with a result; None for those that are not wanted.
 
     Attributes:
-        compare: before and after side by side.
-        trust: a picture and JSON: what was changed, and how far the input supports it; not for clips.
-        radiometric: JSON: what radiometric mode changed.
+        compare: an image (of clips: a clip) of input and result side by side.
+        trust: an image and a JSON file that say what was changed and how far the input supports it; not for clips.
+        radiometric: a JSON file that says what radiometric mode changed; not for clips.
     """
 
     compare: Path | None = None
@@ -87,7 +87,7 @@ class Source(ABC):
     Attributes:
         path: the file.
         bit_depth: 8 or 16 bits per channel.
-        page_count: number of its pages; None where only reading it through tells.
+        page_count: number of its pages; None where it is known only after reading the whole file.
     """
 
     path: Path
@@ -100,14 +100,14 @@ class Source(ABC):
 
     @abstractmethod
     def samples(self, count: int) -> list[Tensor]:
-        """At most ``count`` pages spread evenly over the file."""
+        """At most ``count`` pages, as :meth:`pages` gives them, spread evenly over the file."""
 
     @abstractmethod
     def check_writable(self, output: Path) -> None:
         """Say before any work whether a result can be written to this path.
 
         Raises:
-            ValueError: the format, chosen by the suffix, does not hold what such a result needs.
+            ValueError: the format, chosen by the suffix, cannot hold such a result.
         """
 
     @abstractmethod
@@ -116,15 +116,16 @@ class Source(ABC):
     ) -> None:
         """Enhance all pages and write the result, of the same kind and with the metadata of this file.
 
-        Every file appears complete or not at all, and ``output`` last: its presence says that all is done.
+        Every file appears complete or not at all, and ``output`` last, so that its presence says that all is done.
 
         Args:
             output: the file to write; missing folders are made.
-            enhance: what makes the enhanced pages; called once.
+            enhance: the function that makes the enhanced pages; called once.
             change: how much of the change the result gets; all of it by default.
             beside: further files to write.
 
         Raises:
-            ValueError: the format does not hold the result, or this kind of file has no such ``change`` or ``beside``.
+            ValueError: the format cannot hold the result, or ``change`` or ``beside`` ask for something that this kind
+                of file does not have.
             OSError: a file cannot be written.
         """

@@ -1,4 +1,4 @@
-"""Files that are written with the result of a picture or of counts: comparison and trust report."""
+"""Files that are written with the result of an image file or of counts: comparison and trust report."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def write_beside(source: Path, output: Path, before: Tensor, after: Tensor, besi
         with atomic_path(beside.compare) as temporary:
             comparison(before, after).save(temporary)
     if beside.trust is not None:
-        from ..trust import compare, trust_picture  # SciPy takes a while to import
+        from ..trust import compare, trust_picture  # SciPy needs a while to import
 
         trust = compare(before, after)
-        picture, record = beside.trust
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(picture) as temporary:
+        panels, record = beside.trust
+        panels.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(panels) as temporary:
             trust_picture(before, after, trust).save(temporary)
         write_json(record, {"files": {"input": str(source), "output": str(output)}, **trust.to_dict()})
         log.info("%s: %s", source, trust.summary().splitlines()[0])
 
 
 def give_back(source: Path, output: Path) -> None:
-    """Write the very file that came in."""
+    """Copy the input file to the output, byte for byte."""
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as temporary:
         copyfile(source, temporary)

@@ -27,8 +27,8 @@ class ClipSource(Source):
     """A clip; only a few frames of it are in memory at a time.
 
     Args:
-        source: the file; or a function that gives what :class:`~hidra_core.video.ClipReader` opens, called anew for
-            every pass over the clip.
+        source: the file; or a function that returns a source for :class:`~hidra_core.video.ClipReader`, called anew
+            for every pass over the clip.
         on_broken: what to do about a frame that cannot be decoded, see :meth:`~hidra_core.video.ClipReader.frames`.
         lossless: write FFV1 in ``.mkv`` instead of H.264; frames of more than 8 bits always are.
         deep: keep more than 8 bits where the clip has them.
@@ -81,9 +81,7 @@ class ClipSource(Source):
         """See :meth:`Source.rewrite`; the comparison is a clip of both side by side."""
         change, beside = change or Change(), beside or Beside()
         if change.radiometric or beside.radiometric is not None or beside.trust is not None:
-            raise ValueError(
-                f"{self.path}: radiometric mode and trust reports are for pictures and counts, not for clips"
-            )
+            raise ValueError(f"{self.path}: radiometric mode and trust reports are for images and counts, not for clips")
         limits = self._range()
         output.parent.mkdir(parents=True, exist_ok=True)
         pending: deque[Frame] = deque()

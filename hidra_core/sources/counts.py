@@ -27,7 +27,7 @@ class CountsSource(Source):
     """A file of counts, all pages under one mapping.
 
     Args:
-        image: as it was read.
+        image: the counts and their metadata, as they were read.
         mapping: from its counts to the range of the networks.
     """
 
@@ -74,10 +74,10 @@ class CountsSource(Source):
     def restore(
         self, values: Tensor, change: Change, after_page: Callable[[int, int], None] | None = None
     ) -> tuple[np.ndarray, list[AnchorReport]]:
-        """Bring enhanced pages back onto the counts.
+        """Bring enhanced pages back to counts.
 
         Args:
-            values: ``[N, h, w]`` in [0, 1], what the networks made of :meth:`pages`; may be a whole multiple larger.
+            values: ``[N, h, w]`` in [0, 1], the enhanced :meth:`pages`; may be larger by a whole factor.
             change: how much of the change the result gets.
             after_page: called with (pages done, pages in all); may raise to stop.
 
@@ -114,7 +114,7 @@ class CountsSource(Source):
         Args:
             output: see :func:`~hidra_core.thermal.write_thermal`.
             counts: ``[N, h, w]``, from :meth:`restore`.
-            radiometric: whether radiometric mode made them, for the note; None says nothing of it.
+            radiometric: whether radiometric mode made them, for the note; None leaves it out of the note.
         """
         note: dict[str, Any] = {"mapping": {"kind": self.mapping.kind, "parameters": self.mapping.parameters}}
         if radiometric is not None:

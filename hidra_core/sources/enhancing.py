@@ -1,4 +1,4 @@
-"""A whole file enhanced: what ``hidra enhance`` does for each of its inputs."""
+"""Enhancing a whole file, as ``hidra enhance`` does for each of its inputs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Running:
         upscale: see :func:`~hidra_core.enhance.enhance`.
         tile: see :func:`~hidra_core.enhance.enhance`.
         restraint: see :func:`~hidra_core.enhance.enhance`.
-        degradation_per: of clips: read the degradation off every ``"frame"`` and smooth it over time, or use one for
-            the whole ``"clip"``, the average of 16 frames spread over it.
+        degradation_per: for clips: ``"frame"`` estimates the degradation of every frame and smooths it over time;
+            ``"clip"`` uses one for the whole clip, the average over 16 frames spread over it.
         smoothing: see :func:`~hidra_core.video.enhance_frames`.
     """
 
@@ -57,13 +57,13 @@ def enhance_file(
     beside: Beside | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Enhance a file into another.
+    """Enhance a file and write the result to another.
 
     Args:
         source: from :func:`~hidra_core.sources.open_source`.
         output: the file to write, see :meth:`Source.rewrite`.
-        backbone: what to run on.
-        weights: what it is adapted with.
+        backbone: the one-step backbone.
+        weights: the DEM, and the adapter for this backbone.
         running: how the networks run.
         change: how much of the change the result gets.
         beside: further files to write.
@@ -77,7 +77,7 @@ def enhance_file(
     source.check_writable(output)
 
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
-        if change.blend == 0:  # the input is given back: no network has to run
+        if change.blend == 0:  # the input is copied: no network has to run
             return (untouched([page], running.upscale)[0] for page in pages)
         if isinstance(source, ClipSource):
             return _frames(source, pages, backbone, weights, running, progress)
@@ -94,13 +94,13 @@ def _pages(
     running: Running,
     progress: Progress | None,
 ) -> Iterator[Tensor]:
-    """Each page by its own degradation."""
+    """Enhance each page with its own degradation."""
     total = source.page_count or 1
     for index, page in enumerate(pages):
 
-        def done(share: float, picture: Tensor | None, index: int = index) -> None:
+        def done(share: float, image: Tensor | None, index: int = index) -> None:
             if progress is not None:
-                progress((index + share) / total, picture)
+                progress((index + share) / total, image)
 
         yield enhance(
             [page],
@@ -122,14 +122,14 @@ def _frames(
     running: Running,
     progress: Progress | None,
 ) -> Iterator[Tensor]:
-    """The frames of a sequence, whose degradation is smoothed over time or one for all."""
+    """Enhance the frames of a clip, with a degradation that is smoothed over time or one for all frames."""
     degradation = None
     if running.degradation_per == "clip":
         degradation = average(estimate(source.samples(CLIP_SAMPLES), weights))
 
-    def done(frames: float, picture: Tensor | None) -> None:
+    def done(frames: float, frame: Tensor | None) -> None:
         if progress is not None:
-            progress(min(frames / source.page_count, 1.0) if source.page_count else 0.0, picture)
+            progress(min(frames / source.page_count, 1.0) if source.page_count else 0.0, frame)
 
     return enhance_frames(
         pages,

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def read_grey(path: str | Path) -> list[np.ndarray]:
-    """The pages of a picture or of a file of counts as ``hidra enhance`` sees them, in grey.
+    """Read the pages of an image file or of a file of counts as ``hidra enhance`` sees them, in grey.
 
     Args:
         path: see :func:`open_source`.
 
     Returns:
         ``[H, W]`` float32 in [0, 1], one per page. Counts of more than 8 bits are stretched between the extremes of
-        the scene, all pages by one mapping; 8-bit pictures are unchanged.
+        the scene, all pages by one mapping; 8-bit images are unchanged.
 
     Raises:
         OSError: see :func:`open_source`.

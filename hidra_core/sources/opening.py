@@ -1,4 +1,4 @@
-"""Opening a file as what it is: a picture, counts or a clip."""
+"""Opening a file as what it is: an ordinary image file, counts or a clip."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..images import EXTENSIONS as PICTURES
+from ..images import EXTENSIONS as IMAGES
 from ..images import Picture
 from ..thermal import LinearKelvin, Mapping, ThermalImage, fit, identity
 from ..thermal.readers import THERMAL_EXTENSIONS, RawLayout, is_radiometric, read_input, read_thermal
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from ..video import OnBroken
     from .base import Source
 
-__all__ = ["CLIPS", "PICTURES", "THERMAL_EXTENSIONS", "Reading", "open_source", "result_suffix"]
+__all__ = ["CLIPS", "IMAGES", "THERMAL_EXTENSIONS", "Reading", "open_source", "result_suffix"]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read, where they leave it open.
+    """How to read files, where their content leaves it open.
 
     Attributes:
         raw: size and byte order of raw frames.
         relation: from counts to kelvin, where the user knows it; overrides what a file says.
-        mapping: one of ``hidra_core.names.MAPPINGS``; None: linear for counts, 8-bit pictures unchanged.
+        mapping: one of ``hidra_core.names.MAPPINGS``; None: linear for counts, 8-bit images unchanged.
         parameters: of the mapping: ``low``, ``high`` and ``plateau``, see :mod:`hidra_core.thermal.mapping`.
-        as_counts: read 8-bit pictures as counts too.
-        on_broken: of clips, see :class:`ClipSource`.
-        lossless: of clips, see :class:`ClipSource`.
+        as_counts: read 8-bit images as counts too.
+        on_broken: for clips, see :class:`ClipSource`.
+        lossless: for clips, see :class:`ClipSource`.
 
     Raises:
         ValueError: an unknown mapping, or parameters that it does not have or that are out of range.
@@ -51,11 +51,11 @@ class Reading:
     lossless: bool = False
 
     def __post_init__(self) -> None:
-        # ranges are the mapping's business; a small slope shows what it accepts
+        # the mapping checks its own parameters: fit it to a small ramp
         self.fit(np.arange(64, dtype=np.uint16).reshape(1, 8, 8))
 
     def fit(self, counts: np.ndarray) -> Mapping:
-        """The mapping for counts ``[N, H, W]``: the one stretch that everything sees."""
+        """The mapping for counts ``[N, H, W]``: the same one for every command, node and training."""
         if self.mapping is None and not self.parameters and counts.dtype == np.uint8:
             return identity(counts.dtype)
         return fit(self.mapping or "linear", counts, **self.parameters)
@@ -64,11 +64,11 @@ class Reading:
 def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     """Open a file for enhancing, estimating or measuring: the one way to read a file.
 
-    What a picture or a file of counts is, is decided by its content; clips and raw frames go by their names.
+    Image files and files of counts are recognised by their content, clips and raw frames by their names.
 
     Args:
-        path: a picture, a file with the counts of a thermal camera, or a clip.
-        reading: how to read it, where it leaves that open.
+        path: an image file, a file with the counts of a thermal camera, or a clip.
+        reading: how to read it, where its content leaves that open.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
@@ -88,15 +88,15 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
 
 
 def result_suffix(path: str | Path, suffix: str | None = None, *, lossless: bool = False) -> str:
-    """The suffix of a result, told without reading the whole file.
+    """The suffix of a result, found without reading the whole file.
 
     Args:
-        path: the input; one that cannot be read keeps its suffix, its reader will say why.
-        suffix: asked for by the user, for pictures and counts.
-        lossless: of clips, see :class:`ClipSource`.
+        path: the input; if it cannot be read, its own suffix is returned, and opening it will say why.
+        suffix: the one that the user wants, for images and counts.
+        lossless: for clips, see :class:`ClipSource`.
 
     Returns:
-        That of the input; ``.tiff`` for counts from a JPEG, an FFF or a raw file, ``.mkv`` for clips that have to be
+        The suffix of the input; ``.tiff`` for counts from a JPEG, an FFF or a raw file, ``.mkv`` for clips that have to be
         lossless.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""Pictures: 8 bits per channel, or colour."""
+"""Ordinary image files: 8 bits per channel, or colour."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class PictureSource(Source):
-    """A picture, which is enhanced on its own scale; 16-bit colour is stretched to its range and brought back.
+    """An ordinary image file. 8 bits are enhanced as stored; 16-bit colour is stretched to its range and brought back.
 
     Args:
-        picture: as it was read.
+        picture: the content of the file.
     """
 
     page_count = 1

@@ -38,6 +38,12 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def uploaded(client: HostClient, picture: Path) -> str:
+    """Its name in the host. Ask for it before ``frontend``, which lists the host's files when it starts."""
+    return client.upload(picture)
+
+
 def test_graph_runs_and_returns_its_pictures(client: HostClient, picture: Path) -> None:
     result = client.run(invert_graph(client.upload(picture)))
     assert result.status == "success"
@@ -157,11 +163,10 @@ def ui_workflow(picture: str) -> dict[str, Any]:
     }
 
 
-def test_frontend_opens_and_runs_a_workflow(frontend: Frontend, client: HostClient, picture: Path) -> None:
-    name = client.upload(picture)
-    frontend.load(ui_workflow(name))
+def test_frontend_opens_and_runs_a_workflow(uploaded: str, frontend: Frontend) -> None:
+    frontend.load(ui_workflow(uploaded))
     frontend.check()
-    assert frontend.widgets(1)["image"] == name
+    assert frontend.widgets(1)["image"] == uploaded
     history = frontend.run()
     assert history["outputs"]["3"]["images"]
     frontend.check()
@@ -191,8 +196,8 @@ def test_frontend_reports_a_missing_model(frontend: Frontend) -> None:
     assert frontend.dialogs() == []
 
 
-def test_frontend_reports_contradicting_links(frontend: Frontend, client: HostClient, picture: Path) -> None:
-    workflow = ui_workflow(client.upload(picture))
+def test_frontend_reports_contradicting_links(uploaded: str, frontend: Frontend) -> None:
+    workflow = ui_workflow(uploaded)
     workflow["nodes"][0]["outputs"][0]["links"] = []
     frontend.load(workflow)
     with pytest.raises(AssertionError, match="notice: "):

@@ -50,7 +50,7 @@ def read_checkpoint(path: Path, fixed: Mapping[str, Mapping[str, Any]]) -> dict[
         state = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # torch raises a wide choice for damaged files
         raise ValueError(
-            f"cannot read {path} ({type(error).__name__}: {error}). Remove it to go on from the one before, if any"
+            f"cannot read {path} ({type(error).__name__}: {error}). Remove it to continue from the one before, if any"
         ) from error
     # checkpoints that say nothing of their configuration come from versions that did not store it
     theirs = state.get("config", fixed)

@@ -315,7 +315,7 @@ class Trainer:
                 if self.iteration % run.checkpoint_every == 0 or last or stop:
                     self.save()
                 if stop:
-                    log.info("stopped after iteration %d; the same command goes on from there", self.iteration)
+                    log.info("stopped after iteration %d; the same command continues from there", self.iteration)
                     return
         if writer is not None:
             writer.close()
