@@ -20,8 +20,9 @@ import hidra_core
 from hidra_core import degradations, scenes
 from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown
+from hidra_core.sources import ClipSource
 from hidra_core.vectors import average
-from hidra_core.video import ClipReader, ClipWriter, rewrite
+from hidra_core.video import ClipReader
 from hidra_core.video import sequence as video
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def memory_of(frames: int, height: int, width: int, dtype: str) -> list[str]:
         backbone = hidra_core.load_backbone("hidra-tiny", dtype=dtype)
         weights = hidra_core.load_weights("hidra-tiny")
         started = time.perf_counter()
-        with ClipReader(source) as reader, ClipWriter(target, reader) as writer:
-            rewrite(reader, writer, lambda clip: video.enhance_frames(clip, backbone, weights))
+        ClipSource(source).rewrite(target, lambda clip: video.enhance_frames(clip, backbone, weights))
         seconds = time.perf_counter() - started
         with ClipReader(target) as reader:
             written = sum(1 for _ in reader.frames())

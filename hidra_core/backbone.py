@@ -380,7 +380,9 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
         ):
             network_folder = Path(folder, name)
             network_folder.mkdir()
-            (network_folder / "config.json").write_text(json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8")
+            (network_folder / "config.json").write_text(
+                json.dumps({"_class_name": kind.__name__, **config}), encoding="utf-8"
+            )
             logging.set_verbosity_error()  # diffusers warns of a cast that it makes itself
             try:
                 read: Any = kind.from_single_file  # accepts tensors too, contrary to its annotation

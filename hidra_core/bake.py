@@ -1,4 +1,4 @@
-"""One degradation folded into ordinary files: a LoRA for the UNet and a VAE, which other programs load like any other.
+"""One degradation folded into ordinary files, which other programs can load: a LoRA for the UNet, and a VAE.
 
 For a camera whose degradation stays the same, nothing of the method has to be computed at run time:
 ``W + s·U Σ(P) V`` with one ``P`` is the LoRA ``(s·U Σ) V``. Other programs' LoRA loaders do not touch autoencoders, so
@@ -159,7 +159,8 @@ def read_baked_vae(path: str | PathLike) -> tuple[dict[str, Tensor], dict[str, A
         path: the file.
 
     Returns:
-        (tensors in the original layout, diffusers' configuration or None for Stable Diffusion's own VAE, text embedding)
+        (tensors in the original layout, diffusers' configuration or None for Stable Diffusion's own VAE, text
+        embedding)
 
     Raises:
         FileNotFoundError: no such file.

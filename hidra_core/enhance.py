@@ -376,7 +376,7 @@ class _Runner:
         return modulated if modulated is None or len(modulated) == 1 else modulated.rows(rows)
 
     def _pass(self, grey: Tensor, modulated: ModulatedAdapter | None) -> Tensor:
-        """One pass of the networks over ``[B, 1, H, W]`` in [-1, 1]; the result has the same size, float32 on the CPU."""
+        """One pass of the networks over ``[B, 1, H, W]`` in [-1, 1]; the result has that shape, float32 on the CPU."""
         backbone = self.backbone
         height, width = grey.shape[-2:]
         images = pad_to_multiple(grey, SIZE_MULTIPLE).to(backbone.device, backbone.dtype).expand(-1, 3, -1, -1)

@@ -17,9 +17,9 @@ Tensors                          Content
 ===============================  =====================================================================================
 
 ``NETWORK`` is ``unet`` or ``vae``, ``LAYER`` a module name of diffusers. The header has texts: ``format``, ``version``,
-``backbone`` (name of the one-step backbone), ``dem_fit`` (how the DEM brings images to whole patches, ``resize`` or
-``crop``; files without it resize) and, as JSON, ``architecture`` (sizes that the tensors imply), ``dem_backbone`` (sizes
-of DINOv2), ``training``, and ``probes`` and ``restraint`` where the file has them.
+``backbone`` (name of the one-step backbone), ``dem_fit`` (how the DEM brings images to whole patches: ``resize`` or
+``crop``; the DEM of a file without it resizes) and, as JSON, ``architecture`` (sizes that the tensors imply),
+``dem_backbone`` (sizes of DINOv2), ``training``, and ``probes`` and ``restraint`` where the file has them.
 
 A reader checks everything before use and says which file and which expectation failed.
 """
@@ -414,9 +414,7 @@ class _Reader:
 
     def finish(self) -> None:
         foreign = sorted(self.tensors)
-        self.expect(
-            not foreign, f"has {len(foreign)} tensors that do not belong, the first '{(foreign or [''])[0]}'"
-        )
+        self.expect(not foreign, f"has {len(foreign)} tensors that do not belong, the first '{(foreign or [''])[0]}'")
 
 
 def load_dinov2(backbone: nn.Module, source: str | PathLike) -> None:

@@ -58,9 +58,9 @@ def plain_results(backbone, rows=slice(None)):
     return run(backbone, reference["image"][rows], reference["text_embedding"])
 
 
-def assert_all_close(found, expected, scale=1.0):
+def assert_all_close(actual, expected, scale=1.0):
     for key, tolerance in TOLERANCES.items():
-        assert_close(found[key], expected[key], tolerance * scale)
+        assert_close(actual[key], expected[key], tolerance * scale)
 
 
 def one_image(adapter, strength=1.0) -> ModulatedAdapter:
@@ -97,9 +97,9 @@ def test_rows_of_a_modulated_adapter(backbone, adapter):
     reference = load("enhance")
     second = adapter.modulate(reference["degradation_vector"]).rows(slice(1, 2))
     with adapted(backbone, second):
-        found = run(backbone, reference["image"][1:], reference["text_embedding"])
+        actual = run(backbone, reference["image"][1:], reference["text_embedding"])
     assert len(second) == 1
-    assert_all_close(found, {key: tensor[1:] for key, tensor in reference.items() if key in found})
+    assert_all_close(actual, {key: tensor[1:] for key, tensor in reference.items() if key in actual})
 
 
 def test_one_vector_serves_a_batch(backbone, adapter):
@@ -158,14 +158,19 @@ def test_no_trace_is_left_when_the_call_raises(backbone, adapter, attach, failin
         raise _Stopped
 
     reference = load("enhance")
-    with unchanged(backbone.unet, backbone.vae), pytest.raises(_Stopped), adapted(backbone, one_image(adapter), attach):
-        if failing == "unet":
-            monkeypatch.setattr(backbone.unet.mid_block.resnets[1], "forward", stop)
-        if failing == "vae":
-            monkeypatch.setattr(backbone.vae.encoder.mid_block.attentions[0], "forward", stop)
-        if failing == "block":
-            stop()
-        run(backbone, reference["image"][:1], reference["text_embedding"])
+
+    def run_adapted():
+        with adapted(backbone, one_image(adapter), attach):
+            if failing == "unet":
+                monkeypatch.setattr(backbone.unet.mid_block.resnets[1], "forward", stop)
+            if failing == "vae":
+                monkeypatch.setattr(backbone.vae.encoder.mid_block.attentions[0], "forward", stop)
+            if failing == "block":
+                stop()
+            run(backbone, reference["image"][:1], reference["text_embedding"])
+
+    with unchanged(backbone.unet, backbone.vae), pytest.raises(_Stopped):
+        run_adapted()
 
 
 @pytest.mark.parametrize("attach", WAYS)
@@ -187,9 +192,9 @@ def test_no_trace_is_left_when_a_layer_is_missing(backbone, adapter, attach):
 
 @pytest.mark.parametrize("attach", WAYS)
 def test_strength_zero_is_the_backbone(backbone, adapter, attach):
-    found = results(backbone, adapter, slice(1), strength=0, attach=attach)
+    actual = results(backbone, adapter, slice(1), strength=0, attach=attach)
     for key, tensor in plain_results(backbone, slice(1)).items():
-        assert_same(found[key], tensor)
+        assert_same(actual[key], tensor)
 
 
 @pytest.mark.parametrize("attach", WAYS)
@@ -213,8 +218,8 @@ def test_a_layer_is_linear_in_strength(backbone, adapter, attach, layer):
 def test_full_strength_replaces_conv_in(backbone, adapter):
     x = load("enhance")["latent"][:1]
     with one_image(adapter).attached("unet", backbone.lookup("unet")):
-        found = backbone.unet.conv_in(x)
-    assert_close(found, F.conv2d(x, adapter.conv_in.weight, adapter.conv_in.bias, padding=1), 1e-6)
+        actual = backbone.unet.conv_in(x)
+    assert_close(actual, F.conv2d(x, adapter.conv_in.weight, adapter.conv_in.bias, padding=1), 1e-6)
 
 
 @torch.no_grad()
@@ -223,7 +228,7 @@ def test_identity_sigma_is_plain_lora(backbone, adapter):
     identity = {network: torch.eye(head.rank).expand(1, head.blocks, -1, -1) for network, head in adapter.heads.items()}
     reference = load("enhance")
     with adapted(backbone, ModulatedAdapter(adapter, identity, 1.0)):
-        found = run(backbone, reference["image"], reference["text_embedding"])
+        actual = run(backbone, reference["image"], reference["text_embedding"])
 
     explicit = make_backbone()
     for network, scale in (("unet", 0.25), ("vae", 0.5)):
@@ -232,7 +237,7 @@ def test_identity_sigma_is_plain_lora(backbone, adapter):
             weight = explicit.lookup(network)(name).weight
             weight += scale * (up @ down.flatten(1)).view(weight.shape)
     explicit.unet.conv_in.load_state_dict(adapter.conv_in.state_dict())
-    assert_all_close(found, run(explicit, reference["image"], reference["text_embedding"]))
+    assert_all_close(actual, run(explicit, reference["image"], reference["text_embedding"]))
 
 
 @pytest.mark.parametrize("attach", WAYS)
@@ -306,13 +311,13 @@ def test_half_precision_is_as_close_as_the_backbones_own(backbone, device, adapt
     for network in (half.unet, half.vae):
         network.to(device, dtype)
 
-    def errors(found, exact):
-        return {key: (found[key].cpu().float() - exact[key][:1]).norm() / exact[key][:1].norm() for key in TOLERANCES}
+    def errors(actual, exact):
+        return {key: (actual[key].cpu().float() - exact[key][:1]).norm() / exact[key][:1].norm() for key in TOLERANCES}
 
     plain = errors(results(half, adapter, slice(1), strength=0), plain_results(backbone, slice(1)))
-    found = results(half, adapter, slice(1), attach=attach)
-    assert {tensor.dtype for tensor in found.values()} == {dtype}
-    for key, error in errors(found, load("enhance")).items():
+    actual = results(half, adapter, slice(1), attach=attach)
+    assert {tensor.dtype for tensor in actual.values()} == {dtype}
+    for key, error in errors(actual, load("enhance")).items():
         assert error < 1.5 * plain[key] < 0.15, key
 
 
@@ -325,14 +330,14 @@ def test_fits_the_reference(backbone, adapter):
     ("network", "layer"),
     [("unet", "up_blocks.3.resnets.0.conv1"), ("unet", "conv_in"), ("vae", "encoder.conv_out")],
 )
-@pytest.mark.parametrize("found", ["nothing", "another shape", "no weight"])
-def test_another_backbone_is_named(backbone, adapter, network, layer, found):
+@pytest.mark.parametrize("replacement", ["nothing", "another shape", "no weight"])
+def test_another_backbone_is_named(backbone, adapter, network, layer, replacement):
     def lookup(name):
         if name != layer:
             return backbone.lookup(network)(name)
-        if found == "nothing":
+        if replacement == "nothing":
             raise KeyError(name)
-        return nn.Conv2d(3, 7, 3) if found == "another shape" else nn.Identity()
+        return nn.Conv2d(3, 7, 3) if replacement == "another shape" else nn.Identity()
 
     with pytest.raises(ValueError, match=rf"another backbone.*{network} layer '{layer}'"):
         adapter.check_fits(network, lookup)

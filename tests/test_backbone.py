@@ -34,9 +34,9 @@ def own_copy(folder, tmp_path):
     return shutil.copytree(folder, tmp_path / "copy")
 
 
-def assert_same_parameters(found, dtype=torch.float32):
+def assert_same_parameters(loaded, dtype=torch.float32):
     for network in NETWORKS:
-        state = getattr(found, network).state_dict()
+        state = getattr(loaded, network).state_dict()
         expected = network_states()[network]
         assert state.keys() == expected.keys()
         for key, tensor in state.items():
@@ -65,9 +65,9 @@ def test_step_of_the_reference():
 
 def test_step_keeps_the_type_but_subtracts_in_fp32():
     latent, noise = torch.randn(2, 1, 4, 8, 8).half().unbind(0)
-    found = denoise_step(latent, noise)
-    assert found.dtype == torch.float16
-    assert_same(found, denoise_step(latent.float(), noise.float()).half())
+    clean = denoise_step(latent, noise)
+    assert clean.dtype == torch.float16
+    assert_same(clean, denoise_step(latent.float(), noise.float()).half())
 
 
 def test_unknown_prediction_type():
@@ -78,25 +78,25 @@ def test_unknown_prediction_type():
 @torch.no_grad()
 def test_denoise_is_prediction_and_step(backbone):
     vectors = load("enhance")
-    found = backbone.denoise(vectors["latent"], vectors["text_embedding"])
+    clean = backbone.denoise(vectors["latent"], vectors["text_embedding"])
     noise = backbone.predict_noise(vectors["latent"], vectors["text_embedding"])
-    assert_same(found, denoise_step(vectors["latent"], noise))
+    assert_same(clean, denoise_step(vectors["latent"], noise))
 
 
 def test_diffusers_folder(folder):
-    found = load_backbone(folder, device="cpu", dtype="fp32")
-    assert (found.name, found.dtype, found.prediction_type) == (folder.name, torch.float32, "epsilon")
-    assert_same_parameters(found)
-    assert not any(p.requires_grad for m in found.modules() for p in m.parameters())
-    assert found.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
+    loaded = load_backbone(folder, device="cpu", dtype="fp32")
+    assert (loaded.name, loaded.dtype, loaded.prediction_type) == (folder.name, torch.float32, "epsilon")
+    assert_same_parameters(loaded)
+    assert not any(p.requires_grad for m in loaded.modules() for p in m.parameters())
+    assert loaded.unet.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", torch.float16])
 def test_diffusers_folder_in_half_precision(folder, dtype):
-    found = load_backbone(folder, device="cpu", dtype=dtype)
+    loaded = load_backbone(folder, device="cpu", dtype=dtype)
     expected = {"bf16": torch.bfloat16}.get(dtype, dtype)
-    assert found.dtype == found.vae.dtype == expected
-    assert_same_parameters(found, expected)
+    assert loaded.dtype == loaded.vae.dtype == expected
+    assert_same_parameters(loaded, expected)
 
 
 def test_folder_with_only_the_fp16_variant(tmp_path):
@@ -105,8 +105,8 @@ def test_folder_with_only_the_fp16_variant(tmp_path):
     half.vae.half()
     save_folder(half, tmp_path, variant="fp16")
     assert not list(tmp_path.rglob(WEIGHT_FILE))
-    found = load_backbone(tmp_path, device="cpu", dtype="fp16")
-    assert_same_parameters(found, torch.float16)
+    loaded = load_backbone(tmp_path, device="cpu", dtype="fp16")
+    assert_same_parameters(loaded, torch.float16)
 
 
 def test_folder_with_a_scheduler(own_copy):
@@ -161,11 +161,11 @@ def test_own_file_round_trip(tmp_path):
     original, path = make_backbone(), tmp_path / "own.safetensors"
     original.prediction_type = "v_prediction"
     save_backbone(original, path)
-    found = load_backbone(path, device="cpu", dtype="fp16")
-    assert (found.name, found.prediction_type) == ("reference", "v_prediction")
-    assert_same_parameters(found, torch.float16)
-    assert found.unet.config["block_out_channels"] == original.unet.config["block_out_channels"]
-    assert found.vae.config.scaling_factor == original.vae.config.scaling_factor
+    loaded = load_backbone(path, device="cpu", dtype="fp16")
+    assert (loaded.name, loaded.prediction_type) == ("reference", "v_prediction")
+    assert_same_parameters(loaded, torch.float16)
+    assert loaded.unet.config["block_out_channels"] == original.unet.config["block_out_channels"]
+    assert loaded.vae.config.scaling_factor == original.vae.config.scaling_factor
 
 
 @pytest.mark.parametrize("damage", ["config", "tensor", "extra", "no config"])
@@ -261,9 +261,9 @@ def test_automatic_device_and_dtype(monkeypatch):
 @torch.no_grad()
 def test_built_in_backbone_runs(tiny):
     backbone, weights = tiny
-    found = run(backbone, torch.zeros(1, 3, 64, 64), weights.text_embedding)["enhanced"]
-    assert found.shape == (1, 3, 64, 64)
-    assert torch.isfinite(found).all()
+    enhanced = run(backbone, torch.zeros(1, 3, 64, 64), weights.text_embedding)["enhanced"]
+    assert enhanced.shape == (1, 3, 64, 64)
+    assert torch.isfinite(enhanced).all()
 
 
 @pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])

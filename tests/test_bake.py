@@ -122,7 +122,7 @@ def test_only_baked_vaes_are_read(tmp_path: Path, tiny) -> None:
         read_baked_vae(tmp_path / "a.safetensors")
 
 
-def test_the_command_bakes_pictures_or_a_saved_degradation(tiny, image: Tensor, tmp_path: Path, capsys) -> None:
+def test_the_command_bakes_images_or_a_saved_degradation(tiny, image: Tensor, tmp_path: Path, capsys) -> None:
     folder = tmp_path / "camera"
     folder.mkdir()
     for index in range(2):
@@ -144,4 +144,4 @@ def test_the_command_bakes_pictures_or_a_saved_degradation(tiny, image: Tensor, 
     assert main(["bake", *options]) == 2
     assert "--overwrite replaces it" in capsys.readouterr().err
     assert main(["bake", "--output", str(tmp_path / "c")]) == 2
-    assert "either pictures" in capsys.readouterr().err
+    assert "either images" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Image to image: every size and kind of picture, tiles, memory, progress, and errors before any work."""
+"""Image to image: every size and kind of image, tiles, memory, progress, and errors before any work."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from hidra_core.tiling import spans
 SIZES = [(1, 1), (3, 200), (64, 64), (65, 130)]
 
 
-def pictures(*shape: int, seed: int = 0) -> torch.Tensor:
+def make_images(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -80,12 +80,12 @@ def echo(images, backbone, *, upscale=1, tile="auto", progress: Callable | None 
     return enhance(list(images), backbone, None, upscale=upscale, tile=tile, progress=progress)
 
 
-# --- kinds of pictures -----------------------------------------------------------------------------------------------
+# --- kinds of images -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_any_size_comes_back(backbone, one, size):
-    result = enhance(pictures(1, *size, 1), backbone, one)
+    result = enhance(make_images(1, *size, 1), backbone, one)
     assert result.shape == (1, *size, 1)
     assert result.dtype == torch.float32
     assert torch.isfinite(result).all()
@@ -95,7 +95,7 @@ def test_any_size_comes_back(backbone, one, size):
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_kind_is_kept(backbone, one, channels):
-    image = pictures(1, 20, 30, channels)
+    image = make_images(1, 20, 30, channels)
     result = enhance(image, backbone, one)
     assert result.shape == image.shape
     if channels in (2, 4):
@@ -106,7 +106,7 @@ def test_kind_is_kept(backbone, one, channels):
 
 
 def test_grey_gives_the_same_in_any_kind(backbone, one):
-    grey = pictures(1, 20, 30, 1)
+    grey = make_images(1, 20, 30, 1)
     opaque = torch.ones_like(grey)
     expected = enhance(grey, backbone, one)
     for kind in ([grey, opaque], [grey] * 3, [grey] * 3 + [opaque]):
@@ -115,7 +115,7 @@ def test_grey_gives_the_same_in_any_kind(backbone, one):
 
 def test_list_of_sizes(backbone, one):
     images = [
-        pictures(*size, channels, seed=i) for i, (size, channels) in enumerate(zip(SIZES, (1, 3, 4, 2), strict=True))
+        make_images(*size, channels, seed=i) for i, (size, channels) in enumerate(zip(SIZES, (1, 3, 4, 2), strict=True))
     ]
     results = enhance(images, backbone, one)
     assert isinstance(results, list)
@@ -124,7 +124,7 @@ def test_list_of_sizes(backbone, one):
 
 
 def test_batch_equals_singles(backbone, degradation):
-    images = pictures(2, 40, 70, 1)
+    images = make_images(2, 40, 70, 1)
     both = enhance(images, backbone, degradation)
     for row in range(2):
         single = DegradationVectors(degradation.vectors[row : row + 1], degradation.weights)
@@ -136,7 +136,7 @@ def test_batch_equals_singles(backbone, degradation):
 
 def test_vectors_follow_images_of_mixed_sizes(backbone, degradation):
     """Images that cannot share a batch still get their own vector each."""
-    images = [pictures(64, 64, 1), pictures(64, 30, 1)]
+    images = [make_images(64, 64, 1), make_images(64, 30, 1)]
     results = enhance(images, backbone, degradation)
     for row, image in enumerate(images):
         single = DegradationVectors(degradation.vectors[row : row + 1], degradation.weights)
@@ -145,7 +145,7 @@ def test_vectors_follow_images_of_mixed_sizes(backbone, degradation):
 
 @pytest.mark.parametrize("upscale", [2, 3, 4])
 def test_upscale(backbone, one, upscale):
-    image = pictures(1, 10, 21, 2)
+    image = make_images(1, 10, 21, 2)
     result = enhance(image, backbone, one, upscale=upscale)
     assert result.shape == (1, 10 * upscale, 21 * upscale, 2)
     larger = nn.functional.interpolate(image.movedim(-1, 1), scale_factor=upscale, mode="bilinear").movedim(1, -1)
@@ -153,13 +153,13 @@ def test_upscale(backbone, one, upscale):
 
 
 def test_folded_equals_hooked(backbone, one):
-    image = pictures(1, 50, 64, 1)
+    image = make_images(1, 50, 64, 1)
     with unchanged(backbone.unet, backbone.vae):
         assert_close(enhance(image, backbone, one, fold=True), enhance(image, backbone, one), 1e-4)
 
 
 def test_strength(backbone, one):
-    image = pictures(1, 40, 40, 1)
+    image = make_images(1, 40, 40, 1)
     results = {strength: enhance(image, backbone, one, strength=strength) for strength in (0, 0.5, 1, 2)}
     values = list(results.values())
     for first, second in zip(values, values[1:], strict=False):
@@ -173,7 +173,7 @@ def test_two_runs_are_equal(device, one):
     backbone = make_backbone()
     for network in (backbone.unet, backbone.vae):
         network.to(device)
-    image = pictures(2, 65, 100, 1)
+    image = make_images(2, 65, 100, 1)
     own = DegradationVectors(one.vectors, make_weights())
     first, second = (enhance(image, backbone, own) for _ in range(2))
     assert_same(first, second)
@@ -184,7 +184,7 @@ def test_devices_agree(device, one):
     backbone = make_backbone()
     for network in (backbone.unet, backbone.vae):
         network.to(device)
-    image = pictures(1, 64, 64, 1)
+    image = make_images(1, 64, 64, 1)
     on_cpu = enhance(image, make_backbone(), one)
     tolerance = 1e-5 if device.type == "cpu" else 5e-3  # TF32 convolutions
     assert_close(
@@ -197,7 +197,7 @@ def test_the_weights_can_be_trained_afterwards(device, one):
     backbone, weights = make_backbone(), make_weights()
     for network in (backbone.unet, backbone.vae):
         network.to(device)
-    enhance(pictures(1, 64, 64, 1), backbone, DegradationVectors(one.vectors, weights))
+    enhance(make_images(1, 64, 64, 1), backbone, DegradationVectors(one.vectors, weights))
     adapter = weights.adapter.requires_grad_(True)
     adapter.modulate(one.vectors.to(next(adapter.parameters()))).sigma["unet"].sum().backward()
     assert adapter.heads["unet"].fuse.weight.grad.any()
@@ -214,9 +214,9 @@ def jumps(image: torch.Tensor, axis: int) -> torch.Tensor:
 def test_tiled_equals_untiled_on_a_smooth_image(tiny):
     backbone, weights = tiny
     image = smooth(384, 448)
-    found = estimate(image, weights)
-    whole = enhance(image, backbone, found, tile=None)
-    tiled = enhance(image, backbone, found, tile=256)
+    degradation = estimate(image, weights)
+    whole = enhance(image, backbone, degradation, tile=None)
+    tiled = enhance(image, backbone, degradation, tile=256)
     assert (tiled - whole).abs().mean() <= 2 / 255
     for axis in (1, 2):
         parts = spans(image.shape[axis], 256, 32)
@@ -228,7 +228,7 @@ def test_tiled_equals_untiled_on_a_smooth_image(tiny):
 
 @pytest.mark.parametrize("size", [(256, 256), (257, 400), (100, 1100), (700, 513)])
 def test_tiles_cover_the_image_exactly(size):
-    image = pictures(1, *size, 1)
+    image = make_images(1, *size, 1)
     backbone = EchoBackbone()
     assert_close(echo(image, backbone, tile=256)[0], image[0], 1e-5)
     assert max(h * w for _, h, w in backbone.sizes) <= 320 * 256  # a tile, padded where the image is narrower
@@ -241,12 +241,12 @@ def test_results_that_are_not_finite_are_an_error():
     backbone = EchoBackbone()
     backbone.decode = lambda latent: latent * float("nan")
     with pytest.raises(ValueError, match="bf16 or fp32"):
-        echo(pictures(1, 64, 64, 1), backbone)
+        echo(make_images(1, 64, 64, 1), backbone)
 
 
 def test_large_images_are_tiled_by_themselves():
     backbone = EchoBackbone()
-    image = pictures(1, 1100, 1500, 1)
+    image = make_images(1, 1100, 1500, 1)
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
     assert len(backbone.sizes) == 1 + 2 * 2  # overview and tiles
     assert max(n * h * w for n, h, w in backbone.sizes) <= 1024 * 1024
@@ -255,7 +255,7 @@ def test_large_images_are_tiled_by_themselves():
 @pytest.mark.parametrize(("count", "size", "largest"), [(40, (256, 256), 16), (3, (1024, 1024), 1), (5, (100, 100), 5)])
 def test_batches_stay_within_the_pixel_budget(count, size, largest):
     backbone = EchoBackbone()
-    results = echo(pictures(1, *size, 1).expand(count, -1, -1, -1), backbone)
+    results = echo(make_images(1, *size, 1).expand(count, -1, -1, -1), backbone)
     assert len(results) == count == sum(batch for batch, *_ in backbone.sizes)
     assert max(batch for batch, *_ in backbone.sizes) == largest
 
@@ -264,7 +264,7 @@ def test_batches_stay_within_the_pixel_budget(count, size, largest):
 def test_padding_counts_in_the_pixel_budget(size):
     """Each tiny image is padded to 64 × 64 and costs as much."""
     backbone = EchoBackbone()
-    echo(pictures(1, *size, 1).expand(700, -1, -1, -1), backbone)
+    echo(make_images(1, *size, 1).expand(700, -1, -1, -1), backbone)
     assert max(batch * height * width for batch, height, width in backbone.sizes) <= 1024 * 1024
 
 
@@ -274,7 +274,7 @@ def test_padding_counts_in_the_pixel_budget(size):
 @pytest.mark.parametrize(("limit", "sides"), [(512, [1024, 512]), (256, [1024, 512, 256])])
 def test_tiles_are_halved_when_memory_runs_out(limit, sides, caplog):
     backbone = EchoBackbone(limit**2)
-    image = pictures(1, 1000, 900, 1)
+    image = make_images(1, 1000, 900, 1)
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
     assert backbone.freed == len(sides) - 1
     assert backbone.sizes[0] == (1, 1024, 960)  # the whole image, padded
@@ -288,20 +288,20 @@ def test_tiles_are_halved_when_memory_runs_out(limit, sides, caplog):
 def test_out_of_memory_is_raised_when_nothing_helps():
     backbone = EchoBackbone(255**2)
     with pytest.raises(torch.OutOfMemoryError, match="too large"):
-        echo(pictures(1, 1000, 900, 1), backbone)
+        echo(make_images(1, 1000, 900, 1), backbone)
     assert backbone.sizes[-1][1] <= 320  # the overview, as large as the smallest tile
 
 
 def test_small_image_out_of_memory_is_raised_at_once():
     backbone = EchoBackbone(0)
     with pytest.raises(torch.OutOfMemoryError):
-        echo(pictures(1, 200, 200, 1), backbone)
+        echo(make_images(1, 200, 200, 1), backbone)
     assert len(backbone.sizes) == 1
 
 
 def test_a_batch_out_of_memory_runs_one_by_one():
     backbone = EchoBackbone(256**2)
-    images = pictures(3, 256, 200, 1)
+    images = make_images(3, 256, 200, 1)
     assert_close(torch.stack(echo(images, backbone)), images, 1e-6)
     assert backbone.sizes == [(3, 256, 256), *[(1, 256, 256)] * 3], "every image runs once"
 
@@ -317,14 +317,14 @@ def test_failed_allocations_on_a_cpu_are_recognised():
             return images
 
     backbone = Greedy()
-    image = pictures(1, 700, 600, 1)
+    image = make_images(1, 700, 600, 1)
     assert_close(echo(image, backbone)[0], image[0], 1e-5)
     assert backbone.freed == 1
 
 
 def test_a_backbone_without_baked_degradation_needs_one(backbone):
     with pytest.raises(ValueError, match="has no degradation baked into it"):
-        enhance(pictures(1, 64, 64, 1), backbone, None)
+        enhance(make_images(1, 64, 64, 1), backbone, None)
 
 
 def test_restraint_sees_the_same_frequencies_at_every_upscale(backbone, one):
@@ -340,7 +340,7 @@ def test_restraint_sees_the_same_frequencies_at_every_upscale(backbone, one):
     watching = Watching(restraint.weight, restraint.bias, restraint.cutoff)
     restrained = DegradationVectors(one.vectors, replace(one.weights, restraint=watching))
     for upscale in (1, 2, 4):
-        enhance(pictures(1, 20, 30, 1), backbone, restrained, upscale=upscale)
+        enhance(make_images(1, 20, 30, 1), backbone, restrained, upscale=upscale)
     assert factors == [1, 2, 4]
 
 
@@ -348,7 +348,7 @@ def test_restraint_sees_the_same_frequencies_at_every_upscale(backbone, one):
 def test_other_errors_are_not_retried(error):
     backbone = EchoBackbone(0, error)
     with pytest.raises(error, match="too large"):
-        echo(pictures(1, 900, 900, 1), backbone)
+        echo(make_images(1, 900, 900, 1), backbone)
     assert len(backbone.sizes) == 1
 
 
@@ -362,7 +362,7 @@ def test_nothing_is_left_after_out_of_memory(one, tile):
     plain = make_backbone()
     backbone = _NoMemoryToDecode(plain.unet, plain.vae, name="full")
     with unchanged(plain.unet, plain.vae), pytest.raises(torch.OutOfMemoryError, match="no memory left"):
-        enhance(pictures(1, 64, 320, 1), backbone, one, tile=tile)
+        enhance(make_images(1, 64, 320, 1), backbone, one, tile=tile)
 
 
 # --- progress --------------------------------------------------------------------------------------------------------
@@ -371,11 +371,11 @@ def test_nothing_is_left_after_out_of_memory(one, tile):
 def test_progress_reaches_one():
     shares, finished = [], []
 
-    def progress(share, picture=None):
+    def progress(share, image=None):
         shares.append(share)
-        finished.extend([] if picture is None else [picture])
+        finished.extend([] if image is None else [image])
 
-    images = [pictures(64, 64, 1), pictures(700, 300, 3), pictures(64, 64, 1)]
+    images = [make_images(64, 64, 1), make_images(700, 300, 3), make_images(64, 64, 1)]
     results = echo(images, EchoBackbone(), tile=256, progress=progress)
     assert shares == sorted(shares)
     assert shares[0] > 0
@@ -394,25 +394,25 @@ class _Cancelled(BaseException):
 def test_cancelling_between_tiles_leaves_nothing(backbone, one, fold):
     shares = []
 
-    def cancel(share, picture=None):
+    def cancel(share, image=None):
         shares.append(share)
         raise _Cancelled
 
     with unchanged(backbone.unet, backbone.vae), pytest.raises(_Cancelled):
-        enhance(pictures(1, 64, 300, 1), backbone, one, tile=256, fold=fold, progress=cancel)
+        enhance(make_images(1, 64, 300, 1), backbone, one, tile=256, fold=fold, progress=cancel)
     assert shares == [0.5]
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------
 
-GOOD = pictures(1, 64, 64, 1)
+GOOD = make_images(1, 64, 64, 1)
 
 
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
         (GOOD * float("nan"), {}, "image 0 of 1 has .* NaN"),
-        ([pictures(9, 9, 1), pictures(9, 9, 1) / 0], {}, "image 1 of 2 has .* infinite"),
+        ([make_images(9, 9, 1), make_images(9, 9, 1) / 0], {}, "image 1 of 2 has .* infinite"),
         (torch.zeros(0, 64, 64, 1), {}, "no images"),
         ([], {}, "no images"),
         (torch.zeros(1, 0, 5, 1), {}, "empty"),
@@ -427,9 +427,9 @@ GOOD = pictures(1, 64, 64, 1)
         (GOOD, {"tile": 128}, "tile must be .* from 256 pixels up, got 128"),
         (GOOD, {"tile": 300}, "tile must be .*multiple of 64"),
         (GOOD, {"tile": "large"}, "tile must be"),
-        (pictures(3, 64, 64, 1), {}, "2 degradation vectors for 3 images"),
+        (make_images(3, 64, 64, 1), {}, "2 degradation vectors for 3 images"),
         (GOOD, {}, "2 degradation vectors for 1 images"),
-        (pictures(2, 64, 64, 1), {"fold": True}, "one degradation vector, not 2"),
+        (make_images(2, 64, 64, 1), {"fold": True}, "one degradation vector, not 2"),
     ],
 )
 def test_bad_input(backbone, degradation, images, options, message):
@@ -462,34 +462,34 @@ def test_bad_vectors(weights, vectors, message):
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", SIZES)
 def test_estimate(weights, size, channels):
-    found = estimate(pictures(2, *size, channels), weights)
-    assert found.weights is weights
-    assert len(found) == 2
-    assert found.vectors.shape == (2, 256)
-    assert found.vectors.dtype == torch.float32
-    assert torch.isfinite(found.vectors).all()
+    degradation = estimate(make_images(2, *size, channels), weights)
+    assert degradation.weights is weights
+    assert len(degradation) == 2
+    assert degradation.vectors.shape == (2, 256)
+    assert degradation.vectors.dtype == torch.float32
+    assert torch.isfinite(degradation.vectors).all()
 
 
 @torch.no_grad()
 def test_estimate_is_the_dem_on_grey(weights):
-    image = pictures(1, 50, 70, 1)
+    image = make_images(1, 50, 70, 1)
     expected = weights.estimator((image.movedim(-1, 1) * 2 - 1).expand(-1, 3, -1, -1))
     assert_same(estimate(image, weights).vectors, expected)
     assert_same(estimate(image.expand(-1, -1, -1, 3), weights).vectors, expected)
 
 
 def test_estimate_of_a_list_equals_singles(weights):
-    images = [pictures(*size, 1, seed=i) for i, size in enumerate(SIZES)]
+    images = [make_images(*size, 1, seed=i) for i, size in enumerate(SIZES)]
     calls = []
-    found = estimate(images, weights, after_image=lambda *done: calls.append(done))
+    degradation = estimate(images, weights, after_image=lambda *done: calls.append(done))
     assert calls == [(i, 4) for i in range(1, 5)]
     for row, image in enumerate(images):
-        assert_same(found.vectors[row : row + 1], estimate([image], weights).vectors)
+        assert_same(degradation.vectors[row : row + 1], estimate([image], weights).vectors)
 
 
 @torch.no_grad()
 def test_large_images_are_read_in_windows(weights):
-    image = pictures(1, 40, 1500, 1)
+    image = make_images(1, 40, 1500, 1)
     grey = image.movedim(-1, 1).expand(-1, 3, -1, -1) * 2 - 1
     windows = [weights.estimator.pooled(grey[..., start : start + 1024]) for start in (0, 476)]
     expected = weights.estimator.head(torch.stack(windows).mean(0))

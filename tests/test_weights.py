@@ -51,19 +51,19 @@ def parts(weights: Weights) -> dict[str, torch.Tensor]:
 def test_round_trip_is_exact(tmp_path, use_mia):
     original, path = make_weights(use_mia=use_mia), tmp_path / "w.safetensors"
     save_weights(original, path)
-    found = load_weights(path)
-    assert (found.backbone, found.training, found.source) == ("reference", {"steps": 3}, str(path))
-    assert found.architecture == original.architecture
-    before, after = parts(original), parts(found)
+    loaded = load_weights(path)
+    assert (loaded.backbone, loaded.training, loaded.source) == ("reference", {"steps": 3}, str(path))
+    assert loaded.architecture == original.architecture
+    before, after = parts(original), parts(loaded)
     assert before.keys() == after.keys()
     for key, tensor in before.items():
         assert_same(after[key], tensor.half().float() if key.startswith("dem.backbone.") else tensor)
-    assert found.adapter.layers["unet"].names == original.adapter.layers["unet"].names
+    assert loaded.adapter.layers["unet"].names == original.adapter.layers["unet"].names
 
 
 def test_loaded_weights_are_ready_to_run(saved):
-    found = load_weights(saved)
-    for module in (found.estimator, found.adapter):
+    loaded = load_weights(saved)
+    for module in (loaded.estimator, loaded.adapter):
         assert not any(m.training for m in module.modules())
         assert {(p.dtype, p.device.type, p.requires_grad) for p in module.parameters()} == {
             (torch.float32, "cpu", False)
@@ -297,11 +297,11 @@ def assert_damage_is_named(whole, folder, damage, message):
         load_weights(path)
 
 
-def assert_same_probes(found, expected):
-    assert found.header() == expected.header()
+def assert_same_probes(loaded, expected):
+    assert loaded.header() == expected.header()
     for name in MAPS:
-        assert_same(found.weight[name], expected.weight[name])
-        assert_same(found.bias[name], expected.bias[name])
+        assert_same(loaded.weight[name], expected.weight[name])
+        assert_same(loaded.bias[name], expected.bias[name])
 
 
 def test_files_without_probes_have_none(saved):
@@ -313,9 +313,9 @@ def test_probes_come_back_exactly_whatever_the_type_of_the_rest(tmp_path, dtype)
     original, path = make_weights(), tmp_path / "w.safetensors"
     original.probes = make_probes()
     save_weights(original, path, dtype=dtype)
-    found = load_weights(path)
-    assert_same_probes(found.probes, original.probes)
-    save_weights(found, path, dtype=dtype)
+    loaded = load_weights(path)
+    assert_same_probes(loaded.probes, original.probes)
+    save_weights(loaded, path, dtype=dtype)
     assert_same_probes(load_weights(path).probes, original.probes)
 
 
@@ -398,10 +398,10 @@ def test_adding_a_restraint_leaves_the_rest_of_a_file_bit_for_bit(tmp_path):
     assert_same_restraint(load_weights(copy).restraint, make_restraint(2))
 
 
-def assert_same_restraint(found, expected):
-    assert found.header() == expected.header()
-    assert_same(found.weight, expected.weight)
-    assert_same(found.bias, expected.bias)
+def assert_same_restraint(loaded, expected):
+    assert loaded.header() == expected.header()
+    assert_same(loaded.weight, expected.weight)
+    assert_same(loaded.bias, expected.bias)
 
 
 BAD_RESTRAINTS = {

@@ -1,13 +1,13 @@
 """The command ``hidra``: enhance thermal images, estimate their degradation, evaluate, convert and inspect weights.
 
-Exit codes: 0 all done, 1 some or all failed, 2 the command line is wrong (nothing was loaded or written),
-130 stopped with Ctrl-C. Results go to the standard output, messages and the progress bar to the standard error.
+Exit codes: 0: everything was done; 1: something failed; 2: the command line is wrong (nothing was loaded or written);
+130: stopped with Ctrl-C. Results go to the standard output, messages and the progress bar to the standard error.
 
-A module a command, each with ``add``, which adds its options to the parser, and ``run``, which returns the exit code.
+Each command is a module with ``add``, which adds its options to the parser, and ``run``, which returns the exit code.
 """
 
-# diffusers, transformers and OpenCV take seconds to import: in this package functions import what they need, so that
-# help and errors in the command line come before that.
+# diffusers, transformers and OpenCV need seconds to import. Functions of this package import them when they are called,
+# so that help texts and errors in the command line appear at once.
 from __future__ import annotations
 
 import argparse
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; those of the process by default.
 
     Returns:
-        The exit code, see the module.
+        The exit code, see the docstring of the module.
 
     Raises:
         SystemExit: argparse ends the program itself for wrong options, ``--help`` and ``--version``.
@@ -49,20 +49,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             log.error("stopped")
             return INTERRUPTED
-        except BrokenPipeError:  # the reader of a pipe, such as head, has gone; nor may the exit's flush complain
+        except BrokenPipeError:  # the reader of a pipe, such as head, has ended; the flush at exit must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return FAILED
-        except Exception as error:  # noqa: BLE001  the last place to turn any failure into a line and an exit code
+        except Exception as error:  # noqa: BLE001  any failure becomes a line and an exit code here
             report(error, arguments)
             return FAILED
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All commands and options; ``run`` of the parsed arguments is the function to call with them."""
+    """The parser of all commands and options; the parsed arguments have the function of the command as ``run``."""
     parser = argparse.ArgumentParser(
         prog="hidra",
-        description="Clear thermal-infrared images: stripes, noise, blur and low contrast removed in one step.",
-        epilog="hidra COMMAND --help explains a command. The built-in model hidra-tiny needs no download.",
+        description="Enhance thermal-infrared images: remove stripes, noise, blur and low contrast in one step.",
+        epilog="'hidra COMMAND --help' explains a command. The built-in model hidra-tiny needs no download.",
     )
     parser.add_argument("--version", action="version", version=f"hidra {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .console import OK, UsageError, advance, progress_bar, reason, say
-from .inputs import check_file, check_model_paths, check_paths, find_pictures, require
+from .inputs import check_file, check_model_paths, check_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_overwrite, add_quiet, add_weights
 from .reading import add_raw, reading_of
@@ -26,17 +26,25 @@ def add(commands: argparse._SubParsersAction) -> None:
         "bake",
         run,
         "fold one degradation into an ordinary LoRA and VAE",
-        "For a camera whose degradation stays the same: fold it into NAME.safetensors, a LoRA that ComfyUI's own Load "
-        "LoRA applies, and NAME-vae.safetensors, the VAE to go with it. The degradation is the average of the pictures "
-        "given, or one that was saved.",
+        "Fold one degradation into ordinary files, for a camera whose degradation stays the same: NAME.safetensors is "
+        "a LoRA that ComfyUI's own Load LoRA node applies, and NAME-vae.safetensors is the VAE to use with it. The "
+        "degradation is the average over the given images, or one that was saved before.",
         "  hidra bake camera-3/ --output models/camera-3\n  hidra bake --degradation dusk.safetensors --output dusk",
     )
     parser.add_argument(
-        "inputs", metavar="INPUT", nargs="*", help="pictures, thermal files, folders or quoted patterns of the camera"
+        "inputs",
+        metavar="INPUT",
+        nargs="*",
+        help="images of the camera: image files, thermal files, folders or quoted patterns",
     )
-    parser.add_argument("--degradation", metavar="FILE", help="a saved degradation instead of pictures")
+    parser.add_argument("--degradation", metavar="FILE", help="file with a saved degradation, instead of images")
     parser.add_argument(
-        "-o", "--output", metavar="NAME", type=Path, required=True, help="where to write NAME.safetensors and the other"
+        "-o",
+        "--output",
+        metavar="NAME",
+        type=Path,
+        required=True,
+        help="write NAME.safetensors and NAME-vae.safetensors",
     )
     parser.add_argument(
         "--strength", metavar="0..2", type=float, default=1.0, help="strength of the adaptation (default: 1)"
@@ -55,8 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_paths(arguments.degradation)
     if bool(arguments.inputs) == (arguments.degradation is not None):
-        raise UsageError("give either pictures of the camera or --degradation FILE")
-    files = [source for source, _ in find_pictures(arguments.inputs)] if arguments.inputs else []
+        raise UsageError("give either images of the camera or --degradation FILE")
+    files = [source for source, _ in find_files(arguments.inputs)] if arguments.inputs else []
     lora, vae = (
         arguments.output.with_name(f"{arguments.output.name.removesuffix('.safetensors')}{ending}.safetensors")
         for ending in ("", "-vae")

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 
 def add_running(group: argparse._ActionsContainer) -> None:
-    """How the networks run."""
+    """Add the options of how the networks run."""
     group.add_argument(
         "--strength",
         metavar="0..2",
         type=float,
         default=1.0,
-        help="strength of the adaptation: 0 is the plain backbone, 1 as trained, above 1 exaggerates (default: 1)",
+        help="strength of the adaptation: 0 is the plain backbone, 1 the trained adapter, above 1 exaggerates "
+        "(default: 1)",
     )
     group.add_argument(
         "--upscale",
@@ -35,35 +36,35 @@ def add_running(group: argparse._ActionsContainer) -> None:
         "--no-restraint",
         dest="restraint",
         action="store_false",
-        help="apply all of the change, even to images that need little of it according to the weights; weights without "
-        "a restraint always apply all of it",
+        help="apply the whole change to every image; by default, weights that have a restraint apply less of the "
+        "change to images that need little of it",
     )
     group.add_argument(
         "--tile",
         metavar="auto|none|N",
         type=tile_size,
         default="auto",
-        help="work in overlapping tiles of N pixels, a multiple of 64 from 256 up; auto: only images above one "
-        "megapixel; none: never. When memory runs out, smaller tiles are tried (default: auto)",
+        help="process images in overlapping tiles with sides of N pixels, a multiple of 64 from 256 up; auto: only "
+        "images above one megapixel; none: never. When memory runs out, smaller tiles are tried (default: auto)",
     )
 
 
 def add_blend(group: argparse._ActionsContainer) -> None:
-    """How much of the change a result gets."""
+    """Add the options of how much of the change a result gets."""
     group.add_argument(
         "--blend",
         metavar="0..1",
         type=float,
         default=1.0,
-        help="share of the change that is applied: 0 gives the input file back, 1 is the networks' result (default: 1)",
+        help="share of the change that is applied: 0 changes nothing, 1 is the result of the networks (default: 1)",
     )
     group.add_argument(
         "--low-frequencies",
         metavar="0..1",
         type=float,
         default=1.0,
-        help="the same for low frequencies alone: 0 keeps the brightness of wide areas, and any shading, as in the "
-        "input (default: 1)",
+        help="share of the change that is applied to low frequencies: 0 keeps the brightness of wide areas, and any "
+        "shading, as in the input (default: 1)",
     )
     group.add_argument(
         "--cutoff",
@@ -75,54 +76,57 @@ def add_blend(group: argparse._ActionsContainer) -> None:
 
 
 def add_radiometric(group: argparse._ActionsContainer) -> None:
-    """Radiometric mode."""
+    """Add the options of radiometric mode."""
     group.add_argument(
         "--radiometric",
         action="store_true",
-        help="keep temperatures: remove noise and stripes, and leave means and contrasts as measured; also writes "
-        "NAME-radiometric.json with the change, its bias and its largest value",
+        help="keep temperatures: remove noise and stripes, but leave means and contrasts as measured; also write "
+        "NAME-radiometric.json with the size, bias and largest value of the change",
     )
     group.add_argument(
         "--shading",
         action="store_true",
-        help="with --radiometric: also remove smooth shading around the middle, which one image cannot tell from a "
-        "scene that is warmer there",
+        help="with --radiometric: also remove smooth shading around the middle of the image; a single image cannot "
+        "tell it from a scene that is warmer there",
     )
 
 
 def add_clips(group: argparse._ActionsContainer) -> None:
-    """Clips."""
+    """Add the options of clips."""
     group.add_argument(
         "--degradation-per",
         choices=("frame", "clip"),
         default="frame",
-        help="frame: read the degradation off every frame and smooth it over time; clip: one for the whole clip, the "
-        f"average of {CLIP_SAMPLES} frames spread over it, which is also faster (default: frame)",
+        help="frame: estimate the degradation of every frame and smooth it over time; clip: use one for the whole "
+        f"clip, the average over {CLIP_SAMPLES} frames spread over it, which is also faster (default: frame)",
     )
     group.add_argument(
         "--smoothing",
         metavar="0..1",
         type=float,
         default=SMOOTHING,
-        help="share of the past in a frame's degradation, below 1; 0: every frame by itself. It starts over where the "
-        f"scene changes (default: {SMOOTHING:g})",
+        help="share of the past frames in the degradation of a frame, below 1; 0: every frame by itself. Smoothing "
+        f"starts over where the scene changes (default: {SMOOTHING:g})",
     )
     group.add_argument(
         "--lossless",
         action="store_true",
-        help="write clips as FFV1 in .mkv instead of H.264; clips of more than 8 bits always are",
+        help="write clips as FFV1 in .mkv instead of H.264; clips of more than 8 bits are always written so",
     )
     group.add_argument(
         "--on-broken-frame",
         choices=("stop", "skip"),
         default="stop",
-        help="what to do about a frame that cannot be decoded: give up on that clip and leave nothing of it, or say so "
-        "and leave the frame out; the others keep their times (default: stop)",
+        help="for a frame that cannot be decoded; stop: the clip fails and nothing of it is written; skip: warn and "
+        "leave the frame out, the others keep their times (default: stop)",
     )
 
 
 def change_of(arguments: argparse.Namespace) -> Change:
-    """What the options say about the result.
+    """The :class:`~hidra_core.sources.Change` that the options ask for.
+
+    Args:
+        arguments: the parsed command line.
 
     Raises:
         UsageError: options that exclude each other, or a number out of range.
@@ -151,7 +155,10 @@ def change_of(arguments: argparse.Namespace) -> Change:
 
 
 def running_of(arguments: argparse.Namespace) -> Running:
-    """What the options say about running the networks.
+    """The :class:`~hidra_core.sources.Running` that the options ask for.
+
+    Args:
+        arguments: the parsed command line.
 
     Raises:
         UsageError: a number out of range.

@@ -1,4 +1,4 @@
-"""How commands end and what they say to the user: exit codes, errors as one line, the progress bar."""
+"""How commands end and talk to the user: exit codes, errors as one line, the progress bar."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ OK, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 class UsageError(Exception):
-    """What was asked for cannot be done as asked; found before anything was written."""
+    """The request cannot be met as it stands; raised before anything was written."""
 
 
 def say(text: str, arguments: argparse.Namespace) -> None:
-    """A line on the standard output, unless the user wants none."""
+    """Write a line to the standard output, unless the user wants none."""
     if not arguments.quiet:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
 
 def report(error: Exception, arguments: argparse.Namespace, source: Path | None = None) -> None:
-    """One line for an error, with the picture it is about; with ``--verbose`` also where it came from."""
+    """Log an error in one line, with the file that it is about; with ``--verbose`` also where it came from."""
     text = reason(error)
     if source is not None and str(source) not in text:
         text = f"{source}: {text}"
@@ -51,7 +51,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def messages(arguments: argparse.Namespace) -> Iterator[None]:
-    """The library's log goes to the standard error, as ``hidra: error: …``."""
+    """Within the block the library's log goes to the standard error, as ``hidra: error: …``."""
 
     class Formatter(logging.Formatter):
         def format(self, record: logging.LogRecord) -> str:
@@ -73,7 +73,7 @@ def messages(arguments: argparse.Namespace) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(total: int, arguments: argparse.Namespace) -> Iterator[tqdm]:
-    """A bar over ``total`` files, drawn if the standard error is a terminal; messages do not run into it."""
+    """A bar over ``total`` files, drawn if the standard error is a terminal; messages appear above it."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -87,7 +87,7 @@ def progress_bar(total: int, arguments: argparse.Namespace) -> Iterator[tqdm]:
 
 
 def advance(bar: tqdm, position: float) -> None:
-    """Move the bar to so many files; a fraction is the share of the current one that is done."""
+    """Move the bar to a number of files; its fraction is the share of the current file that is done."""
     bar.update(position - bar.n)
 
 

@@ -1,4 +1,4 @@
-"""``hidra convert``: the authors' checkpoints to one weights file."""
+"""``hidra convert``: the authors' checkpoints become one weights file."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ def add(commands: argparse._SubParsersAction) -> None:
         "convert",
         run,
         "convert the authors' checkpoints to a weights file",
-        "Convert the checkpoints of HiDRA's authors, two pickles, to one weights file. Pickles are read without "
-        "executing anything in them; one that holds more than tensors and plain containers is refused.",
+        "Convert the two checkpoints of HiDRA's authors, which are pickle files, to one weights file. They are read "
+        "without executing anything in them; a file that holds more than tensors and plain containers is refused.",
         "  hidra convert --model model.pkl --dem DEM.pkl --text-encoder sd-turbo/ \\\n"
         "      --dinov2 dinov2-with-registers-base/ --output hidra.safetensors",
     )
-    parser.add_argument("--model", metavar="model.pkl", required=True, help="LoRA, modulation heads and conv_in")
-    parser.add_argument("--dem", metavar="DEM.pkl", required=True, help="the degradation estimation module")
+    parser.add_argument(
+        "--model", metavar="model.pkl", required=True, help="checkpoint with LoRA, modulation heads and conv_in"
+    )
+    parser.add_argument(
+        "--dem", metavar="DEM.pkl", required=True, help="checkpoint with the degradation estimation module"
+    )
     text = parser.add_mutually_exclusive_group(required=True)
     text.add_argument(
         "--text-encoder",
@@ -40,16 +44,17 @@ def add(commands: argparse._SubParsersAction) -> None:
     text.add_argument(
         "--text-embedding",
         metavar="FILE",
-        help="instead: .safetensors with the empty prompt's embedding, [1, 77, width], as 'text_embedding'",
+        help="instead of --text-encoder: a .safetensors file whose tensor 'text_embedding', [1, 77, width], is the "
+        "embedding of the empty prompt",
     )
     parser.add_argument(
         "--dinov2",
         metavar="FOLDER",
-        help="facebook/dinov2-with-registers-base in the Hugging Face layout, to include in the file (default: left "
-        "out; --dem-backbone then names it whenever the weights are used)",
+        help="facebook/dinov2-with-registers-base in the Hugging Face layout, to include in the file (default: not "
+        "included; name the folder with --dem-backbone whenever the weights are used)",
     )
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, required=True, help=".safetensors file to write")
-    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number type in the file (default: fp32)")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="number type of the tensors (default: fp32)")
     add_overwrite(parser, "replace the file if it exists (default: refuse)")
 
 
@@ -76,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     say(f"wrote {arguments.output} ({megabytes(arguments.output.stat().st_size)})", arguments)
     if not included:
         log.warning(
-            "the DEM's DINOv2 backbone is not in it, since --dinov2 was not given: name its folder with "
+            "the file does not include the DEM's DINOv2 backbone, since --dinov2 was not given: name its folder with "
             "--dem-backbone whenever these weights are used"
         )
     return OK
@@ -87,7 +92,9 @@ def _read_text_embedding(path: str) -> torch.Tensor:
 
     tensors, _ = read_safetensors(path)
     if "text_embedding" not in tensors:
-        raise ValueError(f"{path} has no tensor 'text_embedding'; expected the empty prompt's, [1, 77, width]")
+        raise ValueError(
+            f"{path} has no tensor 'text_embedding'; expected the embedding of the empty prompt, [1, 77, width]"
+        )
     return tensors["text_embedding"]
 
 

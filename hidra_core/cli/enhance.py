@@ -1,4 +1,4 @@
-"""``hidra enhance``: pictures, counts and clips in, enhanced ones of the same names out."""
+"""``hidra enhance``: image files, counts and clips in, enhanced files of the same names out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..names import DTYPES
 from .changing import add_blend, add_clips, add_radiometric, add_running, change_of, running_of
 from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
-from .inputs import check_folder, check_model_paths, find_pictures, require
+from .inputs import check_folder, check_model_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 from .reading import add_mapping, add_raw, reading_of
@@ -31,12 +31,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         commands,
         "enhance",
         run,
-        "enhance images",
-        "Enhance images. Names, sub-folders, bit depth, grey or colour, alpha and EXIF stay as they are. 16-bit counts "
-        "are mapped to the networks' range and brought back afterwards; so are those in radiometric JPEG (FLIR, DJI), "
-        "FFF and raw Y16 files, whose results are 16-bit TIFF. Clips "
-        "keep their size, frame times and sound, and come out grey. What is in the output folder already is skipped; "
-        "inputs are never overwritten.",
+        "enhance images and clips",
+        "Enhance image files, thermal files and clips. Results keep the names, sub-folders, bit depth, channels, alpha "
+        "and EXIF of their inputs. 16-bit counts are mapped to the range of the networks and brought back afterwards; "
+        "so are the counts in radiometric JPEG (FLIR, DJI), FFF and raw Y16 files, whose results are 16-bit TIFF. "
+        "Clips keep their size, frame times and sound, and become grey. An input whose result exists in the output "
+        "folder is skipped, and no input is ever overwritten.",
         "  hidra enhance frame.png --output clear\n"
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
         "  hidra enhance FLIR0042.jpg --output clear --radiometric\n"
@@ -62,7 +62,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_running(result)
     _add_files(result)
     add_blend(result)
-    add_overwrite(result, "replace results that exist (default: skip those pictures)")
+    add_overwrite(result, "replace results that exist (default: skip their inputs)")
     counts = parser.add_argument_group("thermal counts")
     add_mapping(counts)
     add_radiometric(counts)
@@ -75,18 +75,19 @@ def _add_files(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--format",
         choices=("png", "tiff"),
-        help="file format of the results (default: that of each input)",
+        help="file format of results other than clips (default: that of each input)",
     )
     group.add_argument(
         "--compare",
         action="store_true",
-        help="also write NAME-compare.png, before and after side by side (16-bit pictures as stretched for display)",
+        help="also write NAME-compare.png with input and result side by side (of clips a clip; 16-bit images are "
+        "stretched for display)",
     )
     group.add_argument(
         "--report",
         action="store_true",
         help="also write NAME-trust.png and NAME-trust.json: what was changed, how far the input supports it, and "
-        "where it does not (of files with several pages the first one)",
+        "where it does not; of files with several pages only the first is reported",
     )
 
 
@@ -106,7 +107,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says, for all jobs."""
+    """What the command line says, the same for all jobs."""
 
     reading: Reading
     running: Running
@@ -169,7 +170,7 @@ def _enhance_all(
                         progress=progress,
                     )
                     enhanced += 1
-                except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are to be done
+                except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are enhanced
                     failed += 1
                     report(error, arguments, job.source)
                     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -177,21 +178,23 @@ def _enhance_all(
                         break
                 advance(bar, index + 1)
         except KeyboardInterrupt:
-            log.error("stopped; what is in %s is complete, and the same command goes on from there", arguments.output)
+            log.error(
+                "stopped; the files in %s are complete, and the same command continues from there", arguments.output
+            )
             return enhanced, failed, INTERRUPTED
     return enhanced, failed, OK
 
 
 def _plan(arguments: argparse.Namespace) -> list[Job]:
-    """What to enhance into which files; raises UsageError unless every target is one of its own and no input."""
+    """The files to enhance and to write; raises UsageError if two share a target, or a target is an input."""
     from ..sources import result_suffix
     from ..video import import_av, is_clip
 
     folder = arguments.output
-    files = find_pictures(arguments.inputs, leave_out=folder, clips=True)
+    files = find_files(arguments.inputs, leave_out=folder, clips=True)
     if any(is_clip(source) for source, _ in files):
         if arguments.report:
-            raise UsageError("--report is about single pictures: enhance clips without it")
+            raise UsageError("--report is for images, not for clips: enhance clips without it")
         import_av()
     inputs = {}
     for source, _ in files:
@@ -219,7 +222,7 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
 
 
 def _beside(output: Path, arguments: argparse.Namespace, *, clip: bool) -> Beside:
-    """What is written with a result, by the name of the result."""
+    """The further files of a result, named after it."""
     from ..sources import Beside
 
     def named(ending: str) -> Path:

@@ -1,4 +1,4 @@
-"""``hidra estimate``: the degradation of pictures, as JSON, as text or as a map."""
+"""``hidra estimate``: the degradation of images, as JSON, as text or as a map."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .console import FAILED, OK, UsageError, advance, log, progress_bar, reason, report, say
-from .inputs import check_file, check_model_paths, find_pictures, require
+from .inputs import check_file, check_model_paths, find_files, require
 from .model import pick
 from .options import add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 from .reading import add_raw, reading_of
@@ -31,10 +31,10 @@ def add(commands: argparse._SubParsersAction) -> None:
         "estimate",
         run,
         "estimate the degradation of images, as JSON, text or a t-SNE map",
-        "Estimate the degradation vector of images with the DEM and write them as JSON: the weights used and, for each "
-        "image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm; where the weights "
-        "have probes also what degrades the image and how much. A 16-bit picture is stretched to its own range first, "
-        "as enhance does.",
+        "Estimate the degradation vectors of images with the DEM and write them as JSON: the weights used and, for "
+        "each image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm. Where the "
+        "weights have probes, the JSON also says what degrades the image and how much. Of files with several pages the "
+        "first page is used. 16-bit images are stretched to their own range first, as by 'hidra enhance'.",
         "  hidra estimate frame.png --text\n"
         "  hidra estimate flight/ --output vectors.json\n"
         "  hidra estimate monday/ tuesday/ --tsne map.png --output vectors.json",
@@ -47,20 +47,22 @@ def add(commands: argparse._SubParsersAction) -> None:
         "-o", "--output", metavar="FILE", type=Path, help="file for the JSON or the text (default: the standard output)"
     )
     parser.add_argument(
-        "--text", action="store_true", help="a report to read, with bars where the weights have probes, and no JSON"
+        "--text",
+        action="store_true",
+        help="write a report to read instead of JSON, with bars where the weights have probes",
     )
     parser.add_argument(
         "--tsne",
-        metavar="PICTURE",
+        metavar="FILE",
         type=Path,
-        help="also draw a map of the vectors (t-SNE), coloured by folder, as .png, .pdf or .svg; places and silhouette "
-        "join the JSON. Needs pip install 'hidra-thermal[embedding]'",
+        help="also draw a map of the vectors (t-SNE), coloured by folder, as .png, .pdf or .svg, and add positions and "
+        "silhouette to the JSON; needs pip install 'hidra-thermal[embedding]'",
     )
     parser.add_argument(
         "--labels",
         metavar="FILE",
         type=Path,
-        help="colour the map by labels: a CSV file, 'picture,label' a line; pictures that it lacks are grey",
+        help="colour the map by labels from a CSV file with 'file,label' on each line; files without a label are grey",
     )
     add_overwrite(parser, "replace files that exist (default: refuse)")
     add_quiet(parser)
@@ -68,7 +70,7 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 @dataclass(frozen=True)
 class Estimated:
-    """The result for one file; of several pages it is about the first."""
+    """The result for one file; of several pages the first is estimated."""
 
     source: Source
     size: tuple[int, int]  # width and height
@@ -79,7 +81,7 @@ class Estimated:
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     check_model_paths(arguments.weights, arguments.dem_backbone)
-    files = [source for source, _ in find_pictures(arguments.inputs)]
+    files = [source for source, _ in find_files(arguments.inputs)]
     labels = _check_map(arguments, files)
     if arguments.output is not None:
         check_file(arguments.output, arguments.overwrite, files)
@@ -100,8 +102,8 @@ def run(arguments: argparse.Namespace) -> int:
                 report(error, arguments, source)
             advance(bar, index + 1)
 
-    places = _draw_map(arguments, results, [labels[result.source.path] for result in results]) if labels else None
-    text = _as_text(results, weights) if arguments.text else _as_json(results, weights, places)
+    drawn = _draw_map(arguments, results, [labels[result.source.path] for result in results]) if labels else None
+    text = _as_text(results, weights) if arguments.text else _as_json(results, weights, drawn)
     failed = len(files) - len(results)
     if arguments.output is None:
         sys.stdout.write(text)
@@ -135,14 +137,14 @@ def _as_text(results: list[Estimated], weights: Weights) -> str:
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 
-def _as_json(results: list[Estimated], weights: Weights, places: Map | None) -> str:
+def _as_json(results: list[Estimated], weights: Weights, drawn: Map | None) -> str:
     about = {"source": weights.source, "backbone": weights.backbone, "training": weights.training}
     entries = [_entry(result, weights) for result in results]
     silhouette = ""
-    if places is not None:
-        for entry, label, point in zip(entries, places.labels, places.points, strict=True):
+    if drawn is not None:
+        for entry, label, point in zip(entries, drawn.labels, drawn.points, strict=True):
             entry["label"], entry["tsne"] = label, point
-        silhouette = f'"silhouette": {json.dumps(places.silhouette)},\n'
+        silhouette = f'"silhouette": {json.dumps(drawn.silhouette)},\n'
     images = ",\n".join(json.dumps(entry) for entry in entries)
     return f'{{\n"weights": {json.dumps(about)},\n{silhouette}"images": [\n{images}\n]\n}}\n'
 
@@ -167,7 +169,7 @@ def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
 
 
 def _float32(value: float) -> float:
-    """The same float32 in the fewest digits that tell it from all others, nine at most."""
+    """The same float32, rounded to the nine digits that tell it from all others."""
     return float(f"{value:.9g}")
 
 
@@ -176,7 +178,7 @@ def _float32(value: float) -> float:
 
 @dataclass(frozen=True)
 class Map:
-    """Where the pictures lie on the map, in their order."""
+    """The positions and labels of the images on the map, in their order."""
 
     points: list[list[float]]
     labels: list[str]
@@ -184,7 +186,7 @@ class Map:
 
 
 def _check_map(arguments: argparse.Namespace, files: list[Path]) -> dict[Path, str]:
-    """The label of every picture, none if no map is wanted; raises UsageError before any work."""
+    """The label of every file, none if no map is wanted; raises UsageError before any work."""
     path = arguments.tsne
     if path is None:
         if arguments.labels is not None:
@@ -197,14 +199,14 @@ def _check_map(arguments: argparse.Namespace, files: list[Path]) -> dict[Path, s
         raise UsageError(f"--tsne {path}: a map is written as {', '.join(SUFFIXES)}; give it one of these suffixes")
     check_file(path, arguments.overwrite, files, "--tsne")
     if len(files) < FEWEST:
-        raise UsageError(f"--tsne needs at least {FEWEST} pictures, found {len(files)}")
+        raise UsageError(f"--tsne needs at least {FEWEST} files, got {len(files)}")
     if arguments.labels is None:
         return {source: str(source.parent) for source in files}
     return _read_labels(arguments.labels, files)
 
 
 def _read_labels(listing: Path, files: list[Path]) -> dict[Path, str]:
-    """Labels by picture, empty where the list does not name it; names may be paths or file names."""
+    """Labels by file, empty where the list does not name it; the list may have paths or file names."""
     try:
         with open(listing, newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if row]
@@ -213,11 +215,11 @@ def _read_labels(listing: Path, files: list[Path]) -> dict[Path, str]:
     by_name = {}
     for number, row in enumerate(rows, 1):
         if len(row) != 2:
-            raise UsageError(f"--labels {listing}, entry {number}: expected 'picture,label', found '{','.join(row)}'")
+            raise UsageError(f"--labels {listing}, entry {number}: expected 'file,label', got '{','.join(row)}'")
         by_name[row[0].strip()] = row[1].strip()
     labels = {source: by_name.get(str(source), by_name.get(source.name, "")) for source in files}
     if not any(labels.values()):
-        raise UsageError(f"--labels {listing} names none of the {len(files)} pictures, the first {files[0]}")
+        raise UsageError(f"--labels {listing} names none of the {len(files)} files, the first {files[0]}")
     return labels
 
 
@@ -227,7 +229,7 @@ def _draw_map(arguments: argparse.Namespace, results: list[Estimated], labels: l
     from ..vectors import FEWEST, draw, silhouette, tsne
 
     if len(results) < FEWEST:  # some failed; the vectors of the others are still worth writing
-        log.error("no map %s: it needs at least %d pictures, %d are left", arguments.tsne, FEWEST, len(results))
+        log.error("no map %s: it needs at least %d images, %d could be read", arguments.tsne, FEWEST, len(results))
         return None
     vectors = np.stack([result.vector.numpy() for result in results])
     points = tsne(vectors)

@@ -1,4 +1,4 @@
-"""``hidra evaluate``: a model and classical methods on the same images, as tables and a sheet of images."""
+"""``hidra evaluate``: models and classical methods on the same images, as tables and a sheet of images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..names import DTYPES, HIDRA_TINY
 from .console import INTERRUPTED, OK, UsageError, advance, log, progress_bar, reason, say
-from .inputs import check_folder, check_model_paths, check_paths, find_pictures, require
+from .inputs import check_folder, check_model_paths, check_paths, find_files, require
 from .model import load_pair
 from .options import add_command, add_device, add_overwrite, add_quiet
 
@@ -36,10 +36,11 @@ def add(commands: argparse._SubParsersAction) -> None:
         "evaluate",
         run,
         "measure a model against classical methods",
-        "Measure HiDRA weights against classical methods, all on the same images. Clean images are degraded by the "
-        "method's presets, with fixed seeds; images that are degraded already are measured with or without references; "
-        "with visible partners, the fusion of each pair is scored. Writes evaluation.md, evaluation.json and one sheet "
-        "of images per task. Metrics and baselines that this machine cannot run are listed with the reason. "
+        "Measure HiDRA weights against classical methods, all on the same images. Clean images are degraded by presets "
+        "with fixed seeds; images that are degraded already are measured with or without references; with visible "
+        "images of the same scenes, the fusion of each pair is measured. The command writes evaluation.md, "
+        "evaluation.json and one sheet of images per task. Metrics and baselines that this machine cannot run are "
+        "listed with the reason. "
         "docs/use/evaluation.md explains the metrics.",
         "  hidra evaluate clean/ --output results\n"
         "  hidra evaluate clean/ -o results --tasks fpn,severe --draws 4 --baselines clahe,midway,nlm\n"
@@ -63,9 +64,15 @@ def add(commands: argparse._SubParsersAction) -> None:
     _add_comparison(parser.add_argument_group("comparison"))
     result = parser.add_argument_group("result")
     result.add_argument(
-        "--sheet-rows", metavar="N", type=int, default=4, help="inputs on each sheet; 0: no sheets (default: 4)"
+        "--sheet-rows",
+        metavar="N",
+        type=int,
+        default=4,
+        help="number of inputs on each sheet; 0: no sheets (default: 4)",
     )
-    result.add_argument("--keep-outputs", action="store_true", help="write DIR/outputs/TASK/METHOD/NAME.png")
+    result.add_argument(
+        "--keep-outputs", action="store_true", help="also write every result, as DIR/outputs/TASK/METHOD/NAME.png"
+    )
     add_overwrite(result, "replace the tables and sheets in the folder (default: refuse)")
     add_quiet(parser)
 
@@ -74,8 +81,8 @@ def _add_tasks(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--tasks",
         metavar="LIST",
-        help="comma-separated: presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, extreme; "
-        "field, field-mild, hm-tir; one kind alone: stripes, noise, blur, low-resolution, low-contrast, "
+        help="comma-separated list of presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, "
+        "extreme; field, field-mild, hm-tir; one kind alone: stripes, noise, blur, low-resolution, low-contrast, "
         "non-uniformity; kinds combined at random: mixed), untouched (clean images without degradation), degraded "
         "(the inputs are degraded already), fusion (default: the first eight presets; degraded with --references, "
         "fusion with --visible)",
@@ -83,7 +90,9 @@ def _add_tasks(group: argparse._ActionsContainer) -> None:
     group.add_argument("--references", metavar="DIR", help="clean images of the same names, for the task degraded")
     group.add_argument("--visible", metavar="DIR", help="visible images of the same names, for the task fusion")
     group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the first degradation (default: 0)")
-    group.add_argument("--draws", metavar="N", type=int, default=1, help="degradations of each image (default: 1)")
+    group.add_argument(
+        "--draws", metavar="N", type=int, default=1, help="number of degradations of each image (default: 1)"
+    )
 
 
 def _add_model(group: argparse._ActionsContainer) -> None:
@@ -95,7 +104,7 @@ def _add_model(group: argparse._ActionsContainer) -> None:
         help="HiDRA weights: hidra-tiny or a .safetensors file; may be given several times (default: hidra-tiny)",
     )
     group.add_argument("--dem-backbone", metavar="FOLDER", help="as for enhance")
-    group.add_argument("--bare", action="store_true", help="measure the backbone without adaptation too (strength 0)")
+    group.add_argument("--bare", action="store_true", help="also measure the backbone without adaptation (strength 0)")
     group.add_argument(
         "--no-restraint",
         dest="restraint",
@@ -111,40 +120,45 @@ def _add_comparison(group: argparse._ActionsContainer) -> None:
         "--baselines",
         metavar="LIST",
         default="all",
-        help="comma-separated, all or none: clahe, histogram-equalisation, median-3x3, median-5x5, gaussian-sigma-1, "
-        "nlm, bm3d (slow), moment-matching, moment-matching-and-nlm, midway, wavelet-fft (default: all)",
+        help="comma-separated list, all or none: clahe, histogram-equalisation, median-3x3, median-5x5, "
+        "gaussian-sigma-1, nlm, bm3d (slow), moment-matching, moment-matching-and-nlm, midway, wavelet-fft "
+        "(default: all)",
     )
     group.add_argument(
         "--metrics",
         metavar="LIST",
         default="all",
-        help="comma-separated or all: psnr, psnr_affine, ssim, ms_ssim, lpips, dists, maniqa, niqe, fid (default: all)",
+        help="comma-separated list or all: psnr, psnr_affine, ssim, ms_ssim, lpips, dists, maniqa, niqe, fid "
+        "(default: all)",
     )
     group.add_argument(
         "--fusions",
         metavar="LIST",
         default="average,maximum,laplacian",
-        help="ways to fuse, comma-separated or none (default: average,maximum,laplacian)",
+        help="comma-separated list of ways to fuse the pairs, or none (default: average,maximum,laplacian)",
     )
     group.add_argument(
         "--fused",
         metavar="NAME=DIR",
         action="append",
         default=[],
-        help="results of another fusion program: DIR/METHOD/NAME.png, METHOD as --keep-outputs names it",
+        help="also measure the results of another fusion program, DIR/METHOD/NAME.png, with the METHOD folders of "
+        "--keep-outputs; may be given several times",
     )
-    group.add_argument("--mi", choices=("bits", "nats"), default="bits", help="unit of MI (default: bits)")
+    group.add_argument(
+        "--mi", choices=("bits", "nats"), default="bits", help="unit of mutual information, MI (default: bits)"
+    )
     group.add_argument(
         "--vif",
         choices=("valid", "same"),
         default="valid",
-        help="border of VIF: valid is the standard, same is IVIF_ZOO's (default: valid)",
+        help="treatment of the image border in VIF: valid is the standard, same is that of IVIF_ZOO (default: valid)",
     )
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """All that is known before the first image is enhanced."""
+    """Everything that is decided before the first image is enhanced."""
 
     tasks: list[Task]
     methods: dict[str, Method]
@@ -250,7 +264,7 @@ def _conventions(arguments: argparse.Namespace) -> dict[str, str]:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    """Raise UsageError for mistakes that show without loading anything."""
+    """Raise UsageError for mistakes that can be seen without loading anything."""
     check_model_paths(*arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_paths(arguments.references, arguments.visible)
     check_folder(arguments.output)
@@ -304,7 +318,7 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
 
 def _files(inputs: list[str], leave_out: Path | None = None) -> dict[str, Path]:
     """Image and thermal files by relative name."""
-    return {name.as_posix(): path for path, name in find_pictures(inputs, leave_out)}
+    return {name.as_posix(): path for path, name in find_files(inputs, leave_out)}
 
 
 def _chosen(what: str, text: str, known: dict[str, str]) -> list[str]:

@@ -23,12 +23,12 @@ def add(commands: argparse._SubParsersAction) -> None:
         "info",
         run,
         "say what a weights or backbone file holds",
-        "Say what a file holds, from its header: HiDRA weights (backbone, ranks, layers, DEM, training record, "
-        "probes), a HiDRA backbone, a degradation saved or baked, SD-Turbo as one file or as a diffusers folder.",
+        "Say what a file holds, from its header: HiDRA weights (backbone, ranks, layers, DEM, training record, probes, "
+        "restraint), a HiDRA backbone, a saved or baked degradation, or SD-Turbo as one file or as a diffusers folder.",
         "  hidra info hidra-tiny\n  hidra info hidra.safetensors --json",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors file, a diffusers folder, or hidra-tiny")
-    parser.add_argument("--json", action="store_true", help="as a JSON list with one object a file")
+    parser.add_argument("--json", action="store_true", help="write a JSON list with one object per file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ _OF_DEGRADATIONS = {
 
 
 def _describe_file(path: Path) -> dict[str, Any]:
-    """What a ``.safetensors`` file says of itself; tensors are counted, not read."""
+    """What the header of a ``.safetensors`` file says; tensors are counted, not read."""
     from math import prod
 
     from safetensors import SafetensorError, safe_open
@@ -137,7 +137,7 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
 
 
 def _describe_probes(header: dict[str, Any]) -> dict[str, Any]:
-    """What the probes read off the degradation vector, and how well on images held out."""
+    """What the probes read off the degradation vector, and how well they do on held-out images."""
     kinds = {
         kind["name"]: {
             "unit": kind["unit"],

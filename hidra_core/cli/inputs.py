@@ -1,4 +1,4 @@
-"""What a command works on: pictures found, and checks of paths before any work."""
+"""The files that a command works on, and checks of paths before any work."""
 
 from __future__ import annotations
 
@@ -10,14 +10,22 @@ from ..names import HIDRA_TINY
 from .console import UsageError, reason
 
 
-def find_pictures(inputs: list[str], leave_out: Path | None = None, *, clips: bool = False) -> list[tuple[Path, Path]]:
-    """The pictures, thermal files (and clips) and their relative names, see ``find_images``.
+def find_files(inputs: list[str], leave_out: Path | None = None, *, clips: bool = False) -> list[tuple[Path, Path]]:
+    """Find the image files, thermal files (and clips) that inputs stand for.
 
-    Results of an earlier run do not count as inputs: what a search finds in the folder ``leave_out`` is left out,
-    unless the search was for that folder or one inside it, or the file is named itself.
+    Results of an earlier run do not count as inputs: files in the folder ``leave_out`` are left out, unless an input
+    names that folder, a folder inside it, or the file itself.
+
+    Args:
+        inputs: files, folders and patterns.
+        leave_out: the output folder.
+        clips: whether clips count.
+
+    Returns:
+        (file, relative name) pairs, see :func:`~hidra_core.images.find_images`.
 
     Raises:
-        UsageError: there are none.
+        UsageError: there are no such files.
     """
     from ..images import find_images
     from ..sources.opening import CLIPS, THERMAL_EXTENSIONS
@@ -32,18 +40,18 @@ def find_pictures(inputs: list[str], leave_out: Path | None = None, *, clips: bo
     given = [Path(name).expanduser().resolve() for name in inputs]
     wanted = [path for path in given if path == results or results in path.parents]
 
-    def counts(picture: Path) -> bool:
-        path = picture.resolve()
-        return results not in path.parents or any(place in (path, *path.parents) for place in wanted)
+    def is_input(file: Path) -> bool:
+        path = file.resolve()
+        return results not in path.parents or any(name in (path, *path.parents) for name in wanted)
 
-    kept = [(picture, name) for picture, name in files if counts(picture)]
+    kept = [(file, name) for file, name in files if is_input(file)]
     if not kept:
-        raise UsageError(f"all {len(files)} pictures found lie in the output folder {leave_out}; choose another one")
+        raise UsageError(f"all {len(files)} inputs lie in the output folder {leave_out}; choose another output folder")
     return kept
 
 
 def check_model_paths(*sources: str | None) -> None:
-    """Raise UsageError for a model that does not exist; the built-in one does."""
+    """Raise UsageError for the path of a model that does not exist; the built-in model needs no path."""
     check_paths(*(source for source in sources if source != HIDRA_TINY))
 
 
@@ -55,20 +63,20 @@ def check_paths(*sources: str | None) -> None:
 
 
 def check_folder(folder: Path, option: str = "--output") -> None:
-    """Raise UsageError unless files can be written in this folder, or it can be made."""
-    from ..sources.opening import CLIPS, PICTURES
+    """Raise UsageError unless files can be written in this folder, or the folder can be made."""
+    from ..sources.opening import CLIPS, IMAGES
 
-    place = Path(os.path.abspath(folder))
+    existing = Path(os.path.abspath(folder))
     suffix = folder.suffix.lower()
-    if suffix in (*PICTURES, *CLIPS) and not place.is_dir():
-        kind = "clip" if suffix in CLIPS else "picture"
-        raise UsageError(f"{option} {folder} is named like a {kind}: name a folder, results keep their names in it")
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise UsageError(f"{option} {folder}: {place} is a file, a folder is needed")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise UsageError(f"{option} {folder}: {place} is not writable; choose another folder")
+    if suffix in (*IMAGES, *CLIPS) and not existing.is_dir():
+        kind = "a clip" if suffix in CLIPS else "an image file"
+        raise UsageError(f"{option} {folder} is named like {kind}: name a folder, in which results keep their names")
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UsageError(f"{option} {folder}: {existing} is a file, a folder is needed")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"{option} {folder}: {existing} is not writable; choose another folder")
 
 
 def check_file(path: Path, overwrite: bool, inputs: list[Path], option: str = "--output") -> None:

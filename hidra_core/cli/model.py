@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 
 def pick(device: str, dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
-    """Device and number type; raises UsageError for those that this machine lacks."""
+    """The device and the number type that the options ask for.
+
+    Args:
+        device: see :func:`~hidra_core.backbone.pick_device`.
+        dtype: see :func:`~hidra_core.backbone.pick_dtype`.
+
+    Raises:
+        UsageError: unknown, or not available on this machine.
+    """
     from ..backbone import pick_device, pick_dtype
 
     try:
@@ -30,7 +38,18 @@ def pick(device: str, dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
 def load_pair(
     arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
 ) -> tuple[Weights, DiffusersBackbone]:
-    """Weights and a backbone that they fit."""
+    """Load the weights and the backbone that the options name.
+
+    Args:
+        arguments: the parsed command line.
+        device: for the networks.
+        dtype: number type of the backbone.
+
+    Raises:
+        UsageError: the weights need a backbone that was not named.
+        ValueError: the weights are for another backbone, or a file is not as expected.
+        OSError: a file cannot be read.
+    """
     from ..adapter import NETWORKS
     from ..backbone import load_backbone
     from ..weights import load_weights

@@ -19,7 +19,16 @@ def add_command(
     description: str,
     examples: str,
 ) -> argparse.ArgumentParser:
-    """A command's parser, with the options that all commands have."""
+    """Add a command and return its parser, with the options that all commands have.
+
+    Args:
+        commands: the sub-parsers of the program.
+        name: of the command.
+        run: the function that runs it and returns the exit code.
+        summary: for the list of commands.
+        description: for the help of the command.
+        examples: command lines, one per line, indented by two spaces.
+    """
     parser = commands.add_parser(
         name,
         help=summary,
@@ -28,7 +37,9 @@ def add_command(
         formatter_class=_HelpFormatter,
     )
     parser.set_defaults(run=run, quiet=False)
-    parser.add_argument("--verbose", action="store_true", help="show where errors come from, and every file skipped")
+    parser.add_argument(
+        "--verbose", action="store_true", help="show where errors come from and which files are skipped"
+    )
     return parser
 
 
@@ -40,19 +51,19 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 
 def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
-    """The files to work on."""
+    """Add the files to work on."""
     parser.add_argument(
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="picture (PNG, JPEG, TIFF, BMP, WebP, PGM), thermal file (radiometric JPEG, FFF, raw Y16)"
+        help="image file (PNG, JPEG, TIFF, BMP, WebP, PGM), thermal file (radiometric JPEG, FFF, raw Y16)"
         f"{', clip (MP4, MOV, MKV, AVI, WebM)' if clips else ''}, folder (searched with its sub-folders) or quoted "
         "pattern such as 'flight/**/*.png'",
     )
 
 
 def add_backbone(group: argparse._ActionsContainer) -> None:
-    """The backbone."""
+    """Add the option for the backbone."""
     group.add_argument(
         "--backbone",
         metavar="MODEL",
@@ -62,7 +73,7 @@ def add_backbone(group: argparse._ActionsContainer) -> None:
 
 
 def add_weights(group: argparse._ActionsContainer) -> None:
-    """The weights."""
+    """Add the options for the weights."""
     group.add_argument(
         "--weights",
         metavar="WEIGHTS",
@@ -72,27 +83,29 @@ def add_weights(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--dem-backbone",
         metavar="FOLDER",
-        help="facebook/dinov2-with-registers-base in the Hugging Face layout, for weights that were written without it",
+        help="folder of facebook/dinov2-with-registers-base in the Hugging Face layout, for weights that were written "
+        "without it",
     )
 
 
 def add_device(group: argparse._ActionsContainer) -> None:
-    """The device."""
+    """Add the option for the device."""
     group.add_argument(
         "--device",
         default="auto",
-        help="auto, cpu, cuda, cuda:N, xpu or mps; auto: the machine's accelerator if it has one (default: auto)",
+        help="device to compute on: auto, cpu, cuda, cuda:N, xpu or mps; auto: the accelerator of the machine if it "
+        "has one (default: auto)",
     )
 
 
 def add_overwrite(group: argparse._ActionsContainer, text: str) -> None:
-    """Whether files may be replaced."""
+    """Add the option to replace files that exist."""
     group.add_argument("--overwrite", action="store_true", help=text)
 
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
-    """Silence."""
-    parser.add_argument("--quiet", action="store_true", help="say nothing but errors: no progress bar, no summary")
+    """Add the option for silence."""
+    parser.add_argument("--quiet", action="store_true", help="write errors only: no progress bar, no summary")
 
 
 def tile_size(text: str) -> int | str | None:

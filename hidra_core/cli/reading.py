@@ -1,4 +1,4 @@
-"""Options of how files are read: raw frames, counts and their mapping, clips."""
+"""Options of how files are read: raw frames, counts and their mapping."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 
 def add_raw(group: argparse._ActionsContainer) -> None:
-    """The layout of raw frames."""
+    """Add the options for the layout of raw frames."""
     group.add_argument(
         "--raw-size",
         metavar="WIDTHxHEIGHT",
         type=_size,
-        help="size of raw Y16 frames (.raw, .y16) (default: from the name, else from the length of the file)",
+        help="size of raw Y16 frames, .raw and .y16 (default: from the name of the file, else from its length)",
     )
     group.add_argument(
         "--raw-order",
         choices=("auto", "little", "big"),
         default="auto",
-        help="byte order of raw Y16 frames; auto: the order that makes the frame smoother (default: auto)",
+        help="byte order of raw Y16 frames; auto: the order in which neighbouring pixels differ less (default: auto)",
     )
 
 
 def add_mapping(group: argparse._ActionsContainer) -> None:
-    """How counts become what the networks see, and kelvin."""
+    """Add the options for the mapping of counts to the range of the networks, and to kelvin."""
     group.add_argument(
         "--mapping",
         choices=MAPPINGS,
-        help="how counts are brought to the networks' range and back: linear between the extremes of the scene, linear "
-        "between two percentiles, or plateau equalisation (default: linear; 8-bit pictures are not mapped)",
+        help="how counts are mapped to the range of the networks and back: linear between the extremes of the scene, "
+        "linear between two percentiles, or plateau equalisation (default: linear; 8-bit images are not mapped)",
     )
     group.add_argument(
         "--limits",
@@ -48,20 +48,23 @@ def add_mapping(group: argparse._ActionsContainer) -> None:
         "--plateau",
         metavar="N",
         type=float,
-        help="where plateau equalisation cuts the histogram, in multiples of an even one; 1 is nearly linear, large is "
-        "full equalisation (default: 3)",
+        help="height at which plateau equalisation cuts the histogram, as a multiple of the height of an even "
+        "histogram; 1 is nearly linear, large values are full equalisation (default: 3)",
     )
     group.add_argument(
         "--kelvin",
         metavar="SCALE[,OFFSET]",
         type=_kelvin,
-        help="kelvin per count, and kelvin at count 0, for cameras in TLinear mode (0.04, 0.01); reports are then in "
-        "kelvin too",
+        help="kelvin per count (and kelvin at count 0), for cameras in TLinear mode (0.04 or 0.01); reports are then "
+        "in kelvin too",
     )
 
 
 def reading_of(arguments: argparse.Namespace) -> Reading:
-    """What the options say about reading files; those that a command lacks are at their defaults.
+    """The :class:`~hidra_core.sources.Reading` that the options ask for; a command may lack some of them.
+
+    Args:
+        arguments: the parsed command line.
 
     Raises:
         UsageError: an option without the one that it belongs to, or a number out of range.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, 0}
-"""``errno`` of errors that only writing raises; 0 stands for an error of the disk that a library passed on without it."""
+"""``errno`` of errors that only writing raises; 0 stands for a disk error that a library passed on without it."""
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def from_grey(grey: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def fit_alpha(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """The alpha channel of ``like [B, H, W, C]`` as ``[B, height, width, 1]``, resized bilinearly where it has to be."""
+    """The alpha channel of ``like [B, H, W, C]`` as ``[B, height, width, 1]``, resized bilinearly if need be."""
     alpha = like[..., -1:]
     if alpha.shape[1:3] == (height, width):
         return alpha

@@ -1,7 +1,7 @@
 """Image files in and out: 8 or 16 bits per channel, grey or colour, with alpha and the camera's metadata.
 
-An image goes through the networks as one grey channel. The file of its enhanced version is of the same kind as the input:
-the same number of bits, grey or colour, with its alpha, and with the EXIF of the camera (time, model, GPS).
+An image goes through the networks as one grey channel. The file of its enhanced version is of the same kind as the
+input: the same number of bits, grey or colour, with its alpha, and with the EXIF of the camera (time, model, GPS).
 """
 
 from __future__ import annotations
@@ -286,7 +286,8 @@ def turn_upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def write_image(path: str | Path, pixels: np.ndarray | torch.Tensor, like: Picture) -> None:
     """Write an image file of the same kind as ``like``: bit depth, grey or colour, alpha, EXIF.
 
-    The file appears complete or not at all: a temporary file in the same folder replaces it. Missing folders are made. JPEG is written at quality 95 without chroma subsampling, WebP without loss.
+    The file appears complete or not at all: it is written as a temporary file, which then gets its name. Missing
+    folders are made. JPEG is written at quality 95 without chroma subsampling, WebP without loss.
 
     Args:
         path: target file; its extension chooses the format (``EXTENSIONS``).

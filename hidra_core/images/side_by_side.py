@@ -18,7 +18,8 @@ def comparison(
 
     Args:
         before: ``[H, W]`` or ``[H, W, C]`` in [0, 1], clipped; alpha is ignored.
-        after: like ``before``. The smaller image is enlarged to the height and width of the larger one without smoothing.
+        after: like ``before``. The smaller image is enlarged to the height and width of the larger one without
+            smoothing.
         labels: the text above each.
     """
     panels = [_to_pil(before), _to_pil(after)]

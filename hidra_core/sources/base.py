@@ -23,7 +23,7 @@ class Change:
     """How much of the networks' change a result gets.
 
     Attributes:
-        blend: share of the change that is applied, 0 to 1; with 0 the result is a copy of the file.
+        blend: share of the change that is applied, 0 to 1; with 0 no network runs.
         low_frequencies: the same for the low frequencies alone.
         cutoff: period in pixels of the result that separates low from high frequencies.
         radiometric: keep the temperatures of the input, see :mod:`hidra_core.thermal.anchor`; not for clips.

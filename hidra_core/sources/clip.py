@@ -65,7 +65,7 @@ class ClipSource(Source):
                 yield stretch(frame.pixels, limits)
 
     def samples(self, count: int) -> list[Tensor]:
-        """See :meth:`Source.samples`; the whole clip is decoded on the way."""
+        """See :meth:`Source.samples`; the whole clip is decoded to find them."""
         limits = self._range()
         with self._open(quiet=True) as reader:
             return [stretch(frame, limits) for frame in spread(reader, count, self._on_broken)]
@@ -81,7 +81,9 @@ class ClipSource(Source):
         """See :meth:`Source.rewrite`; the comparison is a clip of both side by side."""
         change, beside = change or Change(), beside or Beside()
         if change.radiometric or beside.radiometric is not None or beside.trust is not None:
-            raise ValueError(f"{self.path}: radiometric mode and trust reports are for images and counts, not for clips")
+            raise ValueError(
+                f"{self.path}: radiometric mode and trust reports are for images and counts, not for clips"
+            )
         limits = self._range()
         output.parent.mkdir(parents=True, exist_ok=True)
         pending: deque[Frame] = deque()

@@ -77,7 +77,7 @@ def enhance_file(
     source.check_writable(output)
 
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
-        if change.blend == 0:  # the input is copied: no network has to run
+        if change.blend == 0:  # nothing of the change is applied: no network has to run
             return (untouched([page], running.upscale)[0] for page in pages)
         if isinstance(source, ClipSource):
             return _frames(source, pages, backbone, weights, running, progress)

@@ -31,7 +31,7 @@ class Reading:
 
     Attributes:
         raw: size and byte order of raw frames.
-        relation: from counts to kelvin, where the user knows it; overrides what a file says.
+        relation: the relation of counts to kelvin, where the user knows it; overrides a file's own.
         mapping: one of ``hidra_core.names.MAPPINGS``; None: linear for counts, 8-bit images unchanged.
         parameters: of the mapping: ``low``, ``high`` and ``plateau``, see :mod:`hidra_core.thermal.mapping`.
         as_counts: read 8-bit images as counts too.
@@ -96,8 +96,8 @@ def result_suffix(path: str | Path, suffix: str | None = None, *, lossless: bool
         lossless: for clips, see :class:`ClipSource`.
 
     Returns:
-        The suffix of the input; ``.tiff`` for counts from a JPEG, an FFF or a raw file, ``.mkv`` for clips that have to be
-        lossless.
+        The suffix of the input; ``.tiff`` for counts from a JPEG, an FFF or a raw file, ``.mkv`` for clips that have to
+        be lossless.
     """
     path = Path(path)
     if is_clip(path):

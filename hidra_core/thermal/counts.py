@@ -1,8 +1,8 @@
-"""Raw counts of a thermal camera with what is known about them, and files that keep both.
+"""Counts of a thermal camera with what is known about them, and files that keep both.
 
-Counts are what the sensor's electronics deliver, 8 or 16 bits per pixel. What a count means in kelvin is known in one
-of two ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K per count), or the Planck constants that FLIR
-cameras write with their counts. Neither is ever guessed.
+Counts are the numbers that the sensor's electronics deliver, 8 or 16 bits per pixel. Their relation to kelvin is known
+in one of two ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K per count), or the Planck constants
+that FLIR cameras write with their counts. It is never guessed.
 """
 
 from __future__ import annotations
@@ -77,14 +77,14 @@ class Planck:
 
 @dataclass(frozen=True, eq=False)
 class ThermalImage:
-    """One file's counts, with what is known about them and what its successor has to carry on.
+    """The counts of one file, with what is known about them and the metadata that a file made from it keeps.
 
     Attributes:
-        picture: the first page as a picture: path, metadata blocks, alpha. Results are written like it.
+        picture: path, first page, metadata and alpha as the content of an image file. Results are written like it.
         counts: ``[N, H, W]`` uint8 or uint16, N pages of one size; upright.
-        encoding: how the counts lie in the file, in words.
+        encoding: how the file stores the counts, in words.
         camera: make and model as the file states them; empty if it does not.
-        relation: from counts to kelvin, or None where it is not known.
+        relation: the relation of counts to kelvin, or None where it is not known.
         parameters: other numbers that the camera wrote (emissivity, distance in m, temperatures in K).
     """
 
@@ -108,7 +108,7 @@ class ThermalImage:
 
     @property
     def bit_depth(self) -> int:
-        """8 or 16."""
+        """8 or 16 bits per pixel."""
         return self.counts.dtype.itemsize * 8
 
     def kelvin(self, counts: np.ndarray) -> np.ndarray | None:
@@ -133,7 +133,7 @@ class ThermalImage:
         }
 
     def summary(self) -> str:
-        """One line for a human."""
+        """A line for a reader: camera, size, encoding, range of the counts and of the temperatures."""
         pages, height, width = self.counts.shape
         low, high = self.counts.min(), self.counts.max()
         text = f"{self.camera or 'unknown camera'}: {width}×{height}{f', {pages} pages' if pages > 1 else ''}, "
@@ -146,7 +146,7 @@ class ThermalImage:
 
 
 def relation_record(relation: LinearKelvin | Planck | None) -> dict[str, Any]:
-    """A counts-to-kelvin relation in plain JSON types: ``linear`` or ``planck``, or nothing."""
+    """A relation of counts to kelvin in plain JSON types: with the key ``linear`` or ``planck``, or empty for None."""
     if relation is None:
         return {}
     return {"linear" if isinstance(relation, LinearKelvin) else "planck": asdict(relation)}
@@ -163,8 +163,8 @@ def write_thermal(
 ) -> None:
     """Write counts with the metadata of the file they came from, complete or not at all.
 
-    EXIF, XMP and colour profile are carried on. Camera, encoding and the relation to kelvin go into the EXIF user
-    comment as JSON, where the readers find them again: a file made from a radiometric JPEG still knows its Planck
+    EXIF, XMP and colour profile are kept. Camera, encoding and the relation to kelvin go into the EXIF user
+    comment as JSON, from which the readers restore them: a file made from a radiometric JPEG still has its Planck
     constants.
 
     Args:
@@ -192,7 +192,12 @@ def write_thermal(
 
 
 def check_thermal_writable(path: str | Path, like: ThermalImage, pages: int | None = None) -> None:
-    """Say before any work whether ``write_thermal(path, …, like)`` has a format that holds such counts.
+    """Say before any work whether ``write_thermal(path, …, like)`` has a format that can hold such counts.
+
+    Args:
+        path: the file to write.
+        like: see :func:`write_thermal`.
+        pages: number of pages to write; by default as many as ``like`` has.
 
     Raises:
         ValueError: an unknown extension, or its format holds neither the bit depth nor several pages.
@@ -216,7 +221,7 @@ def _encode_pages(counts: np.ndarray, picture: Picture) -> bytes:
 
 
 def _with_record(like: ThermalImage, note: dict[str, Any]) -> bytes:
-    """The EXIF block of ``like`` with the record in its user comment; one that is there already is kept within."""
+    """The EXIF block of ``like`` with the record in its user comment; an existing comment is kept in the record."""
     exif = Image.Exif()
     exif.load(like.picture.exif)
     entries = dict(exif.get_ifd(_EXIF_IFD))
@@ -239,7 +244,7 @@ def stored_record(picture: Picture) -> dict[str, Any] | None:
 
 
 def stored_relation(record: dict[str, Any], path: Path) -> LinearKelvin | Planck | None:
-    """The relation of a stored record; a damaged one is reported and left out."""
+    """The relation in a stored record, or None; a damaged one is logged and ignored."""
     try:
         return _relation(record)
     except (TypeError, ValueError) as error:

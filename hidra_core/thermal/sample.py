@@ -1,4 +1,4 @@
-"""A rendered 16-bit frame with known temperatures, to try radiometric work on without a camera."""
+"""A rendered 16-bit image with known temperatures, to try radiometric mode without a camera."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .counts import LinearKelvin, ThermalImage
 from .mapping import rounded
 
 COLDEST, WARMEST = 283.15, 323.15
-"""Temperatures in kelvin at the two ends of a scene's grey values."""
+"""Temperatures in kelvin of a scene's grey values 0 and 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class ThermalSample:
-    """A frame as a camera in TLinear mode delivers it, and the truth.
+    """An image as a camera in TLinear mode delivers it, and the true temperatures.
 
     Attributes:
-        image: one page of 16-bit counts at 0.04 K a count, with noise and stripes.
+        image: one page of 16-bit counts at 0.04 K per count, with noise and stripes.
         kelvin: ``[H, W]`` float64, the temperatures of the scene.
     """
 
@@ -41,16 +41,16 @@ def thermal_sample(
     noise_kelvin: float = 0.9,
     axis: str = "column",
 ) -> ThermalSample:
-    """Render a scene of ``scenes.SCENES`` and what a camera makes of it.
+    """Render a scene and the counts of a camera that looks at it.
 
     Args:
         scene: one of ``scenes.SCENES``.
-        height: pixels.
-        width: pixels.
+        height: in pixels.
+        width: in pixels.
         seed: see :func:`~hidra_core.scenes.render`.
-        stripe_kelvin: standard deviation of the offsets of the columns (``axis`` "row": rows), K.
-        noise_kelvin: standard deviation of the pixel noise, K.
-        axis: "column" or "row".
+        stripe_kelvin: standard deviation of the offsets of the columns or rows, in kelvin.
+        noise_kelvin: standard deviation of the pixel noise, in kelvin.
+        axis: direction of the stripes, "column" or "row".
     """
     clean = render(scene, height, width, seed)
     span, relation = WARMEST - COLDEST, LinearKelvin(0.04)

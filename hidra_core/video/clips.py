@@ -1,7 +1,7 @@
-"""Video files in and out with PyAV, a frame at a time: grey frames, times as they were, sound copied.
+"""Clips read and written with PyAV, one frame at a time: frames become grey, their times are kept, sound is copied.
 
-Frames of more than 8 bits keep their depth; everything else about the picture of the file but its size, times, shape of
-pixels and sound is of the file's own compression and starts afresh.
+A written clip also keeps the size of the frames, the shape of their pixels, and more than 8 bits. It is compressed
+anew, with settings of its own.
 """
 
 from __future__ import annotations
@@ -50,7 +50,13 @@ class BrokenFrameError(ValueError):
 
 @dataclass(frozen=True)
 class Frame:
-    """One frame: ``pixels`` ``[H, W, 1]`` float32 in [0, 1], when it is shown and for how long, in the time base."""
+    """One frame of a clip.
+
+    Attributes:
+        pixels: ``[H, W, 1]`` float32 in [0, 1].
+        pts: when it is shown, in the time base of the clip.
+        duration: for how long it is shown, in the time base.
+    """
 
     pixels: Tensor
     pts: int
@@ -58,10 +64,10 @@ class Frame:
 
 
 def import_av() -> Any:
-    """PyAV, which ComfyUI ships and the command line has as an extra.
+    """Import PyAV, which ComfyUI ships and the command line has as an extra.
 
     Raises:
-        ImportError: not installed; says how to.
+        ImportError: it is not installed; the message says how to install it.
     """
     try:
         import av
@@ -71,7 +77,7 @@ def import_av() -> Any:
 
 
 def is_clip(path: str | PathLike) -> bool:
-    """Whether a file is named like a clip."""
+    """Whether a file has the suffix of a clip."""
     return Path(path).suffix.lower() in EXTENSIONS
 
 
@@ -81,13 +87,13 @@ class ClipReader:
     Args:
         source: a file, or an open binary file.
         deep: keep more than 8 bits where the clip has them.
-        quiet: say nothing about what is skipped, for a first look at a clip that is read again.
+        quiet: do not warn about frames that are skipped, for passes over a clip that is read again.
 
     Attributes:
-        rate: frames a second, on average.
+        rate: frames per second, on average.
         time_base: unit of the frames' times, in seconds.
         frame_count: frames that the file says it has, or an estimate from its duration; None if it says neither.
-        bit_depth: of the frames as they are given, 8, or 16 for frames of more than 8 bits.
+        bit_depth: of the frames that :meth:`frames` gives: 8, or 16 where the clip has more than 8 bits.
 
     Raises:
         FileNotFoundError: no such file.
@@ -111,13 +117,13 @@ class ClipReader:
         if not self.container.streams.video:
             kinds = ", ".join(sorted({stream.type for stream in self.container.streams})) or "nothing"
             self.container.close()
-            raise ValueError(f"{self.name} has no video stream, only {kinds}; choose a clip with pictures")
+            raise ValueError(f"{self.name} has no video stream, only {kinds}; choose a clip with frames")
         self.stream = self.container.streams.video[0]
         context = self.stream.codec_context
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
         self.time_base = Fraction(self.stream.time_base or 1 / self.rate)
         self.frame_count = self._count()
-        self._counted = "mp4" in self.container.format.name  # elsewhere the number is an estimate or counts repetitions
+        self._counted = "mp4" in self.container.format.name  # elsewhere it is an estimate, or counts repetitions
         depths = [component.bits for component in context.format.components] if context.format else [8]
         self.bit_depth = 16 if deep and max(depths) > 8 else 8
         self.sample_aspect_ratio = context.sample_aspect_ratio
@@ -147,7 +153,7 @@ class ClipReader:
         Args:
             on_broken: ``stop`` raises at the first frame that cannot be used; ``skip`` logs a warning and leaves the
                 frame out, so that the one before is shown longer and all others keep their times.
-            on_sound: called with each packet of the sound on the way.
+            on_sound: called with each packet of the sound that comes between the frames.
 
         Raises:
             BrokenFrameError: a frame cannot be decoded or has another size than those before, or there is none.
@@ -170,15 +176,15 @@ class ClipReader:
                 size = size or (frame.width, frame.height)
                 flaw = _flaw(frame, size)
                 if flaw:
-                    place = f"frame {number} of {self.name}, at {float(pts * self.time_base):.2f} s,"
-                    self._broken(f"{place} {flaw}", on_broken)
+                    subject = f"frame {number} of {self.name}, at {float(pts * self.time_base):.2f} s,"
+                    self._broken(f"{subject} {flaw}", on_broken)
                     broken += 1
                     continue
                 yield Frame(_pixels(frame, self.bit_depth), pts, getattr(frame, "duration", 0) or step)
         if number == broken:
             raise BrokenFrameError(f"{self.name} has no frame that can be decoded; export it again")
-        if self._counted and self.stream.frames > number:  # an edit list may hide some: no reason to stop
-            what = "%s says it has %d frames, %d were found: was it cut off?"
+        if self._counted and self.stream.frames > number:  # an edit list may hide some, so this is no error
+            what = "%s says that it has %d frames, but %d were decoded: it may be cut off"
             log.log(self._level, what, self.name, self.stream.frames, number)
 
     def _packets(self, streams: list[Any]) -> Iterator[tuple[Any, Exception | None]]:
@@ -205,13 +211,17 @@ class ClipReader:
 
 
 class ClipWriter:
-    """A clip being written; a context manager. The file is opened with the first frame, whose size it takes.
+    """A clip being written; a context manager. The first frame opens the file and sets the size of all frames.
 
     Args:
         path: its suffix chooses the container, see :data:`EXTENSIONS`.
-        like: the clip it is made from: times, pixel shape, depth and sound are its.
-        lossless: FFV1 instead of H.264 (VP9 in WebM); frames of 16 bits always are, and both need ``.mkv``.
-        sound: whether there is room for the sound, see :meth:`copy`.
+        like: the clip it is made from, whose times, pixel shape, bit depth and sound it gets.
+        lossless: FFV1 instead of H.264 (VP9 in WebM), which needs ``.mkv``; frames of 16 bits are always lossless.
+        sound: whether sound is going to be written, see :meth:`copy`.
+
+    Raises:
+        ValueError: a lossless clip with another suffix.
+        ImportError: PyAV is not installed.
     """
 
     def __init__(self, path: str | PathLike, like: ClipReader, *, lossless: bool = False, sound: bool = True) -> None:
@@ -223,7 +233,7 @@ class ClipWriter:
             raise ValueError(f"{path}: a lossless clip needs the suffix {LOSSLESS_EXTENSION}")
         self._codec, self._options = _LOSSLESS if lossless else _ENCODERS.get(self.path.suffix.lower(), _H264)
         self._lossless = lossless
-        self._timed = self.path.suffix.lower() != ".avi"  # which has no times, only a rate
+        self._timed = self.path.suffix.lower() != ".avi"  # AVI has no times, only a rate
         self._container: Any = None
         self._sound: dict[int, Any] = {}
         self._sources = like.container.streams.audio if sound else ()
@@ -246,7 +256,16 @@ class ClipWriter:
             self._container.close()
 
     def write(self, pixels: Tensor, pts: int, duration: int) -> None:
-        """Add a frame, ``[H, W, C]`` in [0, 1], shown from ``pts`` on, in the time base of the clip it is made from."""
+        """Add a frame.
+
+        Args:
+            pixels: ``[H, W, C]`` in [0, 1].
+            pts: when it is shown, in the time base of the clip it is made from.
+            duration: for how long it is shown, in the same time base.
+
+        Raises:
+            ValueError: this PyAV has no encoder for the clip; found with the first frame.
+        """
         grey = to_grey(pixels[None])[0, 0].clamp(0, 1)
         if self._container is None:
             self._open(*grey.shape)
@@ -262,12 +281,12 @@ class ClipWriter:
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         for packet in self._video.encode(frame):
-            if packet.pts in self._durations:  # or nobody would know how long the last one lasts
+            if packet.pts in self._durations:  # the last frame needs it: no other follows
                 packet.duration = self._durations.pop(packet.pts)
             self._container.mux(packet)
 
     def copy(self, packet: av.Packet) -> None:
-        """Add a packet of the sound as it is."""
+        """Add a packet of the sound, unchanged."""
         if self._container is None:
             self._waiting.append(packet)
             return
@@ -286,7 +305,7 @@ class ClipWriter:
         self._video.width, self._video.height = width, height
         if self._lossless:
             self._video.pix_fmt = "gray16le" if like.bit_depth == 16 else "gray"
-        else:  # players want yuv420p, which has even sides only
+        else:  # players expect yuv420p, which needs even sides
             self._video.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
         time_base = like.time_base if self._timed else 1 / like.rate
         self._video.time_base = self._video.codec_context.time_base = time_base

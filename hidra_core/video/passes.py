@@ -1,4 +1,4 @@
-"""Passes over a clip, a frame at a time: rewritten, sampled, its range of counts measured."""
+"""Passes over a clip, one frame at a time: rewriting it, sampling it, measuring its range of grey values."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ def rewrite(
     """Read a clip, pass its frames through a function and write them with the times and the sound they had.
 
     Args:
-        reader, writer: opened.
-        enhance: an iterator of frames ``[H, W, 1]`` to one with as many frames.
-        limits: what ``enhance`` sees as black and white, from :func:`clip_range` for clips of 16 bits; its results are
-            brought back onto the counts.
+        reader: the clip to read, freshly opened.
+        writer: the clip to write.
+        enhance: a function from an iterator over frames ``[H, W, 1]`` to one over as many enhanced frames.
+        limits: the values that ``enhance`` gets as 0 and 1, from :func:`clip_range` for clips of 16 bits; its results
+            are brought back to the range of the clip.
         on_broken: see :meth:`~hidra_core.video.clips.ClipReader.frames`.
-        blend: makes a frame's result of it before and after, as ``enhance`` takes and gives them.
-        look: called with each frame before and after, stretched, and as it was read.
+        blend: makes the result of a frame from its pixels before and after ``enhance``; None: those after it.
+        look: called with the input and the result of each frame, both stretched, and the frame as it was read.
     """
     pending: deque[Frame] = deque()
 
@@ -53,11 +54,11 @@ def rewrite(
 
 
 def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> list[Tensor]:
-    """Frames ``[H, W, 1]`` spread evenly over a clip; the whole clip is decoded on the way.
+    """Frames ``[H, W, 1]`` spread evenly over a clip; the whole clip is decoded to find them.
 
     Args:
         reader: freshly opened.
-        samples: at most as many.
+        samples: the largest number of frames to return.
         on_broken: see :meth:`~hidra_core.video.clips.ClipReader.frames`.
     """
     kept: list[Tensor] = []
@@ -65,7 +66,7 @@ def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> li
     for index, frame in enumerate(reader.frames(on_broken=on_broken)):
         if index % every == 0:
             kept.append(frame.pixels)
-            if len(kept) > 2 * samples:  # the length is known at the end only: thin out as it grows
+            if len(kept) > 2 * samples:  # the length is known only at the end: drop every other one as it grows
                 kept, every = kept[::2], every * 2
     step = -(-len(kept) // samples)
     return kept[::step]

@@ -1,4 +1,4 @@
-"""Sequences: frames in, enhanced frames out, in as little memory for an hour as for a second."""
+"""Sequences: frames in, enhanced frames out, in the same memory for an hour as for a second."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LARGEST_CHUNK = 16
 """Frames in memory at once, however small they are."""
 
 FramesDone = Callable[[float, Tensor | None], None]
-"""Called with the number of frames done, fractions within a tiled one, and the frame just finished or None."""
+"""Called with the number of frames done, a fraction while one is in progress, and the frame just finished or None."""
 
 
 def enhance_frames(
@@ -46,26 +46,26 @@ def enhance_frames(
     """Enhance the frames of a sequence one after the other; only a few at a time are in memory.
 
     Args:
-        frames: ``[H, W, C]`` in [0, 1], see :data:`~hidra_core.enhance.Images`; read as they are needed.
-        backbone: what to run on.
-        weights: what the backbone is adapted with; None for a backbone that a degradation was baked into.
+        frames: ``[H, W, C]`` in [0, 1], see :data:`~hidra_core.enhance.Images`; read when they are needed.
+        backbone: the one-step backbone.
+        weights: the DEM, and the adapter for this backbone; None for a backbone that a degradation was baked into.
         degradation: one vector for all frames, such as the :func:`~hidra_core.vectors.average` of some. The adapter is
-            then folded into copies of the adapted layers once, which takes memory for them and saves its time in every
-            frame. Left out, the degradation is read off every frame and smoothed over time.
+            then folded into copies of the adapted layers once, which need memory and save time in every frame. By
+            default the degradation of every frame is estimated and smoothed over time.
         smoothing: share of the past in a frame's degradation, see :class:`~hidra_core.vectors.SmoothOverTime`.
         strength: see :func:`~hidra_core.enhance.enhance`.
         upscale: see :func:`~hidra_core.enhance.enhance`.
         tile: see :func:`~hidra_core.enhance.enhance`.
         restraint: see :func:`~hidra_core.enhance.enhance`.
-        before_estimate: called before the DEM reads some frames, for programs that load it onto its device by need.
+        before_estimate: called before the DEM processes some frames, for programs that load it onto its device then.
         progress: see :data:`FramesDone`; may raise to stop.
 
     Returns:
         An iterator over the enhanced frames, in order: float32 on the CPU, ``upscale`` times the size.
 
     Raises:
-        ValueError: a value out of range or weights for another backbone, at once; a frame that is not as expected when
-            it is reached.
+        ValueError: a value out of range or weights for another backbone, at once; a frame that is not as expected, when
+            its turn comes.
     """
     check_options(strength, upscale, tile)
     if degradation is not None and len(degradation) != 1:
@@ -110,10 +110,10 @@ def enhance_frames(
 
 
 class DegradationOverTime:
-    """Reads the degradation off the frames of a sequence, chunk by chunk in order of time, and smooths it.
+    """Estimates the degradation of the frames of a sequence, chunk by chunk in order of time, and smooths it.
 
     Args:
-        weights: whose DEM reads.
+        weights: the weights with the DEM.
         smoothing: see :class:`~hidra_core.vectors.arithmetic.SmoothOverTime`.
     """
 
@@ -136,9 +136,9 @@ def _in_chunks(
     finished = 0
     for chunk in _chunks(frames, upscale):
 
-        def done(share: float, picture: Tensor | None, first: int = finished, count: int = len(chunk)) -> None:
+        def done(share: float, frame: Tensor | None, first: int = finished, count: int = len(chunk)) -> None:
             if progress is not None:
-                progress(first + share * count, picture)
+                progress(first + share * count, frame)
 
         results = run(check_images(chunk), progress=done)
         finished += len(chunk)
@@ -159,10 +159,10 @@ def _chunks(frames: Iterable[Tensor], upscale: int) -> Iterator[list[Tensor]]:
 
 
 class Flicker:
-    """How much a sequence wavers: the mean absolute difference of neighbouring frames, in grey levels of 0-255.
+    """How much a sequence flickers: the mean absolute difference of neighbouring frames, in grey levels of 0-255.
 
-    Over a static scene nothing should change, and all that is measured is wavering: of the noise, of the levels, of
-    the enhancement. Where things move, their motion is counted too, the same before and after enhancement.
+    In a static scene nothing should change, and the number is flicker alone: of the noise, of the grey levels, of the
+    enhancement. Motion is counted too, equally before and after enhancement.
     """
 
     def __init__(self) -> None:
@@ -171,7 +171,7 @@ class Flicker:
         self._previous: Tensor | None = None
 
     def add(self, frame: Tensor) -> None:
-        """The next frame, ``[H, W, C]`` in [0, 1], of the same size as those before."""
+        """Add the next frame, ``[H, W, C]`` in [0, 1], of the same size as those before."""
         grey = to_grey(frame[None])[0, 0].float()
         if self._previous is not None:
             self._sum += (grey - self._previous).abs().mean().item() * 255
@@ -179,19 +179,19 @@ class Flicker:
         self._previous = grey
 
     def watching(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Hand frames on and count them in."""
+        """Add frames and pass them on."""
         for frame in frames:
             self.add(frame)
             yield frame
 
     @property
     def value(self) -> float:
-        """The number so far; 0 for fewer than two frames."""
+        """The mean difference so far; 0 for fewer than two frames."""
         return self._sum / max(self.frames - 1, 1)
 
 
 def flicker(frames: Iterable[Tensor]) -> float:
-    """The number of :class:`Flicker` for a whole sequence of ``[H, W, C]`` frames in [0, 1]."""
+    """The value of :class:`Flicker` for a whole sequence of ``[H, W, C]`` frames in [0, 1]."""
     measure = Flicker()
     for _ in measure.watching(frames):
         pass

@@ -10,12 +10,13 @@ from comfy_api.input_impl import VideoFromComponents, VideoFromFile
 from comfy_api.util import VideoComponents
 from torch import Tensor
 
-from ...hidra_core.images.files import atomic_path
-from ...hidra_core.video import ClipReader, ClipWriter, OnBroken, rewrite, spread
+from ...hidra_core.sources import ClipSource
 from .files import temporary_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ...hidra_core.video import OnBroken
 
 
 class FileVideo:
@@ -27,29 +28,18 @@ class FileVideo:
     """
 
     def __init__(self, video: VideoInput, on_broken: OnBroken) -> None:
-        self._video = video
-        self._on_broken: OnBroken = on_broken
-        with self._open(quiet=True) as reader:
-            self.frame_count = reader.frame_count
+        self._clip = ClipSource(video.get_stream_source, on_broken=on_broken, deep=False)
+        self.frame_count = self._clip.page_count
 
     def samples(self, count: int) -> list[Tensor]:
         """At most ``count`` frames spread over the clip."""
-        with self._open(quiet=True) as reader:
-            return spread(reader, count, self._on_broken)
+        return self._clip.samples(count)
 
     def enhanced(self, enhance: Callable[[Iterator[Tensor]], Iterator[Tensor]]) -> VideoInput:
         """The VIDEO of what a function makes of the frames, in a temporary file, with the sound of this one."""
         path = temporary_file(".mp4")
-        with (
-            atomic_path(path) as temporary,
-            self._open() as reader,
-            ClipWriter(temporary, reader) as writer,
-        ):
-            rewrite(reader, writer, enhance, on_broken=self._on_broken)
+        self._clip.rewrite(path, enhance)
         return VideoFromFile(str(path))
-
-    def _open(self, quiet: bool = False) -> ClipReader:
-        return ClipReader(self._video.get_stream_source(), deep=False, quiet=quiet)
 
 
 class LoadedVideo:

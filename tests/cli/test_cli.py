@@ -191,7 +191,7 @@ def test_enhance_never_replaces_an_input(hidra_unloaded, tmp_path):
     assert a.read_bytes() == before
 
 
-def test_enhance_refuses_two_pictures_for_one_result(hidra_unloaded, tmp_path):
+def test_enhance_refuses_two_inputs_for_one_result(hidra_unloaded, tmp_path):
     save_picture(tmp_path / "in" / "a.png")
     save_picture(tmp_path / "in" / "a.bmp")
     code, _, err_text = hidra_unloaded("enhance", tmp_path / "in", "--output", tmp_path / "out", "--format", "png")
@@ -242,7 +242,7 @@ def test_enhance_needs_a_folder_to_write_to(hidra_unloaded, monkeypatch, tmp_pat
     a = save_picture(tmp_path / "a.png")
     code, _, err_text = hidra_unloaded("enhance", a, "--output", tmp_path / "clear.PNG")
     assert code == 2
-    assert "clear.PNG is named like a picture: name a folder" in err_text
+    assert "clear.PNG is named like an image file: name a folder" in err_text
     assert not (tmp_path / "clear.PNG").exists()
     code, _, err_text = hidra_unloaded("enhance", a, "--output", a / "out")
     assert code == 2
@@ -432,8 +432,8 @@ def test_convert_gives_back_every_tensor(hidra, weights, tmp_path):
     converted = load_weights(target)
     assert converted.backbone == "sd-turbo"
     for ours, theirs in ((converted.adapter, weights.adapter), (converted.estimator.head, weights.estimator.head)):
-        for (key, found), expected in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
-            assert torch.equal(found, expected), key
+        for (key, tensor), expected in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+            assert torch.equal(tensor, expected), key
     reference.assert_same(converted.text_embedding, weights.text_embedding)
 
     code, _, err_text = hidra("convert", *options, "--output", target)

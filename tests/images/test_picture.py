@@ -1,4 +1,4 @@
-"""Pictures in and out: every kind of file comes back as what it was."""
+"""Image files in and out: every kind of file comes back as what it was."""
 
 import errno
 import os
@@ -163,7 +163,7 @@ def test_exif_is_kept_without_orientation(tmp_path, extension):
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("extension", [".png", ".tif"])
-def test_exif_and_xmp_of_16_bit_pictures(tmp_path, extension, channels):
+def test_exif_and_xmp_of_16_bit_images(tmp_path, extension, channels):
     if channels > 1:
         pytest.importorskip("cv2")
     like = picture(channels, 16, exif=gps_block(), xmp=b"<x:xmpmeta/>")
@@ -219,7 +219,7 @@ def test_32_bit_integers_and_several_frames_are_refused(tmp_path):
         read_image(tmp_path / "wide.tif")
     frames = [Image.fromarray(counts(1, 8, seed=i)[..., 0]) for i in range(3)]
     frames[0].save(tmp_path / "stack.tif", save_all=True, append_images=frames[1:])
-    with pytest.raises(ValueError, match="3 frames"):
+    with pytest.raises(ValueError, match="3 pages"):
         read_image(tmp_path / "stack.tif")
 
 
@@ -236,7 +236,7 @@ def test_unreadable_files_are_named(tmp_path):
         read_image(tmp_path / "missing.png")
     with pytest.raises(IsADirectoryError):
         read_image(tmp_path)
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not an image")
     (tmp_path / "empty.png").write_bytes(b"")
     for name in ("text.png", "empty.png"):
         with pytest.raises(ValueError, match=rf"{name}.*expected PNG"):
@@ -249,7 +249,7 @@ def test_truncated_file(tmp_path, extension):
     path = tmp_path / f"cut{extension}"
     write_image(path, like.pixels, like)
     path.write_bytes(path.read_bytes()[:700])
-    with pytest.raises(ValueError, match=f"cut{extension}.*(damaged|not a picture)"):
+    with pytest.raises(ValueError, match=f"cut{extension}.*(damaged|not an image file)"):
         read_image(path)
 
 
@@ -283,11 +283,11 @@ def test_kinds_that_the_format_cannot_hold(tmp_path):
     for name, channels in (("out.jpg", 4), ("out.pgm", 3), ("out.bmp", 2)):
         with pytest.raises(ValueError, match="cannot hold"):
             write_image(tmp_path / name, picture(channels, 8).pixels, picture(channels, 8))
-    with pytest.raises(ValueError, match="unknown picture extension"):
+    with pytest.raises(ValueError, match="unknown image file extension"):
         write_image(tmp_path / "out.gif", picture(1, 8).pixels, picture(1, 8))
+    broken = picture(1, 8).pixels.copy()
+    broken[0, 0] = np.nan
     with pytest.raises(ValueError, match="1 of 63 values"):
-        broken = picture(1, 8).pixels.copy()
-        broken[0, 0] = np.nan
         write_image(tmp_path / "out.png", broken, picture(1, 8))
     assert not list(tmp_path.iterdir())
 
@@ -387,7 +387,7 @@ def test_flat_frame():
     assert (in_counts(unstretch(stretch(frame, limits), limits), 16) == 7000).all()
 
 
-def test_8_bit_pictures_are_never_stretched():
+def test_8_bit_images_are_never_stretched():
     grey = Picture(Path("in.png"), np.full((4, 4, 1), 0.5, np.float32), 8)
     assert grey.limits() == (0.0, 1.0)
     assert np.array_equal(stretch(grey.pixels, grey.limits()), grey.pixels)
@@ -466,15 +466,15 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).write_bytes(b"")
 
 
-def relative(found) -> list[str]:
-    return [name.as_posix() for _, name in found]
+def relative(files) -> list[str]:
+    return [name.as_posix() for _, name in files]
 
 
 def test_folders_are_searched_in_natural_order(tmp_path):
     touch(tmp_path, "f10.png", "f2.PNG", "sub/a.tif", ".hidden.png", ".cache/x.png", "notes.txt", "f1.jpg")
-    found = find_images([tmp_path])
-    assert relative(found) == ["f1.jpg", "f2.PNG", "f10.png", "sub/a.tif"]
-    assert found[1][0] == tmp_path / "f2.PNG"
+    files = find_images([tmp_path])
+    assert relative(files) == ["f1.jpg", "f2.PNG", "f10.png", "sub/a.tif"]
+    assert files[1][0] == tmp_path / "f2.PNG"
 
 
 def test_patterns(tmp_path):
@@ -487,8 +487,8 @@ def test_patterns(tmp_path):
 
 def test_names_do_not_collide(tmp_path):
     touch(tmp_path, "a/x.png", "a/y.png", "b/X.png", "b/z.png")
-    found = find_images([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "x.png"])
-    assert relative(found) == ["a/x.png", "y.png", "b/X.png", "z.png"]
+    files = find_images([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "x.png"])
+    assert relative(files) == ["a/x.png", "y.png", "b/X.png", "z.png"]
     deep = tmp_path / "deep"
     touch(deep, "1/ir/x.png", "2/ir/x.png")
     assert relative(find_images([deep / "1/ir/x.png", deep / "2/ir"])) == ["1/ir/x.png", "2/ir/x.png"]

@@ -81,7 +81,7 @@ def test_long_flir_jpeg_has_several_segments(tmp_path):
     assert np.array_equal(read_thermal(path).counts[0], counts)
 
 
-def test_flir_jpeg_is_turned_like_its_picture(tmp_path):
+def test_flir_jpeg_is_turned_like_its_image(tmp_path):
     counts = frame()
     path = thermal_files.flir_jpeg(tmp_path / "a.jpg", thermal_files.fff(counts), orientation=6)
     image = read_thermal(path)
@@ -132,7 +132,7 @@ def test_no_two_sensors_have_one_length():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
-def test_grey_pictures(tmp_path, dtype, suffix):
+def test_grey_images(tmp_path, dtype, suffix):
     counts = frame() if dtype == np.uint16 else (frame() // 80).astype(np.uint8)
     Image.fromarray(counts).save(tmp_path / f"a{suffix}")
     image = read_thermal(tmp_path / f"a{suffix}")
@@ -188,7 +188,7 @@ def test_metadata_and_relation_are_kept(tmp_path):
         assert read_thermal(tmp_path / "c.tiff").relation == LinearKelvin(0.01, 5.0)
 
 
-def test_colour_stays_a_picture_for_programs_that_take_pictures(tmp_path):
+def test_colour_stays_an_image_for_programs_that_accept_images(tmp_path):
     Image.new("RGB", (20, 10), (200, 10, 10)).save(tmp_path / "a.png")
     assert isinstance(read_input(tmp_path / "a.png"), Picture)
     grey = Image.fromarray((frame() // 80).astype(np.uint8))
@@ -205,7 +205,7 @@ def test_truncated_tiff(tmp_path):
         whole = path.read_bytes()
         for share in (0.3, 0.6, 0.95):
             path.write_bytes(whole[: int(len(whole) * share)])
-            with pytest.raises(ValueError, match=rf"{name} is (damaged|not a picture)"):
+            with pytest.raises(ValueError, match=rf"{name} is (damaged|not an image file)"):
                 read_thermal(path)
 
 
@@ -248,7 +248,7 @@ def test_jpeg_ls_plane(tmp_path):
         read_thermal(path)
 
 
-def test_flir_jpeg_without_counts_is_a_picture_and_says_so(tmp_path, caplog):
+def test_flir_jpeg_without_counts_is_an_image_and_says_so(tmp_path, caplog):
     content = b"FFF\0".ljust(20, b"\0") + b"".join(number.to_bytes(4, "big") for number in (100, 64, 0))
     path = thermal_files.flir_jpeg(tmp_path / "a.jpg", content.ljust(64, b"\0"))
     with caplog.at_level(logging.WARNING):
@@ -310,7 +310,7 @@ def test_raw_frames_of_unknown_or_wrong_size(tmp_path):
     path.write_bytes(bytes(1234))
     with pytest.raises(ValueError, match=r"1234 bytes, which is no frame.*--raw-size"):
         read_thermal(path)
-    with pytest.raises(ValueError, match=r"frames of 10x10 16-bit counts take 200 each"):
+    with pytest.raises(ValueError, match=r"a frame of 10x10 16-bit counts has 200"):
         read_thermal(path, raw=RawLayout((10, 10)))
     path.write_bytes(b"")
     with pytest.raises(ValueError, match="0 bytes"):

@@ -158,10 +158,10 @@ def test_bad_requests_are_refused_before_any_work(
     cases = (
         ((pictures, "--tsne", tmp_path / "map.bmp"), "written as .png, .pdf, .svg"),
         ((pictures, "--tsne", picture), "--tsne .* exists; --overwrite replaces it"),
-        ((pictures / "day" / "01.png", "--tsne", tmp_path / "new.png"), "at least 4 pictures, found 1"),
+        ((pictures / "day" / "01.png", "--tsne", tmp_path / "new.png"), "at least 4 files, got 1"),
         ((pictures, "--labels", listing), "give --tsne too"),
-        ((pictures, "--tsne", tmp_path / "new.png", "--labels", listing), "names none of the 16 pictures"),
-        ((pictures, "--tsne", tmp_path / "new.png", "--labels", wrong), "entry 1: expected 'picture,label'"),
+        ((pictures, "--tsne", tmp_path / "new.png", "--labels", listing), "names none of the 16 files"),
+        ((pictures, "--tsne", tmp_path / "new.png", "--labels", wrong), "entry 1: expected 'file,label'"),
         ((pictures, "--tsne", tmp_path / "new.png", "--labels", tmp_path / "none.csv"), r"none\.csv cannot be read"),
     )
     for arguments, message in cases:
@@ -181,7 +181,7 @@ def test_when_too_few_pictures_are_readable_the_vectors_still_come(
         (tmp_path / f"{number}.png").write_bytes((pictures / "night" / "00.png").read_bytes() if number else b"broken")
     assert hidra(tmp_path, "--weights", plain, "--tsne", tmp_path / "map.pdf") == 1
     captured = capsys.readouterr()
-    assert "at least 4 pictures, 3 are left" in captured.err
+    assert "at least 4 images, 3 could be read" in captured.err
     assert len(json.loads(captured.out)["images"]) == 3
     assert not (tmp_path / "map.pdf").exists()
 

@@ -57,9 +57,9 @@ def test_size_times_rate_and_sound_are_kept(frames, tmp_path: Path) -> None:
 def test_every_container_holds_the_frames(suffix: str, frames, tmp_path: Path) -> None:
     source = clip_files.write_clip(tmp_path / "a.mkv", frames, codec="ffv1", layout="gray")
     target = copy(source, tmp_path / f"b{suffix}")
-    found = read(target)
-    assert len(found) == 12
-    for frame, expected in zip(found, frames, strict=True):
+    written = read(target)
+    assert len(written) == 12
+    for frame, expected in zip(written, frames, strict=True):
         assert (frame.pixels - expected).abs().mean() < 4 / 255  # strong noise, which compression rounds off
 
 
@@ -77,8 +77,8 @@ def test_sixteen_bits_stay(tmp_path: Path) -> None:
         assert reader.bit_depth == 16
         low, high = clip_range(reader)
     assert 20000 / 65535 <= low < high <= 21000 / 65535
-    found = read(copy(source, tmp_path / "b.mkv"))
-    for frame, expected in zip(found, frames, strict=True):
+    written = read(copy(source, tmp_path / "b.mkv"))
+    for frame, expected in zip(written, frames, strict=True):
         assert (frame.pixels * 65535).round().equal((expected * 65535).round())
     with ClipReader(source) as reader, pytest.raises(ValueError, match="needs the suffix .mkv"):
         ClipWriter(tmp_path / "b.mp4", reader)
@@ -96,10 +96,10 @@ def test_turned_clips_come_out_upright(tmp_path: Path) -> None:
     frame[:16, :24] = 1.0  # bright at the top left; turned, at the bottom left
     source = clip_files.write_clip(tmp_path / "a.mp4", [frame] * 2, turned=90)
     for path in (source, copy(source, tmp_path / "b.mp4")):
-        found = read(path)[0].pixels
-        assert found.shape == (48, 32, 1)
-        assert found[28:, :12].mean() > 0.9
-        assert found[:20].mean() < 0.1
+        pixels = read(path)[0].pixels
+        assert pixels.shape == (48, 32, 1)
+        assert pixels[28:, :12].mean() > 0.9
+        assert pixels[:20].mean() < 0.1
 
 
 def test_levels_survive_the_limited_range_of_video(tmp_path: Path) -> None:
@@ -170,9 +170,9 @@ def test_the_command_enhances_a_clip(frames, tmp_path: Path) -> None:
     source = clip_files.write_clip(tmp_path / "a.mp4", frames, sound=True)
     assert run("enhance", source, "--output", tmp_path / "out", "--compare") == 0
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a-compare.mp4", "a.mp4"]
-    found = read(tmp_path / "out" / "a.mp4")
-    assert [frame.pts for frame in found] == [i * 1001 for i in range(12)]
-    assert video.flicker(frame.pixels for frame in found) < video.flicker(frames) / 2
+    written = read(tmp_path / "out" / "a.mp4")
+    assert [frame.pts for frame in written] == [i * 1001 for i in range(12)]
+    assert video.flicker(frame.pixels for frame in written) < video.flicker(frames) / 2
     assert read(tmp_path / "out" / "a-compare.mp4")[0].pixels.shape == (64, 160, 1)
     with av.open(str(tmp_path / "out" / "a.mp4")) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
@@ -196,7 +196,7 @@ def test_the_fidelity_dial_turns_clips_too(frames, tmp_path: Path) -> None:
     assert torch.allclose(levels[0.5], (levels[0.0] + levels[1.0]) / 2, atol=1.01)
 
 
-def test_a_folder_of_pictures_and_clips(frames, tmp_path: Path) -> None:
+def test_a_folder_of_images_and_clips(frames, tmp_path: Path) -> None:
     from PIL import Image
 
     folder = tmp_path / "in"
@@ -204,8 +204,8 @@ def test_a_folder_of_pictures_and_clips(frames, tmp_path: Path) -> None:
     clip_files.write_clip(folder / "sub" / "a.mp4", frames[:2])
     Image.fromarray((frames[0][..., 0] * 255).byte().numpy()).save(folder / "b.png")
     assert run("enhance", folder, "--output", tmp_path / "out") == 0
-    found = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
-    assert found == ["b.png", "sub/a.mp4"]
+    names = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*"))
+    assert names == ["b.png", "sub/a.mp4"]
 
 
 def test_a_clip_with_a_broken_frame_leaves_nothing_or_skips(frames, tmp_path: Path, capsys) -> None:
@@ -242,7 +242,7 @@ def test_wrong_options_are_refused_before_work(frames, tmp_path: Path, capsys) -
     assert not (tmp_path / "out").exists()
 
 
-def test_a_clip_without_pictures_is_a_failure_that_names_it(tmp_path: Path, capsys) -> None:
+def test_a_clip_without_frames_is_a_failure_that_names_it(tmp_path: Path, capsys) -> None:
     sound = clip_files.write_sound(tmp_path / "sound.mov")
     assert run("enhance", sound, "--output", tmp_path / "out") == 1
     assert "sound.mov has no video stream" in capsys.readouterr().err

@@ -117,8 +117,8 @@ def test_strength_zero_is_the_plain_backbone(tiny) -> None:
     degradation = estimate(frames, weights)
     (plain,) = hidra_core.enhance(frames, backbone, degradation, strength=0.0)
     for given in (None, degradation):
-        (found,) = enhance_frames(frames, backbone, weights, degradation=given, strength=0.0)
-        assert torch.equal(found, plain)
+        (enhanced,) = enhance_frames(frames, backbone, weights, degradation=given, strength=0.0)
+        assert torch.equal(enhanced, plain)
 
 
 def test_few_frames_are_in_memory(tiny) -> None:
@@ -160,7 +160,7 @@ def test_a_bad_frame_is_named(tiny) -> None:
 def test_smoothing_lowers_flicker_below_the_inputs(tiny) -> None:
     backbone, weights = tiny
     frames = clip_files.static_scene(12)
-    found = {
+    flickers = {
         smoothing: flicker(enhance_frames(frames, backbone, weights, smoothing=smoothing)) for smoothing in (0.0, 0.9)
     }
-    assert found[0.9] < found[0.0] < flicker(frames)
+    assert flickers[0.9] < flickers[0.0] < flicker(frames)

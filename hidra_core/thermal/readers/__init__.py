@@ -1,9 +1,10 @@
 """Reading the counts of thermal cameras: 8/16-bit PNG and TIFF, raw Y16, FLIR and DJI radiometric JPEG, FLIR FFF.
 
-Programs open files by :func:`hidra_core.sources.open_source`, which comes here for everything but clips. What a file
-is, is decided by its content; only raw frames, which have no mark, go by their name. The planes of FLIR and DJI files
-are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian variant of DJI's XT
-cameras, always swaps the bytes of PNG planes, and hands out temperatures but not the counts they come from.
+Programs open files by :func:`hidra_core.sources.open_source`, which calls these readers for everything but clips. Files
+are recognised by their content; only raw frames, which have no header, are recognised by their suffix. The planes of
+FLIR and DJI files are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian
+variant of DJI's XT cameras, always swaps the bytes of PNG planes, and gives temperatures but not the counts they come
+from.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ def read_thermal(
 
     Args:
         path: the file.
-        raw: size and byte order of raw frames; what is left open is inferred from the file's length, name and content.
-        relation: from counts to kelvin, where the user knows it; overrides what the file says.
+        raw: size and byte order of raw frames; by default both are inferred from the file's name, length and content.
+        relation: the relation of counts to kelvin, where the user knows it; overrides the file's own.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
         ValueError: damaged or incomplete, colours instead of counts, floating point, pages of several sizes, a raw
             frame of unknown size. Names the file, what is wrong and the remedy.
-        ImportError: a plane that needs an optional package; names it.
+        ImportError: the counts need an optional package; names it.
     """
     content = read_input(path, raw=raw, relation=relation)
     return content if isinstance(content, ThermalImage) else pictures.as_thermal(content, relation)
@@ -47,9 +48,7 @@ def read_thermal(
 def read_input(
     path: str | Path, *, raw: RawLayout | None = None, relation: LinearKelvin | None = None
 ) -> ThermalImage | Picture:
-    """The counts where a file holds counts of more than 8 bits or of several pages, else the picture.
-
-    For programs that also accept ordinary pictures.
+    """Read a file: as counts where it holds more than 8 bits or several pages, else as an ordinary image file.
 
     Args:
         path: see :func:`read_thermal`.
@@ -85,7 +84,10 @@ def read_input(
 def is_radiometric(path: str | Path) -> bool:
     """Whether this is a JPEG, FFF or raw file with counts, whose result needs another format: 16-bit TIFF or PNG.
 
-    Reads the head of the file only; a file that cannot be read is not, its reader will say why.
+    Only the beginning of the file is read. The answer for a file that cannot be read is no; reading it will say why.
+
+    Args:
+        path: the file.
     """
     path = Path(path)
     if path.suffix.lower() in (*flir.EXTENSIONS, *y16.EXTENSIONS):

@@ -1,6 +1,6 @@
-"""DJI's radiometric JPEG (H20T and later): the APP3 segments, joined, are the plane of counts.
+"""DJI's radiometric JPEG (H20T and later), whose APP3 segments together are the plane of counts.
 
-The units of these counts are DJI's own; only DJI's software turns them into temperatures.
+The relation of these counts to temperatures is not published; only DJI's software converts them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _APP3 = 0xE3
-_SMALLEST_PLANE = 80 * 60 * 2  # shorter APP3 segments are something else
+_SMALLEST_PLANE = 80 * 60 * 2  # shorter APP3 segments hold other data
 
 
 def is_in(segments: list[tuple[int, bytes]]) -> bool:
@@ -29,7 +29,7 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
     """The counts of a DJI radiometric JPEG; None if this is something else.
 
     Raises:
-        ValueError: from a DJI camera, with a plane of no known size.
+        ValueError: a DJI camera's plane of counts has the size of no known sensor.
     """
     if not is_in(segments):
         return None

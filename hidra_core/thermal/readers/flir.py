@@ -1,6 +1,6 @@
 """FLIR's radiometric JPEG (APP1 segments) and FFF files: the plane of raw counts and the camera's constants.
 
-Record layout after ExifTool's description of the format (https://exiftool.org/TagNames/FLIR.html).
+The layout of the records follows ExifTool's description of the format (https://exiftool.org/TagNames/FLIR.html).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def is_in(segments: list[tuple[int, bytes]]) -> bool:
 
 
 def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> ThermalImage | None:
-    """The counts of a FLIR radiometric JPEG; None if it has no such plane, which is reported where one is expected."""
+    """The counts of a FLIR radiometric JPEG; None, with a warning for a FLIR file, if it has no plane of counts."""
     if not is_in(segments):
         return None
     parts: dict[int, bytes] = {}
@@ -66,7 +66,7 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
         raise _damaged(path, f"{len(missing)} of {last + 1} of its FLIR segments are missing")
     records = _records(b"".join(parts[index] for index in range(last + 1)), path)
     if _RAW_DATA not in records:
-        log.warning("%s: a FLIR picture without raw counts; its coloured picture is all there is to read", path)
+        log.warning("%s: a FLIR JPEG without raw counts; only its coloured image can be read", path)
         return None
     plane, encoding = _plane(records[_RAW_DATA], path)
     camera = _camera(records.get(_CAMERA_INFO, b""))
@@ -82,7 +82,12 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
 
 
 def read_fff(data: bytes, path: Path) -> ThermalImage:
-    """The counts of an FFF file."""
+    """The counts of an FFF file.
+
+    Raises:
+        ValueError: the file is damaged or holds no raw counts.
+        ImportError: the counts need an optional package.
+    """
     records = _records(data, path)
     if _RAW_DATA not in records:
         raise ValueError(f"{path} is a FLIR file without raw counts; export the frame as 16-bit TIFF")
@@ -95,7 +100,7 @@ def read_fff(data: bytes, path: Path) -> ThermalImage:
 
 
 def _records(data: bytes, path: Path) -> dict[int, bytes]:
-    """Type to content of the records; of each type the first."""
+    """The content of the records by type; of each type the first record."""
     if data[:4] not in MAGICS or len(data) < _HEADER:
         raise _damaged(path, "its FLIR data do not begin with FFF")
     for order in ">", "<":  # most cameras write big-endian; DJI's XT writes little-endian

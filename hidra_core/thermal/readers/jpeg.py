@@ -1,4 +1,4 @@
-"""The application segments of a JPEG, in which cameras put what is no picture."""
+"""The application segments of a JPEG, in which cameras store data other than the image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _START_OF_SCAN = 0xDA
 
 
 def segments(data: bytes) -> list[tuple[int, bytes]]:
-    """(marker, payload) of the segments before the pixels; those after a damaged or cut-off one are missing."""
+    """(marker, payload) of the segments before the pixels; reading ends at a damaged or cut-off one."""
     parts: list[tuple[int, bytes]] = []
     at = len(JPEG)
     while at + 4 <= len(data) and data[at] == 0xFF:
@@ -45,11 +45,11 @@ def make_and_model(data: bytes) -> str:
 
 
 def carrier(path: Path, counts: np.ndarray) -> tuple[Picture, np.ndarray]:
-    """The metadata of a radiometric JPEG on its plane of counts ``[H, W]``, and the plane, upright as the JPEG is."""
+    """The content of a radiometric JPEG with its counts as pixels, and the counts ``[H, W]``, upright like the JPEG."""
     shown = read_image(path)
     with Image.open(path) as image:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     counts = np.ascontiguousarray(turn_upright(counts, orientation))
     pixels = (counts / np.float32(65535))[..., None].astype(np.float32)
-    # The colour profile is that of the coloured picture.
+    # The colour profile belongs to the coloured image and is left out.
     return Picture(path, pixels, 16, exif=shown.exif, xmp=shown.xmp), counts

@@ -1,4 +1,4 @@
-"""Counts in ordinary picture files: 8- and 16-bit grey PNG, TIFF with one or several pages."""
+"""Counts in ordinary image files: 8- and 16-bit grey PNG, TIFF with one or several pages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_GREY_DIFFERENCE = 1  # levels that the channels of a grey picture stored as colour may differ by, as in a JPEG
+_GREY_DIFFERENCE = 1  # levels that the channels of a grey image stored as colour may differ by, as in a JPEG
 
 
 def read(path: Path, data: bytes) -> ThermalImage | Picture:
-    """Counts of a 16-bit grey file or of several pages; a :class:`Picture` for everything else."""
+    """The counts of a 16-bit grey file or of several pages; a :class:`Picture` for every other image file."""
     pages = _pages(path, data) if data[:4] in _TIFF else None
     if pages is not None:
         return pages
@@ -34,10 +34,14 @@ def read(path: Path, data: bytes) -> ThermalImage | Picture:
 
 
 def as_thermal(picture: Picture, relation: LinearKelvin | None = None) -> ThermalImage:
-    """A grey picture as counts.
+    """The pixels of a grey image file as counts.
+
+    Args:
+        picture: the content of the file.
+        relation: see :func:`~hidra_core.thermal.readers.read_thermal`.
 
     Raises:
-        ValueError: colours: a palette's colours are no counts.
+        ValueError: the image is in colour, and the colours of a palette are no counts.
     """
     if not _is_grey(picture.pixels):
         raise ValueError(
@@ -52,7 +56,7 @@ def as_thermal(picture: Picture, relation: LinearKelvin | None = None) -> Therma
 def _from_stored(
     picture: Picture, counts: np.ndarray, encoding: str, relation: LinearKelvin | None = None
 ) -> ThermalImage:
-    """With what an earlier result says about its counts."""
+    """Counts with what the file says about them, if it is an earlier result."""
     record = stored_record(picture) or {}
     camera = str(record.get("camera", ""))
     parameters = record.get("parameters")
@@ -69,7 +73,7 @@ def _is_grey(pixels: np.ndarray) -> bool:
 
 
 def _pages(path: Path, data: bytes) -> ThermalImage | None:
-    """The pages of a TIFF that has several (previews do not count), upright; or None."""
+    """The pages of a TIFF that has several (previews do not count), upright; else None."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -79,7 +83,7 @@ def _pages(path: Path, data: bytes) -> ThermalImage | None:
                 image.seek(index)
                 if not int(image.tag_v2.get(ExifTags.Base.NewSubfileType, 0)) & 1:
                     kept.append(index)
-        except DECODER_ERRORS:  # read_image says in words what is wrong
+        except DECODER_ERRORS:  # read_image then says what is wrong
             return None
         if len(kept) < 2:
             return None

@@ -16,17 +16,20 @@ SENSOR_SIZES = (
 
 
 def by_length(size: int) -> tuple[int, int] | None:
-    """(width, height) of the sensor whose frame of 16-bit counts takes this many bytes."""
+    """(width, height) of the sensor whose frame of 16-bit counts has this many bytes; None for no known sensor."""
     return next(((width, height) for width, height in SENSOR_SIZES if width * height * 2 == size), None)
 
 
 def smoother(counts: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(counts, whether their bytes had to be swapped): the order in which neighbouring pixels differ less.
+    """Choose the byte order in which neighbouring pixels differ less.
 
-    The bytes of real frames swapped make neighbours differ by thousands; on a tie the order stays.
+    In real frames with the wrong byte order neighbours differ by thousands. If both orders are equal, the order stays.
 
     Args:
         counts: ``[H, W]`` uint16.
+
+    Returns:
+        (counts in the chosen order, whether their bytes were swapped)
     """
 
     def roughness(plane: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""Raw Y16 frames: 16-bit counts row by row, no header."""
+"""Raw Y16 frames: 16-bit counts row by row, without a header."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ EXTENSIONS = (".y16", ".raw")
 
 @dataclass(frozen=True)
 class RawLayout:
-    """How raw frames lie in a file.
+    """The layout of raw frames in a file.
 
     Attributes:
         size: (width, height) in pixels; None: from the name (``…640x512….raw``), else from the length of the file.
-        order: byte order; "auto" takes the one in which neighbouring pixels differ less.
+        order: byte order; "auto" chooses the one in which neighbouring pixels differ less.
+
+    Raises:
+        ValueError: a size below 1, or an unknown byte order.
     """
 
     size: tuple[int, int] | None = None
@@ -50,12 +53,21 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def read(data: bytes, path: Path, layout: RawLayout) -> ThermalImage:
-    """The frames of a raw file, see :class:`RawLayout`; several in a row are its pages."""
+    """The frames of a raw file, which become its pages.
+
+    Args:
+        data: the content of the file.
+        path: the file, for its name and for messages.
+        layout: size and byte order, see :class:`RawLayout`.
+
+    Raises:
+        ValueError: the size is not known, or the file does not hold whole frames of it.
+    """
     width, height = layout.size or _size_in_name(path) or _size_by_length(data, path)
     frame = width * height * 2
     if not data or len(data) % frame:
         raise ValueError(
-            f"{path} has {len(data)} bytes, frames of {width}x{height} 16-bit counts take {frame} each: it is cut off, "
+            f"{path} has {len(data)} bytes, but a frame of {width}x{height} 16-bit counts has {frame}: it is cut off, "
             "has a header, or is of another size; give its size (--raw-size WIDTHxHEIGHT), or save it as 16-bit TIFF"
         )
     order = layout.order
