@@ -14,6 +14,7 @@ import hidra_core
 from hidra_core import scenes
 from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown
+from hidra_core.names import DTYPES
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
     parser = options_of(__doc__)
     parser.add_argument("--width", type=int, default=4096, help="of the large image, in pixels (default: 4096)")
     parser.add_argument("--height", type=int, default=3072, help="of the large image, in pixels (default: 3072)")
-    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="to compute in (default: auto)")
     options = parser.parse_args()
     backbone = hidra_core.load_backbone("hidra-tiny", dtype=options.dtype)
     weights = hidra_core.load_weights("hidra-tiny")

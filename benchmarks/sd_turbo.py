@@ -35,6 +35,7 @@ from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images import read_image
 from hidra_core.layouts import original_unet_name, original_vae_state
+from hidra_core.names import DTYPES
 from hidra_core.weights import DINOV2_BASE, Weights, save_weights
 from train.method.losses import VGG_FILE
 
@@ -152,7 +153,7 @@ def main() -> None:
     parser.add_argument("action", choices=("make", "cost"), help="write the inputs into FOLDER, or measure with them")
     parser.add_argument("folder", type=Path, help="folder of the inputs")
     parser.add_argument("--image", type=Path, help="image file to enhance, for cost")
-    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="to compute in (default: auto)")
     parser.add_argument("--source", default=FOLDER, choices=(FOLDER, FILE), help=f"backbone (default: {FOLDER})")
     parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
     options = parser.parse_args()

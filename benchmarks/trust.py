@@ -27,6 +27,7 @@ from hidra_core import degradations
 from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown
 from hidra_core.evaluation.tasks import degrade
+from hidra_core.names import DTYPES
 from hidra_core.trust import compare
 
 SHAPES = ("bar", "box", "ellipse", "ring")
@@ -154,7 +155,7 @@ def main() -> None:
         default=["composite", "fpn", "sr-x2", "moderate", "field"],
         help="presets of degradation, in turn (default: composite fpn sr-x2 moderate field)",
     )
-    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="to compute in (default: auto)")
     parser.add_argument("--backbone", default="hidra-tiny", help="hidra-tiny, a folder or a file (default: hidra-tiny)")
     parser.add_argument("--weights", default="hidra-tiny", help="hidra-tiny or a file (default: hidra-tiny)")
     options = parser.parse_args()

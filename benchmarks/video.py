@@ -20,6 +20,7 @@ import hidra_core
 from hidra_core import degradations, scenes
 from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown
+from hidra_core.names import DTYPES
 from hidra_core.sources import ClipSource
 from hidra_core.vectors import average
 from hidra_core.video import ClipReader
@@ -149,7 +150,7 @@ def main() -> None:
     )
     parser.add_argument("--width", type=int, default=640, help="in pixels (default: 640)")
     parser.add_argument("--height", type=int, default=512, help="in pixels (default: 512)")
-    parser.add_argument("--dtype", default="auto", help="auto, fp32, bf16 or fp16 (default: auto)")
+    parser.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="to compute in (default: auto)")
     parser.add_argument(
         "--preset",
         default="moderate",

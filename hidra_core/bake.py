@@ -18,6 +18,7 @@ from torch import Tensor
 from .enhance import DegradationVectors, check_options
 from .images.files import read_safetensors, write_safetensors
 from .layouts import original_vae_name, original_vae_state
+from .names import LORA_FORMAT, VAE_FORMAT
 from .vectors import about
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from .adapter import Lookup
     from .backbone import DiffusersBackbone
 
-LORA_FORMAT = "hidra-baked-lora"
-VAE_FORMAT = "hidra-baked-vae"
 VERSION = 1
 TEXT_EMBEDDING = "hidra.text_embedding"
 """Key of the constant text embedding in a VAE file; programs that do not know it ignore it."""

@@ -61,15 +61,15 @@ class ColourMap(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, direction: str, palette: str) -> io.NodeOutput:
         convert = _coloured if direction == APPLY else _grey
-        pictures = check_images(image)
+        images = check_images(image)
         progress = host.Progress()
         results, masks, lines = [], [], []
-        for index, picture in enumerate(pictures):
-            result, mask, line = convert(picture, palette)
+        for index, one in enumerate(images):
+            result, mask, line = convert(one, palette)
             results.append(result)
             masks.append(mask)
-            lines.append(line if len(pictures) == 1 else f"image {index + 1}: {line}")
-            progress((index + 1) / len(pictures))
+            lines.append(line if len(images) == 1 else f"image {index + 1}: {line}")
+            progress((index + 1) / len(images))
         text = "\n".join(lines)
         host.show_text(text, cls.hidden.unique_id)
         return io.NodeOutput(torch.stack(results), torch.stack(masks), text, ui=ui.PreviewText(text))

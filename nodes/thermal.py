@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..hidra_core.images import check_images, to_grey
 from ..hidra_core.images.files import write_json
-from ..hidra_core.names import MAPPINGS as KINDS
+from ..hidra_core.names import MAPPINGS
 from ..hidra_core.scenes import SCENES
 from ..hidra_core.sources import Change, CountsSource, Reading, open_source
 from ..hidra_core.thermal import LinearKelvin
@@ -26,7 +26,7 @@ NO_FILE = ""
 """The choice of no file: the frontend then neither shows an image nor asks the host for one."""
 
 AUTO = "auto"
-MAPPINGS = [AUTO, *KINDS]
+MAPPING_OPTIONS = [AUTO, *MAPPINGS]
 FORMATS = {"TIFF": ".tiff", "PNG": ".png"}
 
 
@@ -59,7 +59,7 @@ class LoadThermal(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "mapping",
-                    options=MAPPINGS,
+                    options=MAPPING_OPTIONS,
                     default=AUTO,
                     tooltip="How counts become grey. linear: between the extremes of the scene; percentile: linear, "
                     "with clipped tails; plateau: plateau equalisation; auto: linear for 16 bits, 8 bits unchanged.",
@@ -110,7 +110,7 @@ class LoadThermal(io.ComfyNode):
         if file and not host.input_exists(file):
             return f"'{file}' is not in ComfyUI's input folder. Put it there or upload it, or choose another"
         known = one_of(sample, SCENES, "Choose another")
-        return known if known is not True else one_of(mapping, MAPPINGS, "Choose another")
+        return known if known is not True else one_of(mapping, MAPPING_OPTIONS, "Choose another")
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: object) -> str:
@@ -132,8 +132,8 @@ class LoadThermal(io.ComfyNode):
             raise ValueError(f"{file} is a clip: load it with Load Video, and enhance it with Enhance Thermal Video")
         record = json.dumps(source.image.record(), indent=1)
         host.show_text(source.image.summary(), cls.hidden.unique_id)
-        pictures = _as_image(source.mapping.to_values(source.image.counts))
-        return io.NodeOutput(pictures, source, record, ui=ui.PreviewImage(pictures, cls=cls))
+        images = _as_image(source.mapping.to_values(source.image.counts))
+        return io.NodeOutput(images, source, record, ui=ui.PreviewImage(images, cls=cls))
 
 
 def _parameters(mapping: str, clip: float, plateau: float) -> dict[str, float]:
@@ -229,7 +229,7 @@ class SaveThermal(io.ComfyNode):
             thermal.save(stem.with_name(f"{stem.name}{suffix}"), counts, radiometric=radiometric)
         else:
             for page, plane in enumerate(counts):
-                place = stem.with_name(f"{stem.name}{page:05}_{suffix}")
-                thermal.save(place, plane[None], radiometric=radiometric)
-        pictures = _as_image(thermal.mapping.to_values(counts))
-        return io.NodeOutput(pictures, json.dumps(record, indent=1), ui=ui.PreviewImage(pictures, cls=cls))
+                path = stem.with_name(f"{stem.name}{page:05}_{suffix}")
+                thermal.save(path, plane[None], radiometric=radiometric)
+        images = _as_image(thermal.mapping.to_values(counts))
+        return io.NodeOutput(images, json.dumps(record, indent=1), ui=ui.PreviewImage(images, cls=cls))

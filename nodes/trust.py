@@ -39,7 +39,8 @@ class TrustReport(io.ComfyNode):
             node_id="HiDRA_TrustReport",
             display_name="Compare & Trust Report",
             description="Compares thermal images with their enhanced versions: what was changed, and which edges of "
-            "the output the input does not support (possible hallucination). Returns a picture, a mask and numbers.",
+            "the output the input does not support (possible hallucination). Returns an overview as an image, a "
+            "mask and numbers.",
             search_aliases=["hidra", "thermal", "infrared", "compare", "trust", "hallucination", "residual", "report"],
             inputs=[
                 io.Image.Input("image", tooltip="The images before enhancement."),
@@ -53,7 +54,7 @@ class TrustReport(io.ComfyNode):
             outputs=[
                 io.Image.Output(
                     display_name="picture",
-                    tooltip="Input, output, residual, and output with its unsupported edges; one picture per image.",
+                    tooltip="Side by side: input, output, residual, and output with its unsupported edges.",
                 ),
                 io.Mask.Output(
                     display_name="possible hallucination",

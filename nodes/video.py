@@ -221,8 +221,8 @@ class EnhanceVideo(io.ComfyNode):
         progress = host.Progress()
         total = opened.frame_count
 
-        def frames_done(count: float, picture: torch.Tensor | None) -> None:
-            progress(min(count / total, 1.0) if total else 0.0, picture)
+        def frames_done(count: float, frame: torch.Tensor | None) -> None:
+            progress(min(count / total, 1.0) if total else 0.0, frame)
 
         def enhanced(frames: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
             results = enhance_frames(

@@ -13,11 +13,12 @@ from torch import Tensor
 
 import hidra_core
 from hidra_core import scenes
-from hidra_core.bake import LORA_FORMAT, TEXT_EMBEDDING, bake, base_of, read_baked_vae, save_baked
+from hidra_core.bake import TEXT_EMBEDDING, bake, base_of, read_baked_vae, save_baked
 from hidra_core.cli import main
 from hidra_core.enhance import DegradationVectors, estimate
 from hidra_core.images.files import read_safetensors
 from hidra_core.layouts import original_vae_state
+from hidra_core.names import LORA_FORMAT
 from hidra_core.vectors import save_degradation
 
 if TYPE_CHECKING:

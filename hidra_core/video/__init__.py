@@ -11,7 +11,7 @@ from .clips import (
     import_av,
     is_clip,
 )
-from .passes import clip_range, rewrite, spread
+from .passes import clip_range, spread
 from .sequence import LARGEST_CHUNK, DegradationOverTime, Flicker, enhance_frames, flicker
 
 __all__ = [
@@ -30,6 +30,5 @@ __all__ = [
     "flicker",
     "import_av",
     "is_clip",
-    "rewrite",
     "spread",
 ]

@@ -17,17 +17,17 @@ class Progress:
     def __init__(self) -> None:
         self._bar = comfy.utils.ProgressBar(self.STEPS)
 
-    def __call__(self, share: float, picture: Tensor | None = None) -> None:
+    def __call__(self, share: float, frame: Tensor | None = None) -> None:
         """Move the bar.
 
         Args:
             share: done so far, in [0, 1].
-            picture: ``[H, W, C]`` in [0, 1], to show while the node runs.
+            frame: ``[H, W, C]`` in [0, 1], to show while the node runs.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
         preview = None
-        if picture is not None:
-            grey = (picture[..., 0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        if frame is not None:
+            grey = (frame[..., 0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
             preview = ("JPEG", Image.fromarray(grey), 512)
         self._bar.update_absolute(round(share * self.STEPS), self.STEPS, preview)
 

@@ -11,7 +11,7 @@ import torch
 from helpers import clip_files
 
 from hidra_core.cli import main
-from hidra_core.video import BrokenFrameError, ClipReader, ClipWriter, clip_range, rewrite, spread
+from hidra_core.video import BrokenFrameError, ClipReader, ClipWriter, clip_range, spread
 from hidra_core.video import sequence as video
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ def read(path: Path, **options) -> list:
 
 def copy(source: Path, target: Path, **options) -> Path:
     with ClipReader(source) as reader, ClipWriter(target, reader, **options) as writer:
-        rewrite(reader, writer, lambda frames: frames, limits=(0.0, 1.0))
+        for frame in reader.frames(on_sound=writer.copy):
+            writer.write(frame.pixels, frame.pts, frame.duration)
     return target
 
 

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 def list_images(folder: Path, listing: Path | None = None) -> list[Path]:
-    """Image files below a folder, sorted: pictures, and files with the counts of thermal cameras.
+    """Image files below a folder, sorted: ordinary image files, and files with the counts of thermal cameras.
 
     Args:
         folder: searched with its sub-folders.
