@@ -14,7 +14,6 @@ Source: HiDRA (CVPR 2026), t-SNE of ``P`` by degradation type and level.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
@@ -26,13 +25,16 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script from anywhere
 
 from hidra_core.backbone import pick_device
+from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images.files import atomic_path
 from hidra_core.vectors import draw, silhouette, tsne
 from hidra_core.weights import load_weights
 from train.probing import linear
-from train.probing.labelled import ALONE, SEVERITIES, Vectors, add_options, degraded_vectors, load_split
+from train.probing.labelled import ALONE, SEVERITIES, Vectors, degraded_vectors, load_split
+from train.probing.program import parser_of, run
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 log = logging.getLogger("train")
@@ -86,13 +88,52 @@ def summary(results: dict[str, dict[str, Any]]) -> str:
             f"silhouette {result['silhouette']:.3f}"
         )
     for group, result in results.items():
-        names = list(result["confusion"])
-        lines += ["", f"| {group} | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-        lines += [
-            f"| {name} | " + " | ".join(str(count) for count in row.values()) + " |"
-            for name, row in result["confusion"].items()
-        ]
+        confusion = result["confusion"]
+        rows = [[name, *(str(count) for count in row.values())] for name, row in confusion.items()]
+        lines += ["", to_markdown([group, *confusion], rows)]
     return "\n".join(lines)
+
+
+def work(options: argparse.Namespace) -> str:
+    """Do what the program is for, and return the text to print."""
+    chart = options.output.with_suffix(".png")
+    if options.output.suffix != ".json" or not options.output.absolute().parent.is_dir():
+        raise ValueError(f"--output {options.output}: name a .json file in a folder that exists")
+    for path in (options.output, chart):
+        if path.exists() and not options.overwrite:
+            raise ValueError(f"{path} exists; --overwrite replaces it")
+    weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
+    images, held_images = load_split(options)
+    estimator = weights.estimator.to(pick_device("auto"))
+    log.info("%d images to fit on, %d held out", len(images), len(held_images))
+    presets, frame, seed = ALONE | SEVERITIES, tuple(options.frame), options.seed
+    once, often = ({name: int(count) for name in presets} for count in (1, options.draws))
+    fitting = degraded_vectors(images, presets, once, estimator, frame, seed)
+    held = degraded_vectors(held_images, presets, often, estimator, frame, seed + 1)
+    results = {group: separation(fitting, held, names) for group, names in GROUPS.items()}
+    points = tsne(held.vectors, seed)
+    colourings = {
+        f"{group}, silhouette {results[group]['silhouette']:.2f}": [
+            name if name in names else "" for name in held.presets.tolist()
+        ]
+        for group, names in GROUPS.items()
+    }
+    draw(points, colourings, chart, f"degradation vectors of {len(held_images)} held-out images")
+    report = {
+        "weights": str(options.weights),
+        "images": len(images),
+        "held_out_images": len(held_images),
+        "frame": list(frame),
+        "seed": options.seed,
+        "results": results,
+        "points": [
+            {"image": int(image), "preset": preset, "tsne": [round(float(value), 3) for value in point]}
+            for image, preset, point in zip(held.images, held.presets.tolist(), points, strict=True)
+        ],
+    }
+    with atomic_path(options.output) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return f"{summary(results)}\n\nwrote {options.output} and {chart}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -104,57 +145,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_options(parser)
+    parser = parser_of(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="JSON file; the map gets the suffix .png")
     parser.add_argument("--overwrite", action="store_true", help="replace both if they exist")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        chart = options.output.with_suffix(".png")
-        if options.output.suffix != ".json" or not options.output.absolute().parent.is_dir():
-            raise ValueError(f"--output {options.output}: name a .json file in a folder that exists")
-        for path in (options.output, chart):
-            if path.exists() and not options.overwrite:
-                raise ValueError(f"{path} exists; --overwrite replaces it")
-        weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
-        images, held_images = load_split(options)
-        estimator = weights.estimator.to(pick_device("auto"))
-        log.info("%d images to fit on, %d held out", len(images), len(held_images))
-        presets, frame, seed = ALONE | SEVERITIES, tuple(options.frame), options.seed
-        once, often = ({name: int(count) for name in presets} for count in (1, options.draws))
-        fitting = degraded_vectors(images, presets, once, estimator, frame, seed)
-        held = degraded_vectors(held_images, presets, often, estimator, frame, seed + 1)
-        results = {group: separation(fitting, held, names) for group, names in GROUPS.items()}
-        points = tsne(held.vectors, seed)
-        colourings = {
-            f"{group}, silhouette {results[group]['silhouette']:.2f}": [
-                name if name in names else "" for name in held.presets.tolist()
-            ]
-            for group, names in GROUPS.items()
-        }
-        draw(points, colourings, chart, f"degradation vectors of {len(held_images)} held-out images")
-        report = {
-            "weights": str(options.weights),
-            "images": len(images),
-            "held_out_images": len(held_images),
-            "frame": list(frame),
-            "seed": options.seed,
-            "results": results,
-            "points": [
-                {"image": int(image), "preset": preset, "tsne": [round(float(value), 3) for value in point]}
-                for image, preset, point in zip(held.images, held.presets.tolist(), points, strict=True)
-            ],
-        }
-        with atomic_path(options.output) as temporary:
-            temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        sys.stdout.write(f"{summary(results)}\n\nwrote {options.output} and {chart}\n")
-    except (ValueError, OSError, ImportError) as error:
-        log.error("error: %s", error)
-        return 1
-    return 0
+    return run(parser, work, arguments)
 
 
 if __name__ == "__main__":

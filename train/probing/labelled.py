@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +22,7 @@ from train.method.data import amounts, load_images
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from hidra_core.dem import DegradationEstimator
 
@@ -176,52 +176,8 @@ def framed(image: np.ndarray, frame: tuple[int, int]) -> Tensor:
     return clean[..., top : top + frame[0], left : left + frame[1]]
 
 
-# ---------------------------------------------------------------- options of the programs
-
-
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that the programs of this folder share."""
-    parser.add_argument("--weights", default="hidra-tiny", help="hidra-tiny or a weights file (default: hidra-tiny)")
-    parser.add_argument("--dem-backbone", help="folder of DINOv2, for weights that were written without it")
-    parser.add_argument("--images", type=Path, required=True, help="folder of clean thermal images to fit on")
-    parser.add_argument(
-        "--held-out",
-        type=Path,
-        help="folder of other clean images, to calibrate and to measure on (default: every fourth of --images)",
-    )
-    parser.add_argument("--count", type=int, default=150, help="images of --images to use at most (default: 150)")
-    parser.add_argument("--draws", type=int, default=3, help="degradations of each held-out image (default: 3)")
-    parser.add_argument(
-        "--frame",
-        type=int,
-        nargs=2,
-        metavar=("HEIGHT", "WIDTH"),
-        default=(240, 320),
-        help="size of the degraded frames; smaller images are left out (default: 240 320)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of images and of the degradations")
-
-
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of programs that write a copy of a weights file with one more part in it."""
-    parser.add_argument("--output", type=Path, required=True, help="weights file to write; may be that of --weights")
-    parser.add_argument("--overwrite", action="store_true", help="replace it if it exists")
-
-
-def check_output(options: argparse.Namespace) -> None:
-    """Check the options of :func:`add_output_options`.
-
-    Raises:
-        ValueError: the copy cannot be written there.
-    """
-    if options.output.suffix != ".safetensors" or not options.output.absolute().parent.is_dir():
-        raise ValueError(f"--output {options.output}: name a .safetensors file in a folder that exists")
-    if options.output.exists() and not options.overwrite:
-        raise ValueError(f"--output {options.output} exists; --overwrite replaces it")
-
-
 def load_split(options: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Read the images that the options of :func:`add_options` name.
+    """Read the images that the options of :func:`~train.probing.program.add_options` name.
 
     Returns:
         Images to fit on and images held out, grey uint8 ``[H, W]``.

@@ -14,7 +14,6 @@ Needs scikit-learn: ``pip install 'hidra-thermal[train]'``.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 from dataclasses import replace
@@ -29,6 +28,7 @@ from sklearn.covariance import LedoitWolf
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script from anywhere
 
 from hidra_core.backbone import pick_device
+from hidra_core.evaluation.tables import to_markdown
 from hidra_core.readouts import KINDS, LEVELS, MAPS, Probes, directions
 from hidra_core.weights import add_probes, load_weights
 from train.probing import linear
@@ -38,14 +38,13 @@ from train.probing.labelled import (
     MIXTURES,
     SEVERITIES,
     Vectors,
-    add_options,
-    add_output_options,
-    check_output,
     degraded_vectors,
     load_split,
 )
+from train.probing.program import add_output_options, check_output, parser_of, run
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
     from numpy.typing import NDArray
@@ -218,21 +217,51 @@ def build(
 
 def table(probes: Probes) -> str:
     """The figures as a Markdown table and a few lines."""
-    lines = ["| kind | present or not | calibration error | amount: mean error | of |", "|---|---|---|---|---|"]
-    for kind in probes.kinds:
-        figures = kind.figures
-        lines.append(
-            f"| {kind.name} | {figures['accuracy']:.1%} | {figures['calibration_error']:.3f} | "
-            f"{figures['amount_error']:.2f} {kind.unit} | {kind.full:g} |"
-        )
+    rows = [
+        [
+            kind.name,
+            f"{kind.figures['accuracy']:.1%}",
+            f"{kind.figures['calibration_error']:.3f}",
+            f"{kind.figures['amount_error']:.2f} {kind.unit}",
+            f"{kind.full:g}",
+        ]
+        for kind in probes.kinds
+    ]
     level = probes.figures
-    lines += [
+    lines = [
+        to_markdown(["kind", "present or not", "calibration error", "amount: mean error", "of"], rows),
         "",
         f"four severities: {level['level_accuracy']:.1%} right, {level['level_within_one']:.1%} at most one off, "
         f"calibration error {level['level_calibration_error']:.3f}",
         f"untouched images: a kind is found by mistake {level['false_alarms_when_untouched']:.1%} of the time",
     ]
     return "\n".join(lines)
+
+
+def work(options: argparse.Namespace) -> str:
+    """Do what the program is for, and return the text to print."""
+    check_output(options)
+    weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
+    fitting, held = load_split(options)
+    estimator = weights.estimator.to(pick_device("auto"))
+    log.info("%d images to fit on, %d held out", len(fitting), len(held))
+    sets = []  # to fit on, held out
+    for images, draws, seed in ((fitting, 1, options.seed), (held, options.draws, options.seed + 1)):
+        counts = dict.fromkeys(FITTED, draws) | {"mixed": MIXED_DRAWS * draws}
+        sets.append(degraded_vectors(images, FITTED, counts, estimator, tuple(options.frame), seed))
+    raw = fit(sets[0])
+    figures, level_figures = measure(*cross_calibrated(raw, sets[1]))
+    fitted = {
+        "images": len(fitting),
+        "held_out_images": len(held),
+        "frames": len(sets[0].vectors),
+        "held_out_frames": len(sets[1].vectors),
+        "frame": list(options.frame),
+        "seed": options.seed,
+    }
+    probes = build(calibrate(raw, sets[1]), sets[0].of(["mixed"]).vectors, figures, level_figures, fitted)
+    add_probes(options.weights, probes, options.output)
+    return f"{table(probes)}\nwrote {options.output}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -244,40 +273,9 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_options(parser)
+    parser = parser_of(__doc__)
     add_output_options(parser)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        check_output(options)
-        weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
-        fitting, held = load_split(options)
-        estimator = weights.estimator.to(pick_device("auto"))
-        log.info("%d images to fit on, %d held out", len(fitting), len(held))
-        sets = []  # to fit on, held out
-        for images, draws, seed in ((fitting, 1, options.seed), (held, options.draws, options.seed + 1)):
-            counts = dict.fromkeys(FITTED, draws) | {"mixed": MIXED_DRAWS * draws}
-            sets.append(degraded_vectors(images, FITTED, counts, estimator, tuple(options.frame), seed))
-        raw = fit(sets[0])
-        figures, level_figures = measure(*cross_calibrated(raw, sets[1]))
-        fitted = {
-            "images": len(fitting),
-            "held_out_images": len(held),
-            "frames": len(sets[0].vectors),
-            "held_out_frames": len(sets[1].vectors),
-            "frame": list(options.frame),
-            "seed": options.seed,
-        }
-        probes = build(calibrate(raw, sets[1]), sets[0].of(["mixed"]).vectors, figures, level_figures, fitted)
-        add_probes(options.weights, probes, options.output)
-        sys.stdout.write(f"{table(probes)}\nwrote {options.output}\n")
-    except (ValueError, OSError) as error:
-        log.error("error: %s", error)
-        return 1
-    return 0
+    return run(parser, work, arguments)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ Source: none, this is an addition to HiDRA.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import sys
@@ -32,12 +31,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script 
 from hidra_core import degradations
 from hidra_core.backbone import Backbone, load_backbone
 from hidra_core.enhance import enhance, estimate
+from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images.blend import CUTOFF, lowpass
 from hidra_core.readouts import BANDS, Restraint
 from hidra_core.weights import Weights, add_restraint, load_weights
-from train.probing.labelled import MIXTURES, add_options, add_output_options, check_output, drawn_frames, load_split
+from train.probing.labelled import MIXTURES, drawn_frames, load_split
+from train.probing.program import add_output_options, check_output, parser_of, run
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Mapping, Sequence
 
 log = logging.getLogger("train")
@@ -198,11 +200,25 @@ def figures(frames: Blends, restraint: Restraint) -> dict[str, dict[str, float]]
 def as_markdown(table: Mapping[str, Mapping[str, float]]) -> str:
     """The figures as a Markdown table with one row per preset."""
     columns = list(next(iter(table.values())))
-    lines = ["| task | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    lines += [
-        f"| {name} | " + " | ".join(f"{row[column]:.2f}" for column in columns) + " |" for name, row in table.items()
-    ]
-    return "\n".join(lines)
+    rows = [[name, *(f"{row[column]:.2f}" for column in columns)] for name, row in table.items()]
+    return to_markdown(["task", *columns], rows)
+
+
+def work(options: argparse.Namespace) -> str:
+    """Do what the program is for, and return the text to print."""
+    check_output(options)
+    weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
+    backbone = load_backbone(options.backbone, dtype="fp32")
+    fitting, held = load_split(options)
+    log.info("%d images to fit on, %d held out", len(fitting), len(held))
+    frame = tuple(options.frame)
+    weight, bias = fit(blends(fitting, FRAMES, weights, backbone, frame, options.seed, TONE))
+    fitted = {"images": len(fitting), "frame": list(frame), "seed": options.seed, "presets": FRAMES}
+    restraint = Restraint(weight, bias, CUTOFF, fitted)
+    draws = {name: int(options.draws) for name in FRAMES}
+    table = figures(blends(held, draws, weights, backbone, frame, options.seed + 1, 0.0), restraint)
+    add_restraint(options.weights, Restraint(weight, bias, CUTOFF, fitted | {"figures": table}), options.output)
+    return f"{as_markdown(table)}\nwrote {options.output}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -214,32 +230,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").split("Clean images")[0], formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_options(parser)
+    parser = parser_of(__doc__)
     parser.add_argument("--backbone", default="hidra-tiny", help="hidra-tiny, a folder or a file (default: hidra-tiny)")
     add_output_options(parser)
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        check_output(options)
-        weights = load_weights(options.weights, dem_backbone=options.dem_backbone)
-        backbone = load_backbone(options.backbone, dtype="fp32")
-        fitting, held = load_split(options)
-        log.info("%d images to fit on, %d held out", len(fitting), len(held))
-        frame = tuple(options.frame)
-        weight, bias = fit(blends(fitting, FRAMES, weights, backbone, frame, options.seed, TONE))
-        fitted = {"images": len(fitting), "frame": list(frame), "seed": options.seed, "presets": FRAMES}
-        restraint = Restraint(weight, bias, CUTOFF, fitted)
-        draws = {name: int(options.draws) for name in FRAMES}
-        table = figures(blends(held, draws, weights, backbone, frame, options.seed + 1, 0.0), restraint)
-        add_restraint(options.weights, Restraint(weight, bias, CUTOFF, fitted | {"figures": table}), options.output)
-        sys.stdout.write(f"{as_markdown(table)}\nwrote {options.output}\n")
-    except (ValueError, OSError) as error:
-        log.error("error: %s", error)
-        return 1
-    return 0
+    return run(parser, work, arguments)
 
 
 if __name__ == "__main__":
