@@ -12,7 +12,7 @@ learned embedding of the block, each of the two networks (UNet, VAE encoder) has
     M_b  = reshape(W_f [d; g_b] + a_f)   fusion, 320 → rank² → rank × rank
 
 ``Σ_b`` is ``M_b`` transposed: with ``h = V x`` the rank activations, ``h' = Σ_b h`` means
-``h'[r] = Σ_k h[k] · M_b[k, r]``, where the ``Σ`` with an index below is a sum.
+``h'[r] = Σ_k h[k] · M_b[k, r]``, where ``Σ_k`` is a sum over ``k``.
 
 Source: HiDRA (CVPR 2026), section "Degradation-guided LoRA".
 """

@@ -121,7 +121,7 @@ class LoadThermal(io.ComfyNode):
         cls, file: str, sample: str, mapping: str, clip: float, plateau: float, kelvin_per_count: float, raw_size: str
     ) -> io.NodeOutput:
         reading = Reading(
-            raw=RawLayout(parse_size(raw_size) if raw_size.strip() else None),
+            raw=RawLayout(parse_size(raw_size) if file and raw_size.strip() else None),
             relation=LinearKelvin(kelvin_per_count) if kelvin_per_count else None,
             mapping=None if mapping == AUTO else mapping,
             parameters=_parameters(mapping, clip, plateau),

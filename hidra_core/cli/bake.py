@@ -100,13 +100,13 @@ def _estimate(
     import torch
 
     from ..enhance import DegradationVectors, estimate
-    from ..sources import open_source
+    from ..sources import open_images
 
     vectors = []
     with progress_bar(len(files), arguments) as bar:
         for index, source in enumerate(files):
             bar.set_description_str(f"{index + 1}/{len(files)} {source.name}")
-            pages = list(open_source(source, reading).pages())
+            pages = list(open_images(source, reading).pages())
             vectors.append(estimate(pages, weights).vectors)
             advance(bar, index + 1)
     return DegradationVectors(torch.cat(vectors), weights)

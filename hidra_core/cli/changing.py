@@ -135,14 +135,7 @@ def change_of(arguments: argparse.Namespace) -> Change:
 
     if arguments.shading and not arguments.radiometric:
         raise UsageError("--shading is a part of radiometric mode: give --radiometric too")
-    blends = arguments.blend != 1 or arguments.low_frequencies != 1
     try:
-        Change(arguments.blend, arguments.low_frequencies, arguments.cutoff)
-        if arguments.radiometric and blends:
-            raise UsageError(
-                "--radiometric keeps the input's temperatures itself, and reports what it changed: leave out --blend "
-                "and --low-frequencies, or --radiometric"
-            )
         return Change(
             arguments.blend,
             arguments.low_frequencies,

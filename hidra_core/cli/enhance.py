@@ -193,8 +193,9 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
     folder = arguments.output
     files = find_files(arguments.inputs, leave_out=folder, clips=True)
     if any(is_clip(source) for source, _ in files):
-        if arguments.report:
-            raise UsageError("--report is for images, not for clips: enhance clips without it")
+        for option, given in (("--report", arguments.report), ("--radiometric", arguments.radiometric)):
+            if given:
+                raise UsageError(f"{option} is for images and counts, not for clips: enhance clips without it")
         import_av()
     inputs = {}
     for source, _ in files:
@@ -231,5 +232,5 @@ def _beside(output: Path, arguments: argparse.Namespace, *, clip: bool) -> Besid
     return Beside(
         compare=named(f"compare{output.suffix if clip else '.png'}") if arguments.compare else None,
         trust=(named("trust.png"), named("trust.json")) if arguments.report else None,
-        radiometric=named("radiometric.json") if arguments.radiometric and not clip else None,
+        radiometric=named("radiometric.json") if arguments.radiometric else None,
     )

@@ -85,6 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
     labels = _check_map(arguments, files)
     if arguments.output is not None:
         check_file(arguments.output, arguments.overwrite, files)
+        if arguments.tsne is not None and arguments.output.absolute() == arguments.tsne.absolute():
+            raise UsageError(f"--output and --tsne are both {arguments.output}: give each a file of its own")
     reading = reading_of(arguments)
     require("tqdm")
     from ..weights import load_weights
@@ -119,10 +121,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _estimate(path: Path, weights: Weights, reading: Reading, with_report: bool) -> Estimated:
     from ..enhance import estimate
-    from ..sources import open_source
+    from ..sources import open_images
     from ..vectors import image_lines
 
-    source = open_source(path, reading)
+    source = open_images(path, reading)
     page = next(source.pages())
     vector = estimate([page], weights).vectors[0]
     height, width = page.shape[:2]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..names import DTYPES, HIDRA_TINY
 from .console import INTERRUPTED, OK, UsageError, advance, log, progress_bar, reason, say
 from .inputs import check_folder, check_model_paths, check_paths, find_files, require
-from .model import load_pair
+from .model import check_pair, load_pair
 from .options import add_command, add_device, add_overwrite, add_quiet
 
 if TYPE_CHECKING:
@@ -268,9 +268,9 @@ def _check(arguments: argparse.Namespace) -> None:
     check_model_paths(*arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_paths(arguments.references, arguments.visible)
     check_folder(arguments.output)
-    target = arguments.output / DOCUMENT
-    if target.exists() and not arguments.overwrite:
-        raise UsageError(f"{target} exists; --overwrite replaces it, or choose another --output")
+    for target in (arguments.output / DOCUMENT, arguments.output / TABLE):
+        if target.exists() and not arguments.overwrite:
+            raise UsageError(f"{target} exists; --overwrite replaces it, or choose another --output")
     if arguments.fused and not arguments.visible:
         raise UsageError("--fused is for the task fusion, which needs the visible partners: --visible DIR")
     for option, value, least in (
@@ -340,8 +340,8 @@ def _fusions(arguments: argparse.Namespace) -> list[str | FusedFolder]:
 
     fusions: list[str | FusedFolder] = [*_chosen("fusions", arguments.fusions, {name: name for name in METHODS})]
     for text in arguments.fused:
-        name, separator, folder = text.partition("=")
-        if not (name and separator and Path(folder).is_dir()):
+        name, _, folder = text.partition("=")
+        if not (name and folder and Path(folder).is_dir()):
             raise UsageError(f"--fused {text}: expected NAME=DIR with a folder of fused images")
         fusions.append(FusedFolder(name, Path(folder)))
     if arguments.visible and not fusions:
@@ -353,7 +353,6 @@ def _models(
     arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype
 ) -> tuple[dict[str, Method], dict[str, Any]]:
     """The methods of the given weights, and a description of each; the backbone is loaded once."""
-    from ..adapter import NETWORKS
     from ..evaluation.baselines import BASELINES
     from ..evaluation.provenance import hashes
     from ..evaluation.runner import INPUT, model
@@ -364,8 +363,7 @@ def _models(
     loaded = {first: weights}
     for source in others:
         loaded[source] = load_weights(source, dem_backbone=arguments.dem_backbone)
-        for network in NETWORKS:
-            loaded[source].adapter.check_fits(network, backbone.lookup(network))
+        check_pair(loaded[source], source, backbone, arguments)
         loaded[source].estimator.to(device)
 
     stems = [Path(source).stem for source in loaded]

@@ -50,7 +50,6 @@ def load_pair(
         ValueError: the weights are for another backbone, or a file is not as expected.
         OSError: a file cannot be read.
     """
-    from ..adapter import NETWORKS
     from ..backbone import load_backbone
     from ..weights import load_weights
 
@@ -61,13 +60,29 @@ def load_pair(
             "(a diffusers folder or a .safetensors file)"
         )
     backbone = load_backbone(arguments.backbone or HIDRA_TINY, device=device, dtype=dtype)
+    check_pair(weights, arguments.weights, backbone, arguments)
+    weights.estimator.to(device)
+    return weights, backbone
+
+
+def check_pair(weights: Weights, source: str, backbone: DiffusersBackbone, arguments: argparse.Namespace) -> None:
+    """Check that an adapter fits a backbone.
+
+    Args:
+        weights: the adapter.
+        source: the name of the weights, for the message.
+        backbone: the backbone.
+        arguments: the parsed command line.
+
+    Raises:
+        ValueError: it does not.
+    """
+    from ..adapter import NETWORKS
+
     for network in NETWORKS:
         try:
             weights.adapter.check_fits(network, backbone.lookup(network))
         except ValueError as error:
             raise ValueError(
-                f"{error} (weights {arguments.weights}, for '{weights.backbone}'; "
-                f"backbone {arguments.backbone or HIDRA_TINY})"
+                f"{error} (weights {source}, for '{weights.backbone}'; backbone {arguments.backbone or HIDRA_TINY})"
             ) from error
-    weights.estimator.to(device)
-    return weights, backbone

@@ -48,7 +48,7 @@ def read_page(path: Path) -> np.ndarray:
     pages = read_grey(path)
     if len(pages) != 1:
         raise ValueError(
-            f"{path} has {len(pages)} pages, and single images are measured: save each page as its own file"
+            f"{path} has {len(pages)} pages, and images of one page are measured: save each page as its own file"
         )
     return pages[0]
 

@@ -79,10 +79,10 @@ def _is_about(error: OSError, temporary: Path) -> bool:
 
 def _explained(error: OSError, path: Path) -> OSError:
     reason = error.strerror or str(error)
-    return type(error)(
-        error.errno,
-        f"cannot write {path}: {reason}. Nothing was written; choose a folder that exists, is writable and has room",
-    )
+    remedy = "choose a folder that exists, is writable and has room"
+    if error.errno == errno.EISDIR:
+        remedy = "choose a name that no folder has"
+    return type(error)(error.errno, f"cannot write {path}: {reason}. This file was not written; {remedy}")
 
 
 def write_json(path: Path, record: Any) -> None:

@@ -144,7 +144,8 @@ def read_image(path: str | Path) -> Picture:
             f"{path} {what}; expected PNG, JPEG, TIFF, BMP, WebP or PGM with 8 or 16 bits per channel"
         ) from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large: {error}; cut it into smaller images") from error
+        most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels"  # beyond twice that value, Pillow refuses
+        raise ValueError(f"{path} has more than {most}, the most that is read; cut it into smaller images") from error
     except DECODER_ERRORS as error:
         raise ValueError(f"{path} is damaged or incomplete ({error}); copy or export it again") from error
     if pages > 1:

@@ -45,6 +45,10 @@ def find_images(inputs: Iterable[str | Path], extensions: Sequence[str] = EXTENS
 
 def _expand(given: str | Path, extensions: Sequence[str]) -> tuple[Path, list[Path]]:
     """(folder that relative names start from, files) of one input."""
+    if not str(given):
+        raise FileNotFoundError(
+            errno.ENOENT, "an empty name; name a file, a folder, a pattern, or . for this folder", "''"
+        )
     path = Path(given).expanduser()
     if path.is_file():
         return path.parent, [path]

@@ -9,7 +9,7 @@ from .clip import ClipSource
 from .counts import CountsSource
 from .enhancing import Running, enhance_file
 from .grey import read_grey
-from .opening import Reading, open_source, result_suffix
+from .opening import Reading, open_images, open_source, result_suffix
 from .picture import PictureSource
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Running",
     "Source",
     "enhance_file",
+    "open_images",
     "open_source",
     "read_grey",
     "result_suffix",

@@ -126,6 +126,6 @@ class Source(ABC):
 
         Raises:
             ValueError: the format cannot hold the result, or ``change`` or ``beside`` ask for something that this kind
-                of file does not have.
+                of file, or this change, does not have.
             OSError: a file cannot be written.
         """

@@ -11,7 +11,7 @@ import torch
 
 from ..images import stretch, unstretch
 from ..images.files import atomic_path
-from ..video import ClipReader, ClipWriter, clip_range, spread
+from ..video import EXTENSIONS, ClipReader, ClipWriter, clip_range, spread
 from .base import Beside, Change, Enhance, Source
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ class ClipSource(Source):
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""
+        if output.suffix.lower() not in EXTENSIONS:
+            raise ValueError(f"{output}: a clip is written as {', '.join(EXTENSIONS)}; give it one of these suffixes")
         with self._open(quiet=True) as reader:
             ClipWriter(output, reader, lossless=self._lossless)
 
@@ -84,8 +86,10 @@ class ClipSource(Source):
             raise ValueError(
                 f"{self.path}: radiometric mode and trust reports are for images and counts, not for clips"
             )
+        self.check_writable(output)
         limits = self._range()
-        output.parent.mkdir(parents=True, exist_ok=True)
+        for path in (output, *beside.paths):
+            path.parent.mkdir(parents=True, exist_ok=True)
         pending: deque[Frame] = deque()
         with ExitStack() as stack:
             target = stack.enter_context(atomic_path(output))
@@ -101,13 +105,18 @@ class ClipSource(Source):
                     pending.append(frame)
                     yield stretch(frame.pixels, limits)
 
-            for enhanced in enhance(frames()):
+            count, incoming = 0, frames()
+            for count, enhanced in enumerate(enhance(incoming), 1):
+                if not pending:
+                    raise ValueError(f"{count} enhanced frames for {count - 1} frames of {self.path}")
                 frame = pending.popleft()
                 before = stretch(frame.pixels, limits)
                 after = enhanced if change.is_whole else change.apply(before, enhanced).clamp(0, 1)
                 if pair is not None:
                     pair.write(_side_by_side(before, after), frame.pts, frame.duration)
                 writer.write(unstretch(after, limits), frame.pts, frame.duration)
+            if pending or next(incoming, None) is not None:
+                raise ValueError(f"{count} enhanced frames, fewer than {self.path} has")
 
     def _open(self, quiet: bool = False) -> ClipReader:
         source = self._source() if callable(self._source) else self._source

@@ -57,6 +57,8 @@ class CountsSource(Source):
     ) -> None:
         """See :meth:`Source.rewrite`; comparison and trust report are of the first page."""
         change, beside = change or Change(), beside or Beside()
+        if beside.radiometric is not None and not change.radiometric:
+            raise ValueError(f"{self.path}: radiometric mode is not on, so there is nothing for {beside.radiometric}")
         self.check_writable(output)
         results = torch.stack(list(enhance(self.pages())))[..., 0]
         counts, reports = self.restore(results, change)

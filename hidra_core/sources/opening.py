@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..video import OnBroken
     from .base import Source
 
-__all__ = ["CLIPS", "IMAGES", "THERMAL_EXTENSIONS", "Reading", "open_source", "result_suffix"]
+__all__ = ["CLIPS", "IMAGES", "THERMAL_EXTENSIONS", "Reading", "open_images", "open_source", "result_suffix"]
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,25 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     if isinstance(content, Picture):
         return PictureSource(content)
     return CountsSource(content, reading.fit(content.counts))
+
+
+def open_images(path: str | Path, reading: Reading | None = None) -> PictureSource | CountsSource:
+    """Open an image file or a file of counts, where a clip would not do.
+
+    Args:
+        path: see :func:`open_source`.
+        reading: see :func:`open_source`.
+
+    Raises:
+        OSError: see :func:`open_source`.
+        ValueError: see :func:`open_source`; or this is a clip.
+        ImportError: see :func:`open_source`.
+    """
+    if is_clip(path):
+        raise ValueError(f"{path} is a clip, and images are expected: enhance clips, or save the frames as images")
+    source = open_source(path, reading)
+    assert isinstance(source, PictureSource | CountsSource)  # all that open_source knows apart from clips
+    return source
 
 
 def result_suffix(path: str | Path, suffix: str | None = None, *, lossless: bool = False) -> str:

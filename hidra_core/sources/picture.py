@@ -49,7 +49,7 @@ class PictureSource(Source):
     ) -> None:
         """See :meth:`Source.rewrite`."""
         change, beside = change or Change(), beside or Beside()
-        if change.radiometric:
+        if change.radiometric or beside.radiometric is not None:
             raise ValueError(f"{self.path} holds no counts, which radiometric mode needs")
         self.check_writable(output)
         before = next(self.pages())

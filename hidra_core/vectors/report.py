@@ -163,7 +163,7 @@ def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
     if weights.restraint is None:
         return []
     low, high = weights.restraint.shares(vector[None])[0].tolist()
-    return [f"to be taken of the change: {low:.0%} in brightness and shading, {high:.0%} in detail"]
+    return [f"share of the change applied: {low:.0%} of brightness and shading, {high:.0%} of detail"]
 
 
 def reading_lines(reading: Reading) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import thermal_files
+from helpers import clip_files, thermal_files
 from safetensors import safe_open
 
 from hidra_core.cli import main
@@ -60,3 +60,19 @@ def test_every_page_of_a_file_counts(tmp_path):
         assert main(["bake", str(tmp_path / name), "--output", output, "--device", "cpu", "--quiet"]) == 0
     all_pages, first = (baked_vector(tmp_path / f"{name}-baked.safetensors") for name in ("pages", "first"))
     assert np.abs(all_pages - first).max() > 1e-4
+
+
+def test_clips_are_refused(tmp_path, capsys):
+    clip = clip_files.write_clip(tmp_path / "a.mp4", clip_files.static_scene(2))
+    for command in (["bake", str(clip), "--output", str(tmp_path / "b")], ["estimate", str(clip)]):
+        assert main([*command, "--device", "cpu"]) == 1
+        assert "is a clip, and images are expected" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("option", ["--radiometric", "--report"])
+def test_what_clips_do_not_have_is_refused_before_any_work(tmp_path, capsys, option):
+    clip = clip_files.write_clip(tmp_path / "a.mp4", clip_files.static_scene(2))
+    assert main(["enhance", str(clip), "--output", str(tmp_path / "out"), option]) == 2
+    assert f"{option} is for images and counts, not for clips" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

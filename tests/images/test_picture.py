@@ -502,6 +502,11 @@ def test_nothing_found(tmp_path):
         assert str(given) in str(caught.value)
 
 
+def test_an_empty_name_is_not_the_current_folder():
+    with pytest.raises(FileNotFoundError, match="an empty name"):
+        find_images([""])
+
+
 def test_comparison():
     image = comparison(np.zeros((20, 30)), torch.ones(40, 60, 4), labels=("in", "out"))
     array = np.asarray(image)

@@ -184,7 +184,7 @@ def test_estimate_and_info_show_the_restraint(clean: Path, tmp_path: Path, capsy
     assert main(["estimate", picture, "--weights", str(path)]) == 0
     assert json.loads(capsys.readouterr().out)["images"][0]["restraint"] == {"low": 0.5, "high": 1.0}
     assert main(["estimate", picture, "--weights", str(path), "--text"]) == 0
-    assert "to be taken of the change: 50% in brightness and shading, 100% in detail" in capsys.readouterr().out
+    assert "share of the change applied: 50% of brightness and shading, 100% of detail" in capsys.readouterr().out
     assert main(["info", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["restraint"] == {"cutoff": 64.0, "fitted": {}}
 
@@ -250,7 +250,7 @@ def test_the_program_writes_a_copy(clean: Path, tmp_path: Path, capsys, caplog) 
     output = tmp_path / "spared.safetensors"
     arguments = ["--images", clean, "--held-out", clean, "--frame", 64, 80, "--draws", 1, "--output", output]
     assert program.main([str(argument) for argument in arguments]) == 0
-    assert "| untouched |" in capsys.readouterr().out
+    assert "| untouched " in capsys.readouterr().out
     restraint, built_in = load_weights(output).restraint, load_weights("hidra-tiny")
     assert restraint.fitted["images"] == 6
     assert restraint.fitted["presets"] == program.FRAMES

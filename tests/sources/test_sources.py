@@ -18,6 +18,7 @@ from hidra_core.sources import (
     CountsSource,
     PictureSource,
     Reading,
+    open_images,
     open_source,
     read_grey,
     result_suffix,
@@ -163,7 +164,34 @@ def test_what_a_kind_of_file_cannot_do_is_refused(files, tmp_path):
         open_source(files["pages.tiff"]).check_writable(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"needs the suffix \.mkv"):
         ClipSource(files["clip.mp4"], lossless=True).check_writable(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"a clip is written as \.mp4, .*"):
+        open_source(files["clip.mp4"]).rewrite(tmp_path / "a.png", lambda pages: pages)
+    for name in ("pages.tiff", "grey.png"):
+        with pytest.raises(ValueError, match="radiometric mode"):
+            open_source(files[name]).rewrite(
+                tmp_path / f"a{files[name].suffix}", lambda pages: pages, beside=Beside(radiometric=tmp_path / "a.json")
+            )
     assert not list(tmp_path.glob("a.*"))
+
+
+def test_clips_are_refused_where_images_are_expected(files):
+    for read in (open_images, read_grey):
+        with pytest.raises(ValueError, match=r"clip\.mp4 is a clip, and images are expected"):
+            read(files["clip.mp4"])
+
+
+@pytest.mark.parametrize("name", ["pages.tiff", "clip.mp4"])
+@pytest.mark.parametrize("wrong", [lambda pages: [next(pages)], lambda pages: [*pages, torch.zeros(48, 64, 1)]])
+def test_another_number_of_results_than_pages_is_refused(files, tmp_path, name, wrong):
+    source = open_source(files[name])
+    height, width = next(source.pages()).shape[:2]
+
+    def enhanced(pages):
+        return (torch.zeros(height, width, 1) for _ in wrong(pages))
+
+    with pytest.raises(ValueError, match=r"[16] enhanced (frames|images)"):
+        source.rewrite(tmp_path / "out" / name, enhanced)
+    assert list((tmp_path / "out").glob("*")) == []
 
 
 def test_everything_beside_a_result_is_written(files, tmp_path):
@@ -205,3 +233,9 @@ def test_an_error_halfway_leaves_nothing(files, tmp_path):
 )
 def test_suffixes_of_results(files, name, options, suffix):
     assert result_suffix(files[name], **options) == suffix
+
+
+def test_the_comparison_of_a_clip_may_lie_in_another_folder(files, tmp_path):
+    beside = Beside(compare=tmp_path / "new" / "both.mp4")
+    open_source(files["clip.mp4"]).rewrite(tmp_path / "out" / "a.mp4", lambda pages: pages, beside=beside)
+    assert open_source(tmp_path / "new" / "both.mp4").page_count == 5

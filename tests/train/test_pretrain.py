@@ -21,9 +21,9 @@ from train import pretrain
 from train.method import checkpoints
 from train.method.data import rendered_scenes
 from train.method.losses import structural_dissimilarity
+from train.method.norm import speed_up_group_norm
 from train.pretraining.config import PHASES, read_config
 from train.pretraining.model import TrainableNetworks
-from train.pretraining.norm import speed_up_group_norm
 from train.pretraining.pool import fit_linear, shuffled
 from train.pretraining.start import start_seeing
 from train.pretraining.trainer import Training

@@ -142,6 +142,13 @@ def test_a_map_by_labels(plain: Path, pictures: Path, tmp_path: Path, capsys) ->
     assert (tmp_path / "map.svg").read_text().count("<svg") == 1
 
 
+def test_the_map_and_the_json_are_two_files(plain: Path, pictures: Path, tmp_path: Path, capsys) -> None:
+    path = tmp_path / "map.svg"
+    assert hidra(pictures, "--weights", plain, "--tsne", path, "--output", path) == 2
+    assert "give each a file of its own" in capsys.readouterr().err
+    assert not path.exists()
+
+
 def test_one_folder_has_no_silhouette(plain: Path, pictures: Path, tmp_path: Path, capsys) -> None:
     assert hidra(pictures / "day", "--weights", plain, "--tsne", tmp_path / "map.png") == 0
     assert json.loads(capsys.readouterr().out)["silhouette"] is None

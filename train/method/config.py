@@ -32,6 +32,9 @@ NotNegative = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
+Momentum = Annotated[float, Field(ge=0, lt=1)]
+"""A number from 0, below 1."""
+
 Weight = Annotated[float, Field(ge=0)]
 """A number from 0."""
 
@@ -274,7 +277,7 @@ class Optimiser(Section):
     lr: Rate = 2e-5
     lr_warmup: NotNegative = 500
     schedule: Literal["constant", "cosine"] = "constant"
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     weight_decay: Weight = 1e-2
     eps: Rate = 1e-8
     clip: Rate = Field(default=1.0, description="largest norm of each level's gradient")

@@ -17,7 +17,7 @@ from hidra_core.backbone import DiffusersBackbone, load_backbone
 from hidra_core.convert import empty_prompt_embedding
 from hidra_core.dem import DEGRADATION_WIDTH, FITS, DegradationEstimator, build_dinov2
 from hidra_core.weights import DINOV2_BASE, Weights, load_dinov2, load_weights
-from train.pretraining.norm import speed_up_group_norm
+from train.method.norm import speed_up_group_norm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -286,7 +286,6 @@ class Trainer:
         self.resume()
         if self.accelerator.is_main_process:
             self.config.write(self.output / "config.yaml")
-        writer = self._writer()
         bar = tqdm(
             total=solver.iterations,
             initial=self.iteration,
@@ -295,7 +294,7 @@ class Trainer:
             disable=not self.accelerator.is_main_process,
         )
         collected: list[dict[str, Tensor]] = []
-        with self._signals(), bar:
+        with self._signals(), bar, self._writer() as writer:
             for batch in self.batches():
                 collected.append({key: value.to(self.device) for key, value in batch.items()})
                 if len(collected) < run.accumulation:
@@ -317,16 +316,18 @@ class Trainer:
                 if stop:
                     log.info("stopped after iteration %d; the same command continues from there", self.iteration)
                     return
-        if writer is not None:
-            writer.close()
         self.export("weights.safetensors")
 
-    def _writer(self) -> Any:
+    @contextmanager
+    def _writer(self) -> Iterator[Any]:
+        """The writer of the main process, None in the others; however the run ends, nothing that was logged is lost."""
         if not self.accelerator.is_main_process:
-            return None
+            yield None
+            return
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self.output / "tensorboard", purge_step=self.iteration + 1)
+        with SummaryWriter(self.output / "tensorboard", purge_step=self.iteration + 1) as writer:
+            yield writer
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -20,10 +20,10 @@ from hidra_core.weights import Weights, load_weights, save_weights
 from train.method.checkpoints import read_checkpoint, write_checkpoint
 from train.method.data import FACTORS, GREY_FACTORS, DegradedFrames, list_images, load_images, source_odds
 from train.method.losses import reconstruction_loss
+from train.method.norm import speed_up_group_norm
 from train.method.optimisation import Average, clipped_step, learning_rate, set_rate
 from train.pretraining.config import PHASES, CropPhase, Phase, PretrainingConfig, Run
 from train.pretraining.model import TrainableNetworks
-from train.pretraining.norm import speed_up_group_norm
 from train.pretraining.pool import PoolPart, as_input, fit_linear, read_vectors, shuffled
 from train.pretraining.start import start_seeing
 

@@ -90,14 +90,15 @@ def is_radiometric(path: str | Path) -> bool:
         path: the file.
     """
     path = Path(path)
-    if path.suffix.lower() in (*flir.EXTENSIONS, *y16.EXTENSIONS):
+    if path.suffix.lower() in y16.EXTENSIONS:
         return True
     try:
         with path.open("rb") as file:
-            if file.read(2) != JPEG:
-                return False
-            file.seek(0)
-            parts = segments(file.read(1 << 23))  # the segments of a radiometric JPEG end before its pixels begin
+            start = file.read(4)
+            if start[:2] != JPEG:
+                return start in flir.MAGICS
+            data = start + file.read(1 << 23)  # the segments of a radiometric JPEG end before its pixels begin
     except OSError:
         return False
-    return flir.is_in(parts) or dji.is_in(parts)
+    parts = segments(data)
+    return flir.is_in(parts) or dji.is_in(data, parts)

@@ -20,9 +20,9 @@ _APP3 = 0xE3
 _SMALLEST_PLANE = 80 * 60 * 2  # shorter APP3 segments hold other data
 
 
-def is_in(segments: list[tuple[int, bytes]]) -> bool:
-    """Whether a JPEG has APP3 segments as long as a plane of counts."""
-    return len(_joined(segments)) >= _SMALLEST_PLANE
+def is_in(data: bytes, segments: list[tuple[int, bytes]]) -> bool:
+    """Whether a JPEG is of a DJI camera, and has APP3 segments as long as a plane of counts."""
+    return len(_joined(segments)) >= _SMALLEST_PLANE and make_and_model(data).upper().startswith("DJI")
 
 
 def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> ThermalImage | None:
@@ -31,10 +31,7 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
     Raises:
         ValueError: a DJI camera's plane of counts has the size of no known sensor.
     """
-    if not is_in(segments):
-        return None
-    camera = make_and_model(data)
-    if not camera.upper().startswith("DJI"):
+    if not is_in(data, segments):
         return None
     body = _joined(segments)
     size = by_length(len(body))
@@ -47,7 +44,7 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
     plane, swapped = smoother(np.frombuffer(body, "<u2").reshape(height, width).astype(np.uint16))
     picture, counts = carrier(path, plane)
     encoding = f"DJI radiometric JPEG, plain plane{', bytes swapped' if swapped else ''}"
-    return ThermalImage(picture, counts[None], encoding, camera)
+    return ThermalImage(picture, counts[None], encoding, make_and_model(data))
 
 
 def _joined(segments: list[tuple[int, bytes]]) -> bytes:
