@@ -76,9 +76,12 @@ def test_summary_over_seeds() -> None:
 
 
 def test_an_interrupted_run_has_time_to_save(tmp_path: Path) -> None:
-    child = "import signal, sys, time\ntry:\n  print('ready', flush=True)\n  time.sleep(60)\n"
+    heed = (
+        "import signal, sys, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells may ignore it
+    )
+    child = f"{heed}try:\n  print('ready', flush=True)\n  time.sleep(60)\n"
     child += "except KeyboardInterrupt:\n  time.sleep(1)\n  open(sys.argv[1], 'w').close()"
-    parent = "import sys; from train import ablation; ablation.exit_code(sys.argv[1:])"
+    parent = f"{heed}from train import ablation; ablation.exit_code(sys.argv[1:])"
     saved = tmp_path / "saved"
     command = [sys.executable, "-c", parent, sys.executable, "-c", child, str(saved)]
     with subprocess.Popen(
