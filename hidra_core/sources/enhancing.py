@@ -74,7 +74,6 @@ def enhance_file(
         OSError: a file cannot be written.
     """
     running, change = running or Running(), change or Change()
-    source.check_writable(output)
 
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
         if change.blend == 0:  # nothing of the change is applied: no network has to run
