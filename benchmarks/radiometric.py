@@ -40,8 +40,8 @@ def main() -> None:
             scene, seed=3, stripe_kelvin=options.stripes, noise_kelvin=options.noise, axis=options.axis
         )
         image = sample.image
-        mapping = fit("linear", image.counts)
-        values = mapping.to_values(image.counts)[..., None]
+        mapping = fit("linear", np.asarray(image.counts))
+        values = mapping.to_values(np.asarray(image.counts))[..., None]
         enhanced = hidra_core.enhance(values, backbone, hidra_core.estimate(values, weights))[..., 0]
         plain, _ = bring_back(enhanced, image, mapping)
         anchored, _ = bring_back(enhanced, image, mapping, radiometric=True)

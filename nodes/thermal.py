@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
+import torch
 from comfy_api.latest import io, ui
 
 from ..hidra_core.images import check_images, to_grey
@@ -17,9 +17,6 @@ from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS, RawLayout, parse_si
 from ..hidra_core.thermal.sample import thermal_sample
 from . import host
 from .schema import one_of, schema
-
-if TYPE_CHECKING:
-    import torch
 
 Thermal = io.Custom("HIDRA_THERMAL")
 NO_FILE = ""
@@ -132,7 +129,7 @@ class LoadThermal(io.ComfyNode):
             raise ValueError(f"{file} is a clip: load it with Load Video, and enhance it with Enhance Thermal Video")
         record = json.dumps(source.image.record(), indent=1)
         host.show_text(source.image.summary(), cls.hidden.unique_id)
-        images = _as_image(source.mapping.to_values(source.image.counts))
+        images = _as_image(torch.cat(list(source.pages()), -1).movedim(-1, 0))
         return io.NodeOutput(images, source, record, ui=ui.PreviewImage(images, cls=cls))
 
 
@@ -144,8 +141,7 @@ def _parameters(mapping: str, clip: float, plateau: float) -> dict[str, float]:
 
 
 def _sample(scene: str, reading: Reading) -> CountsSource:
-    image = thermal_sample(scene).image
-    return CountsSource(image, reading.fit(image.counts))
+    return reading.source(thermal_sample(scene).image)
 
 
 def _as_image(values: torch.Tensor) -> torch.Tensor:

@@ -4,8 +4,10 @@ from .grey import check_images, display_range, from_grey, stretch, to_grey, unst
 from .picture import (
     DECODER_ERRORS,
     EXTENSIONS,
+    Metadata,
     Picture,
     check_writable,
+    image_metadata,
     read_image,
     read_metadata,
     turn_upright,
@@ -17,6 +19,7 @@ from .side_by_side import comparison
 __all__ = [
     "DECODER_ERRORS",
     "EXTENSIONS",
+    "Metadata",
     "Picture",
     "check_images",
     "check_writable",
@@ -24,6 +27,7 @@ __all__ = [
     "display_range",
     "find_images",
     "from_grey",
+    "image_metadata",
     "read_image",
     "read_metadata",
     "stretch",

@@ -13,8 +13,9 @@ import struct
 import warnings
 import zlib
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +24,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from .files import atomic_path
 from .grey import display_range, fit_alpha, to_grey
+from .tiff import GDAL_METADATA, GDAL_NODATA, GEO_TAGS, TiffLayout, TiffPages, TiffTags, read_layout, write_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +81,38 @@ _FILE_TAGS = {
     *(ExifTags.Base.YCbCrPositioning, ExifTags.Base.ReferenceBlackWhite, _XMP),
     *(ExifTags.Base.InterColorProfile, ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight),
     ExifTags.Base.ExifInteroperabilityOffset,
-    # GeoTIFF: pixel scale, tie points, transformation, key directory, numbers and texts
-    *(33550, 33922, 34264, 34735, 34736, 34737),
+    # what TiffLayout keeps: the ground, GDAL's texts, ImageJ's metadata
+    *GEO_TAGS,
+    *(GDAL_METADATA, GDAL_NODATA, 50838, 50839),
 }
-"""TIFF keeps its EXIF among the tags that say where the pixels lie and, in GeoTIFF, what ground they cover; those, the
-size and the orientation, which change, belong to the old file only."""
+"""TIFF keeps its EXIF among the tags that say where the pixels lie; those, the size and the orientation, which change,
+belong to the old file only."""
 
 _JPEG_BLOCK = 65_000  # bytes that a metadata block of a JPEG may have, with room for its header
+
+
+@dataclass(frozen=True, eq=False)
+class Metadata:
+    """What a file says about its pixels, for the file of their enhanced version.
+
+    Attributes:
+        path: the file.
+        exif: EXIF block (camera, time, GPS) without orientation and size; empty if there is none.
+        icc_profile: ICC colour profile, or None.
+        xmp: XMP block, or None.
+        layout: what a TIFF says beyond that.
+    """
+
+    path: Path
+    exif: bytes = b""
+    icc_profile: bytes | None = None
+    xmp: bytes | None = None
+    layout: TiffLayout = field(default_factory=TiffLayout)
+
+    @property
+    def tags(self) -> TiffTags:
+        """The same for a TIFF that is to be written."""
+        return TiffTags(self.exif, self.xmp, self.icc_profile, self.layout)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +127,7 @@ class Picture:
         exif: EXIF block (camera, time, GPS) without orientation and size; empty if there is none.
         icc_profile: ICC colour profile, or None.
         xmp: XMP block, or None.
+        layout: what a TIFF says beyond that.
     """
 
     path: Path
@@ -105,6 +136,12 @@ class Picture:
     exif: bytes = b""
     icc_profile: bytes | None = None
     xmp: bytes | None = None
+    layout: TiffLayout = field(default_factory=TiffLayout)
+
+    @property
+    def metadata(self) -> Metadata:
+        """All but the pixels."""
+        return Metadata(self.path, self.exif, self.icc_profile, self.xmp, self.layout)
 
     def limits(self) -> tuple[float, float]:
         """The limits for ``stretch``: ``display_range`` of a 16-bit image, (0, 1) for 8 bits (never stretched)."""
@@ -152,6 +189,7 @@ def read_image(path: str | Path) -> Picture:
         raise ValueError(f"{path} holds {pages} pages, one is expected; save each page as its own file")
 
     exif, orientation, xmp = read_metadata(image, path)
+    layout = read_layout(path) if image.format == "TIFF" else TiffLayout()
     if bits == 16 and image.mode in ("LA", "RGB", "RGBA"):
         grey_alpha = image.format == "PNG" and data[25] == 4  # PNG colour type; Pillow widens it to RGBA
         pixels, bit_depth = _decode_deep_colour(data, "LA" if grey_alpha else image.mode, path), 16
@@ -165,6 +203,7 @@ def read_image(path: str | Path) -> Picture:
         exif=exif,
         icc_profile=None if image.mode == "CMYK" else image.info.get("icc_profile"),
         xmp=xmp,
+        layout=layout,
     )
 
 
@@ -201,26 +240,61 @@ def read_metadata(image: Image.Image, path: Path) -> tuple[bytes, int, bytes | N
     Returns:
         (EXIF without the tags that describe the file itself, orientation from 1 to 8, XMP or None)
     """
-    try:
-        source, kept = image.getexif(), Image.Exif()
-        for tag, value in source.items():
-            if tag not in _FILE_TAGS and tag not in (_EXIF_IFD, _GPS_IFD):
-                kept[tag] = value
-        for tag in (_EXIF_IFD, _GPS_IFD):
-            entries = {key: value for key, value in source.get_ifd(tag).items() if key not in _FILE_TAGS}
-            if entries:
-                kept[tag] = entries
-        orientation = source.get(ExifTags.Base.Orientation, 1)
-        exif = kept.tobytes() if len(kept) else b""
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
-        # Cameras write broken EXIF often enough; it is no reason to refuse the pixels.
-        log.warning("%s: its EXIF cannot be read (%s) and is left out", path, error)
-        exif, orientation = b"", 1
+
+    def directory(code: int | None) -> dict[int, Any]:
+        exif = image.getexif()
+        return dict(exif) if code is None else exif.get_ifd(code)
+
+    exif, orientation = _kept(directory, path)
     xmp = image.info.get("xmp")
     if isinstance(xmp, str):
         xmp = xmp.encode()
     # XMP repeats the orientation, which no longer holds once the image is turned.
     return exif, orientation, xmp if orientation == 1 else None
+
+
+def image_metadata(path: Path, directory: Callable[[int | None], dict[int, Any]]) -> tuple[Metadata, int]:
+    """The metadata of a page of a TIFF that Pillow may not be able to open.
+
+    Args:
+        path: its file.
+        directory: from the code of a sub-directory, or None for the page's own, to its tags and their values.
+
+    Returns:
+        (metadata without a layout, orientation from 1 to 8)
+    """
+    exif, orientation = _kept(directory, path)
+    try:
+        own = directory(None)
+    except DECODER_ERRORS:  # _kept has said it
+        own = {}
+    xmp, profile = own.get(_XMP), own.get(int(ExifTags.Base.InterColorProfile))
+    xmp = bytes(xmp) if isinstance(xmp, bytes | tuple) and orientation == 1 else None
+    return Metadata(path, exif, profile if isinstance(profile, bytes) else None, xmp), orientation
+
+
+def _kept(directory: Callable[[int | None], dict[int, Any]], path: Path) -> tuple[bytes, int]:
+    """(EXIF block without the tags that describe the file itself, orientation) of the directories of a file."""
+    try:
+        own, kept = directory(None), Image.Exif()
+        for tag, value in own.items():
+            if tag not in _FILE_TAGS and tag not in (_EXIF_IFD, _GPS_IFD) and not _is_of_tifffile(tag, value):
+                kept[tag] = value
+        for tag in (_EXIF_IFD, _GPS_IFD):
+            entries = {key: value for key, value in directory(tag).items() if key not in _FILE_TAGS}
+            if entries:
+                kept[tag] = entries
+        orientation = own.get(ExifTags.Base.Orientation, 1)
+        return kept.tobytes() if len(kept) else b"", orientation
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, struct.error) as error:
+        # Cameras write broken EXIF often enough; it is no reason to refuse the pixels.
+        log.warning("%s: its EXIF cannot be read (%s) and is left out", path, error)
+        return b"", 1
+
+
+def _is_of_tifffile(tag: int, value: Any) -> bool:
+    """Whether a tag is the description in which tifffile notes the shape of an array."""
+    return tag == ExifTags.Base.ImageDescription and str(value).startswith('{"shape":')
 
 
 def _decode(image: Image.Image, bits: int, path: Path) -> tuple[np.ndarray, int]:
@@ -316,7 +390,19 @@ def write_image(path: str | Path, pixels: np.ndarray | torch.Tensor, like: Pictu
     with suppress(OSError):  # a folder that cannot be made is reported by the next line
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(_encode(counts, fmt, like))
+        if fmt is _TIFF:
+            _write_tiff(temporary, counts, like)
+        else:
+            temporary.write_bytes(_encode(counts, fmt, like))
+
+
+def _write_tiff(path: Path, counts: np.ndarray, like: Picture) -> None:
+    factor = max(1, counts.shape[0] // like.pixels.shape[0])
+    tags = like.metadata.tags
+    plane = counts[..., 0] if counts.shape[-1] == 1 else counts
+    layout = replace(tags.layout.placed(factor), white_is_zero=False)  # the pixels are as they are shown
+    pages = TiffPages([plane], 1, plane.shape, counts.dtype, factor=factor)
+    write_tiff(path, pages, replace(tags, layout=layout))
 
 
 def check_writable(path: str | Path, like: Picture) -> None:
@@ -362,20 +448,15 @@ def _as_kind(pixels: np.ndarray | torch.Tensor, like: Picture) -> np.ndarray:
 def _encode(counts: np.ndarray, fmt: _Format, like: Picture) -> bytes:
     """The file's bytes for ``counts``, uint8 or uint16 ``[h, w, C]``."""
     if counts.dtype == np.uint16 and counts.shape[-1] > 1:  # Pillow has no 16-bit colour
-        return _encode_png16(counts, like) if fmt is _PNG else _encode_tiff16(counts, like)
+        return _encode_png16(counts, like)
     options: dict = {}
     exif, xmp = like.exif, like.xmp or b""
     if fmt is _JPEG and max(len(exif), len(xmp)) > _JPEG_BLOCK:
         log.warning("%s: its metadata is too long for JPEG and is left out", like.path)
         exif, xmp = b"", b""
-    if xmp and fmt is _TIFF:
-        block = Image.Exif()
-        block.load(exif)
-        block[_XMP] = xmp
-        exif = block.tobytes()
-    if exif and fmt.name in ("PNG", "JPEG", "WEBP", "TIFF"):
+    if exif and fmt.name in ("PNG", "JPEG", "WEBP"):
         options["exif"] = exif
-    icc_formats = ("PNG", "JPEG", "TIFF", "WEBP") if counts.shape[-1] > 2 else ("PNG", "JPEG", "TIFF")
+    icc_formats = ("PNG", "JPEG", "WEBP") if counts.shape[-1] > 2 else ("PNG", "JPEG")
     if like.icc_profile and fmt.name in icc_formats:
         options["icc_profile"] = like.icc_profile
     if xmp and fmt.name in ("JPEG", "WEBP"):
@@ -410,26 +491,3 @@ def _encode_png16(counts: np.ndarray, like: Picture) -> bytes:
     if like.xmp:
         parts.append(chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + like.xmp))
     return b"".join([*parts, chunk(b"IDAT", zlib.compress(filtered.tobytes(), 6)), chunk(b"IEND", b"")])
-
-
-def _encode_tiff16(counts: np.ndarray, like: Picture) -> bytes:
-    height, width, channels = counts.shape
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    exif = Image.Exif()
-    exif.load(like.exif)
-    for tag, value in exif.items():
-        tags[tag] = exif.get_ifd(tag) if tag in (_EXIF_IFD, _GPS_IFD) else value
-    body = counts.astype("<u2").tobytes()
-    # 262 = 2: RGB; one strip (273, 278, 279) that follows the tags, Pillow adds their end to the offset 0
-    layout = {256: width, 257: height, 258: (16,) * channels, 259: 1, 262: 2, 273: 0, 277: channels, 278: height}
-    layout |= {279: len(body), 284: 1}
-    for tag, value in layout.items():
-        tags[tag] = value
-    if channels == 4:
-        tags[338] = 2  # the fourth channel is alpha, not premultiplied
-    if like.icc_profile:
-        tags[34675] = like.icc_profile
-    if like.xmp:
-        tags[_XMP] = like.xmp
-    header = b"II*\0" + struct.pack("<I", 8)
-    return header + tags.tobytes(len(header)) + body

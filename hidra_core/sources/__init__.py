@@ -9,8 +9,9 @@ from .clip import ClipSource
 from .counts import CountsSource
 from .enhancing import Running, enhance_file
 from .grey import read_grey
-from .opening import Reading, open_images, open_source, result_suffix
+from .opening import open_images, open_source, result_suffix
 from .picture import PictureSource
+from .reading import Reading
 
 __all__ = [
     "Beside",

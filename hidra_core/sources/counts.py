@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from ..images.files import write_json
-from ..thermal import Mapping, ThermalImage, bring_back, check_thermal_writable, rounded, write_thermal
+from ..thermal import (
+    Mapping,
+    Scene,
+    ThermalImage,
+    bring_page_back,
+    check_fits,
+    check_thermal_writable,
+    rounded,
+    write_thermal,
+)
 from .base import Beside, Change, Enhance, Source
 from .beside import give_back, write_beside
 
@@ -18,39 +27,47 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ..thermal import AnchorReport
+    from ..thermal import AnchorReport, Unit
 
 log = logging.getLogger(__name__)
 
 
 class CountsSource(Source):
-    """A file of counts, all pages under one mapping.
+    """A file of counts, all pages under one mapping; a few pages at a time are in memory where they are many.
 
     Args:
         image: the counts and their metadata, as they were read.
         mapping: from its counts to the range of the networks.
+        scene: which pixels are scene; None: found anew.
+        unit: write temperatures in this unit instead of counts.
     """
 
-    def __init__(self, image: ThermalImage, mapping: Mapping) -> None:
+    def __init__(
+        self, image: ThermalImage, mapping: Mapping, scene: Scene | None = None, unit: Unit | None = None
+    ) -> None:
         self.image = image
         self.mapping = mapping
+        self.scene = scene or Scene.of(image)
+        self.unit: Unit | None = unit
         self.path = image.path
         self.bit_depth = image.bit_depth
         self.page_count = len(image.counts)
 
     def pages(self) -> Iterator[Tensor]:
-        """See :meth:`Source.pages`."""
-        for page in self.image.counts:
-            yield self.mapping.to_values(page)[..., None]
+        """See :meth:`Source.pages`; the rectangle of each page that holds the scene."""
+        return (self._page(page) for page in range(len(self.image.counts)))
 
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
-        chosen = self.image.counts[:: -(-len(self.image.counts) // count)]
-        return [self.mapping.to_values(page)[..., None] for page in chosen]
+        pages = len(self.image.counts)
+        return [self._page(page) for page in range(0, pages, -(-pages // count))]
+
+    def _page(self, page: int) -> Tensor:
+        return self.mapping.to_values(self.scene.counts(page))[..., None]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""
-        check_thermal_writable(output, self.image)
+        check_thermal_writable(output, self.image, unit=self.unit)
 
     def rewrite(
         self, output: Path, enhance: Enhance, change: Change | None = None, beside: Beside | None = None
@@ -60,18 +77,83 @@ class CountsSource(Source):
         if beside.radiometric is not None and not change.radiometric:
             raise ValueError(f"{self.path}: radiometric mode is not on, so there is nothing for {beside.radiometric}")
         self.check_writable(output)
-        results = torch.stack(list(enhance(self.pages())))[..., 0]
-        counts, reports = self.restore(results, change)
-        write_beside(self.path, output, next(self.pages()), self.mapping.to_values(counts[0])[..., None], beside)
+        results = iter(enhance(self.pages()))
+        first = next(results, None)
+        if first is None:
+            raise ValueError(f"no enhanced page for the {len(self.image.counts)} pages of {self.path}")
+        factor = first.shape[0] // self.scene.shape[0]
+        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        if change.blend == 0 and same_kind and factor == 1:
+            write_beside(self.path, output, self._page(0), self._page(0), beside)
+            give_back(self.path, output)
+            return
+        reports: list[AnchorReport] = []
+        shown: list[np.ndarray] = []  # the first page, which the files beside the result show
+
+        def restored() -> Iterator[np.ndarray]:
+            count = 0
+            for count, values in enumerate(_chain(first, results), 1):
+                if count > len(self.image.counts):
+                    break
+                counts, report = self._restored(values, count - 1, change)
+                if report is not None:
+                    reports.append(report)
+                    log.info("%s, page %d: %s", self.path, count, report.summary())
+                shown[:] = shown or [counts]
+                if count == len(self.image.counts):
+                    self._write_beside(output, shown[0], beside, reports)
+                yield counts
+            if count != len(self.image.counts):
+                raise ValueError(f"{count} enhanced pages for the {len(self.image.counts)} pages of {self.path}")
+
+        self._write(output, restored(), factor, radiometric=True if change.radiometric else None)
+
+    def _write_beside(self, output: Path, counts: np.ndarray, beside: Beside, reports: list[AnchorReport]) -> None:
+        """The files beside a result, of its first page; pixels that are no scene count as unchanged."""
         if beside.radiometric is not None:
             write_json(beside.radiometric, self.record(reports))
-        for number, report in enumerate(reports, 1):
-            log.info("%s, page %d: %s", self.path, number, report.summary())
-        same_kind = self.path.suffix.lower() == output.suffix.lower()
-        if change.blend == 0 and same_kind and counts.shape == self.image.counts.shape:
-            give_back(self.path, output)
+        if beside.compare is None and beside.trust is None:
+            return
+        factor = counts.shape[0] // self.image.counts.shape[1]
+        rows, columns = (
+            slice(side.start * factor, side.stop * factor) for side in (self.scene.rows, self.scene.columns)
+        )
+        before, after = self._page(0), self.mapping.to_values(np.nan_to_num(counts[rows, columns]))[..., None]
+        valid = self.scene.valid(0)
+        if valid is not None:
+            mask = torch.from_numpy(valid.repeat(factor, 0).repeat(factor, 1))[..., None]
+            after = torch.where(mask, after, before.repeat_interleave(factor, 0).repeat_interleave(factor, 1))
+        write_beside(self.path, output, before, after, beside)
+
+    def _restored(self, values: Tensor, page: int, change: Change) -> tuple[np.ndarray, AnchorReport | None]:
+        """The counts ``[h, w]`` of an enhanced page ``[h, w, 1]``, and the report of radiometric mode."""
+        kind = self.image.counts.dtype
+        if change.blend == 0:
+            restored, report = self._untouched(values, page), None
         else:
-            self.save(output, counts, radiometric=True if reports else None)
+            restored, report = bring_page_back(
+                values[..., 0],
+                self.scene,
+                self.mapping,
+                page,
+                radiometric=change.radiometric,
+                with_shading=change.shading,
+            )
+            if not change.is_whole:
+                # the share of the change alone, so that 32-bit arithmetic does not round the counts
+                before = self._untouched(values, page)
+                share = change.apply(*(torch.from_numpy(part)[..., None] for part in _from_zero(before, restored)))
+                restored = before + share[..., 0].double().numpy()
+        return self.scene.put_back(page, rounded(restored, kind)), report
+
+    def _untouched(self, values: Tensor, page: int) -> np.ndarray:
+        """The counts of a page, enlarged as the networks' input is, float64."""
+        counts = self.scene.counts(page).astype(np.float64)
+        if values.shape[0] == counts.shape[0]:
+            return counts
+        planes = torch.from_numpy(counts)[None, None]
+        size = (values.shape[0], values.shape[1])
+        return torch.nn.functional.interpolate(planes, size, mode="bilinear", align_corners=False)[0, 0].numpy()
 
     def restore(
         self, values: Tensor, change: Change, after_page: Callable[[int, int], None] | None = None
@@ -89,21 +171,15 @@ class CountsSource(Source):
         Raises:
             ValueError: another number of pages, sizes that do not fit, values that are not finite.
         """
-        counts, reports = bring_back(
-            values,
-            self.image,
-            self.mapping,
-            radiometric=change.radiometric,
-            with_shading=change.shading,
-            after_page=after_page,
-        )
-        if change.is_whole:
-            return counts, reports
-        blended = []
-        for old, new in zip(self.image.counts, counts, strict=True):
-            before, after = (torch.from_numpy(page.astype(np.float32))[..., None] for page in (old, new))
-            blended.append(change.apply(before, after)[..., 0].numpy())
-        return rounded(np.stack(blended), counts.dtype), reports
+        check_fits(values, self.scene)
+        pages, reports = [], []
+        for page, enhanced in enumerate(values):
+            counts, report = self._restored(enhanced[..., None], page, change)
+            pages.append(counts)
+            reports += [] if report is None else [report]
+            if after_page is not None:
+                after_page(page + 1, len(values))
+        return np.stack(pages), reports
 
     def record(self, reports: list[AnchorReport]) -> dict[str, Any]:
         """What is known about the counts, their mapping, and what radiometric mode changed, in plain JSON types."""
@@ -115,10 +191,24 @@ class CountsSource(Source):
 
         Args:
             output: see :func:`~hidra_core.thermal.write_thermal`.
-            counts: ``[N, h, w]``, from :meth:`restore`.
+            counts: ``[N, h, w]``, from :meth:`restore`; or one page of it.
             radiometric: whether radiometric mode made them, for the note; None leaves it out of the note.
         """
+        self._write(output, counts, None, radiometric=radiometric)
+
+    def _write(
+        self, output: Path, counts: np.ndarray | Iterator[np.ndarray], factor: int | None, *, radiometric: bool | None
+    ) -> None:
         note: dict[str, Any] = {"mapping": {"kind": self.mapping.kind, "parameters": self.mapping.parameters}}
         if radiometric is not None:
             note["radiometric"] = radiometric
-        write_thermal(output, counts, self.image, note=note)
+        write_thermal(output, counts, self.image, factor=factor, unit=self.unit, note=note)
+
+
+def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:
+    yield first
+    yield from rest
+
+
+def _from_zero(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.zeros_like(before), after - before

@@ -2,63 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ..images import EXTENSIONS as IMAGES
 from ..images import Picture
-from ..thermal import LinearKelvin, Mapping, ThermalImage, fit, identity
-from ..thermal.readers import THERMAL_EXTENSIONS, RawLayout, is_radiometric, read_input, read_thermal
+from ..thermal.readers import THERMAL_EXTENSIONS, is_radiometric, read_input, read_thermal
 from ..video import EXTENSIONS as CLIPS
 from ..video import LOSSLESS_EXTENSION, ClipReader, is_clip
 from .clip import ClipSource
 from .counts import CountsSource
 from .picture import PictureSource
+from .reading import Reading
 
 if TYPE_CHECKING:
-    from ..video import OnBroken
+    from ..thermal import ThermalImage
     from .base import Source
 
 __all__ = ["CLIPS", "IMAGES", "THERMAL_EXTENSIONS", "Reading", "open_images", "open_source", "result_suffix"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How to read files, where their content leaves it open.
-
-    Attributes:
-        raw: size and byte order of raw frames.
-        relation: the relation of counts to kelvin, where the user knows it; overrides a file's own.
-        mapping: one of ``hidra_core.names.MAPPINGS``; None: linear for counts, 8-bit images unchanged.
-        parameters: of the mapping: ``low``, ``high`` and ``plateau``, see :mod:`hidra_core.thermal.mapping`.
-        as_counts: read 8-bit images as counts too.
-        on_broken: for clips, see :class:`ClipSource`.
-        lossless: for clips, see :class:`ClipSource`.
-
-    Raises:
-        ValueError: an unknown mapping, or parameters that it does not have or that are out of range.
-    """
-
-    raw: RawLayout = field(default_factory=RawLayout)
-    relation: LinearKelvin | None = None
-    mapping: str | None = None
-    parameters: dict[str, float] = field(default_factory=dict)
-    as_counts: bool = False
-    on_broken: OnBroken = "stop"
-    lossless: bool = False
-
-    def __post_init__(self) -> None:
-        # the mapping checks its own parameters: fit it to a small ramp
-        self.fit(np.arange(64, dtype=np.uint16).reshape(1, 8, 8))
-
-    def fit(self, counts: np.ndarray) -> Mapping:
-        """The mapping for counts ``[N, H, W]``: the same one for every command, node and training."""
-        if self.mapping is None and not self.parameters and counts.dtype == np.uint8:
-            return identity(counts.dtype)
-        return fit(self.mapping or "linear", counts, **self.parameters)
 
 
 def open_source(path: str | Path, reading: Reading | None = None) -> Source:
@@ -78,13 +39,13 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     path, reading = Path(path), reading or Reading()
     if is_clip(path):
         return ClipSource(path, on_broken=reading.on_broken, lossless=reading.lossless)
-    asked = reading.as_counts or reading.mapping is not None or bool(reading.parameters)
-    content: ThermalImage | Picture = (read_thermal if asked else read_input)(
-        path, raw=reading.raw, relation=reading.relation
-    )
+    read = read_thermal if reading.wants_counts else read_input
+    content: ThermalImage | Picture = read(path, raw=reading.raw)
     if isinstance(content, Picture):
+        if reading.relation is not None:
+            raise ValueError(f"{path} is a picture for display, whose grey levels are no counts: it has no kelvin")
         return PictureSource(content)
-    return CountsSource(content, reading.fit(content.counts))
+    return reading.source(content)
 
 
 def open_images(path: str | Path, reading: Reading | None = None) -> PictureSource | CountsSource:

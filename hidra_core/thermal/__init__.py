@@ -1,19 +1,28 @@
 """Counts of thermal cameras: reading, mapping to the networks' range, anchoring to temperatures."""
 
-from .anchor import BLOCK, AnchorReport, anchor, bring_back
-from .counts import LinearKelvin, Planck, ThermalImage, check_thermal_writable, write_thermal
-from .mapping import Mapping, fit, identity, rounded
+from .anchor import BLOCK, AnchorReport, anchor, bring_back, bring_page_back, check_fits
+from .counts import LinearKelvin, Planck, ThermalImage
+from .frames import Frames, Planes
+from .mapping import Mapping, fit, identity, rounded, scene_range
+from .masking import Scene
 from .nonuniformity import dead_pixels, guided, noise
+from .writing import Unit, check_thermal_writable, write_thermal
 
 __all__ = [
     "BLOCK",
     "AnchorReport",
+    "Frames",
     "LinearKelvin",
     "Mapping",
     "Planck",
+    "Planes",
+    "Scene",
     "ThermalImage",
+    "Unit",
     "anchor",
     "bring_back",
+    "bring_page_back",
+    "check_fits",
     "check_thermal_writable",
     "dead_pixels",
     "fit",
@@ -21,5 +30,6 @@ __all__ = [
     "identity",
     "noise",
     "rounded",
+    "scene_range",
     "write_thermal",
 ]

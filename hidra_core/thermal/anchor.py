@@ -21,13 +21,15 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
-from .mapping import Mapping, rounded
+from .mapping import rounded
+from .masking import Scene
 from .nonuniformity import dead_pixels, guided, noise, shading, stripes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .counts import ThermalImage
+    from .mapping import Mapping
 
 BLOCK = 32
 """Side in pixels of the blocks whose means stand for the low frequencies in the report."""
@@ -107,6 +109,8 @@ def anchor(
     *,
     with_shading: bool = False,
     kelvin: Callable[[np.ndarray], np.ndarray] | None = None,
+    valid: np.ndarray | None = None,
+    step: float = 1.0,
 ) -> tuple[np.ndarray, AnchorReport]:
     """Tie an enhanced image to the temperatures of its input.
 
@@ -117,6 +121,9 @@ def anchor(
         with_shading: also take off smooth radial shading. Off by default: one image alone cannot tell shading from a
             scene that is warm in the middle.
         kelvin: from counts to kelvin, for the report.
+        valid: ``[H, W]`` bool: the pixels that are scene; None: all. The others have no influence and are not in the
+            report.
+        step: the difference of two counts that counts as one, see :attr:`ThermalImage.step`.
 
     Returns:
         (counts ``[h, w]``, float64, not rounded; report)
@@ -132,43 +139,47 @@ def anchor(
         )
     if not np.isfinite(enhanced).all():
         raise ValueError("the enhanced image has values that are NaN or infinite; look at what made it")
-    measured = counts.astype(np.float64)
-    large = enhanced.astype(np.float64)
+    measured = counts.astype(np.float64) / step
+    large = enhanced.astype(np.float64) / step
     guide = _shrunk(large, factor)
 
-    dead = dead_pixels(measured, noise(measured))
+    dead = dead_pixels(measured, noise(measured, valid))
+    dead = dead if valid is None else dead & valid
     data = np.where(dead, median_filter(measured, 3, mode="mirror"), measured)
-    columns, rows = stripes(data, guide)
+    columns, rows = stripes(data, guide, valid)
     data = data - columns - rows[:, None]
-    field = shading(data, guide) if with_shading else np.zeros_like(data)
+    field = shading(data, guide, valid) if with_shading else np.zeros_like(data)
     data = data - field
 
-    sigma = noise(data)
-    slope, offset = guided(guide, data, _RADIUS, (0.8 * sigma) ** 2 + 1e-3)
+    sigma = noise(data, valid)
+    slope, offset = guided(guide, data, _RADIUS, (0.8 * sigma) ** 2 + 1e-3, valid)
     rest = data - (slope * guide + offset)
-    sigma = noise(rest)
+    rest = rest if valid is None else np.where(valid, rest, 0)
+    sigma = noise(rest, valid)
     power = uniform_filter(rest**2, _WIENER, mode="reflect")
     offset = offset + rest * (1 - sigma**2 / np.maximum(power, 1e-12)).clip(0, 1)
     offset = offset + gaussian_filter(data - (slope * guide + offset), _SMOOTH)
-    result = _enlarged(slope, factor) * large + _enlarged(offset, factor)
+    result = (_enlarged(slope, factor) * large + _enlarged(offset, factor)) * step
 
-    native = _shrunk(result, factor)
+    native, data = _shrunk(result, factor), data * step
+    original = counts.astype(np.float64)
     report = AnchorReport(
-        noise=float(np.median(sigma)),
-        columns=float(columns.std()),
-        rows=float(rows.std()),
-        shading=float(np.ptp(field)),
+        noise=float(np.median(sigma if valid is None else sigma[valid])) * step,
+        columns=float(columns.std()) * step,
+        rows=float(rows.std()) * step,
+        shading=float(np.ptp(field)) * step,
         dead_pixels=int(dead.sum()),
-        residual=_deviation(native - measured, 1),
-        low_frequency=_deviation(_block_means(native - data), BLOCK),
+        residual=_deviation(native - original, valid),
+        low_frequency=_block_deviation(native - data, valid),
     )
     if kelvin is not None:
-        in_kelvin = [kelvin(plane) for plane in (native, measured, data)]
-        if all(np.isfinite(plane).all() for plane in in_kelvin):
+        counted = slice(None) if valid is None else valid
+        in_kelvin = [kelvin(plane) for plane in (native, original, data)]
+        if all(np.isfinite(plane[counted]).all() for plane in in_kelvin):
             report = replace(
                 report,
-                residual_kelvin=_deviation(in_kelvin[0] - in_kelvin[1], 1),
-                low_frequency_kelvin=_deviation(_block_means(in_kelvin[0] - in_kelvin[2]), BLOCK),
+                residual_kelvin=_deviation(in_kelvin[0] - in_kelvin[1], valid),
+                low_frequency_kelvin=_block_deviation(in_kelvin[0] - in_kelvin[2], valid),
             )
     return result, report
 
@@ -185,8 +196,8 @@ def bring_back(
     """Bring enhanced values back onto the counts of the file they came from.
 
     Args:
-        values: ``[N, h, w]`` in [0, 1], the enhanced version of ``mapping.to_values(image.counts)``; may be a whole
-            multiple larger.
+        values: ``[N, h, w]`` in [0, 1], the enhanced version of ``mapping.to_values(counts)`` for the counts of the
+            scene, see :class:`Scene`; may be a whole multiple larger.
         image: the input.
         mapping: the mapping that brought it to the networks' range.
         radiometric: tie every page to the input's temperatures, see :func:`anchor`.
@@ -194,52 +205,103 @@ def bring_back(
         after_page: called with (pages done, pages in all); may raise to stop.
 
     Returns:
-        (counts ``[N, h, w]`` of the input's type, reports: one per page, none without radiometric mode)
+        (counts ``[N, h, w]`` of the input's type, with its own pixels where they are no scene; reports: one per page,
+        none without radiometric mode)
 
     Raises:
         ValueError: another number of pages, sizes that do not fit, values that are not finite.
     """
-    if len(values) != len(image.counts):
-        raise ValueError(
-            f"{len(values)} enhanced images for the {len(image.counts)} pages of {image.path}: enhance all the images "
-            "that were loaded from it, in their order"
-        )
-    factor = values.shape[1] // image.counts.shape[1]
-    if tuple(values.shape[1:]) != tuple(side * factor for side in image.counts.shape[1:]):
-        raise ValueError(
-            f"enhanced images of {values.shape[2]}x{values.shape[1]} do not belong to {image.path} with "
-            f"{image.counts.shape[2]}x{image.counts.shape[1]}: the same size or a whole multiple of it is expected"
-        )
+    scene = Scene.of(image)
+    check_fits(values, scene)
     pages, reports = [], []
-    for index, (page, counts) in enumerate(zip(values, image.counts, strict=True)):
-        restored = mapping.restore(page[None], counts[None])[0]
-        if radiometric:
-            kelvin = None if image.relation is None else image.relation.kelvin
-            restored, report = anchor(counts, restored, with_shading=with_shading, kelvin=kelvin)
-            reports.append(report)
-        pages.append(rounded(restored, counts.dtype))
+    for page, enhanced in enumerate(values):
+        restored, report = bring_page_back(
+            enhanced, scene, mapping, page, radiometric=radiometric, with_shading=with_shading
+        )
+        pages.append(scene.put_back(page, rounded(restored, image.counts.dtype)))
+        reports += [] if report is None else [report]
         if after_page is not None:
-            after_page(index + 1, len(values))
+            after_page(page + 1, len(values))
     return np.stack(pages), reports
 
 
-def _deviation(difference: np.ndarray, step: int) -> Deviation:
-    row, column = np.unravel_index(np.abs(difference).argmax(), difference.shape)
+def check_fits(values: torch.Tensor, scene: Scene) -> None:
+    """Raise ValueError unless images ``[N, h, w]`` are those of all pages, as large or larger by one factor."""
+    pages = len(scene.image.counts)
+    if len(values) != pages:
+        raise ValueError(
+            f"{len(values)} enhanced images for the {pages} pages of {scene.image.path}: enhance all the images that "
+            "were loaded from it, in their order"
+        )
+    factor = values.shape[1] // scene.shape[0]
+    if tuple(values.shape[1:]) != tuple(side * factor for side in scene.shape):
+        raise ValueError(
+            f"enhanced images of {values.shape[2]}x{values.shape[1]} do not belong to {scene.image.path} with "
+            f"{scene.shape[1]}x{scene.shape[0]}: the same size or a whole multiple of it is expected"
+        )
+
+
+def bring_page_back(
+    values: torch.Tensor,
+    scene: Scene,
+    mapping: Mapping,
+    page: int = 0,
+    *,
+    radiometric: bool = False,
+    with_shading: bool = False,
+) -> tuple[np.ndarray, AnchorReport | None]:
+    """Bring enhanced values back onto the counts of the page that they came from.
+
+    Args:
+        values: ``[h, w]`` in [0, 1], the enhanced version of ``mapping.to_values(scene.counts(page))``; may be a whole
+            multiple larger.
+        scene: the input.
+        mapping: the mapping that brought it to the networks' range.
+        page: index of the page.
+        radiometric: tie it to the input's temperatures, see :func:`anchor`.
+        with_shading: see :func:`anchor`.
+
+    Returns:
+        (counts ``[h, w]`` of the scene, float64 and not rounded; the report of radiometric mode, None without it)
+
+    Raises:
+        ValueError: values that are not finite, or of a size that does not fit.
+    """
+    counts = scene.counts(page)
+    restored = mapping.restore(values[None], counts[None])[0]
+    if not radiometric:
+        return restored, None
+    image = scene.image
+    kelvin = None if image.relation is None else image.relation.kelvin
+    valid = scene.valid(page)
+    return anchor(counts, restored, with_shading=with_shading, kelvin=kelvin, valid=valid, step=image.step)
+
+
+def _deviation(difference: np.ndarray, valid: np.ndarray | None, step: int = 1) -> Deviation:
+    counted = difference if valid is None else np.where(valid, difference, 0)
+    picked = difference if valid is None else difference[valid]
+    row, column = np.unravel_index(np.abs(counted).argmax(), counted.shape)
     return Deviation(
-        mean=float(difference.mean()),
-        mean_absolute=float(np.abs(difference).mean()),
-        largest=float(difference[row, column]),
+        mean=float(picked.mean()),
+        mean_absolute=float(np.abs(picked).mean()),
+        largest=float(counted[row, column]),
         row=int(row) * step,
         column=int(column) * step,
     )
 
 
-def _block_means(plane: np.ndarray) -> np.ndarray:
-    """Means of ``BLOCK`` x ``BLOCK`` pixels; those at the right and lower edge may be smaller."""
-    rows, columns = (np.arange(0, side, BLOCK) for side in plane.shape)
-    sums = np.add.reduceat(np.add.reduceat(plane, rows, 0), columns, 1)
-    sizes = [np.diff([*starts, side]) for starts, side in zip((rows, columns), plane.shape, strict=True)]
-    return sums / np.outer(*sizes)
+def _block_deviation(difference: np.ndarray, valid: np.ndarray | None) -> Deviation:
+    """The deviation of the means of ``BLOCK`` x ``BLOCK`` pixels; those at the right and lower edge may be smaller."""
+    rows, columns = (np.arange(0, side, BLOCK) for side in difference.shape)
+
+    def sums(plane: np.ndarray) -> np.ndarray:
+        return np.add.reduceat(np.add.reduceat(plane, rows, 0), columns, 1)
+
+    if valid is None:
+        sizes = [np.diff([*starts, side]) for starts, side in zip((rows, columns), difference.shape, strict=True)]
+        return _deviation(sums(difference) / np.outer(*sizes), None, BLOCK)
+    counted = sums(valid.astype(np.float64))
+    return _deviation(sums(np.where(valid, difference, 0)) / np.maximum(counted, 1), counted > 0, BLOCK)
 
 
 def _shrunk(plane: np.ndarray, factor: int) -> np.ndarray:

@@ -1,35 +1,40 @@
-"""Counts of a thermal camera with what is known about them, and files that keep both.
+"""Counts of a thermal camera with what is known about them.
 
-Counts are the numbers that the sensor's electronics deliver, 8 or 16 bits per pixel. Their relation to kelvin is known
-in one of two ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K per count), or the Planck constants
-that FLIR cameras write with their counts. It is never guessed.
+Counts are the numbers that the sensor's electronics deliver, 8 or 16 bits per pixel; some files hold temperatures
+instead, as floating-point numbers, and they are treated alike. The relation of counts to kelvin is known in one of two
+ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K per count; files of temperatures), or the Planck
+constants that FLIR cameras write with their counts.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import logging
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from PIL import ExifTags, Image
 
-from ..images import Picture, check_writable, write_image
-from ..images.files import atomic_path
+from .frames import Frames, Planes, derived, rows_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping as MappingType
+    from datetime import datetime
+    from pathlib import Path
 
-log = logging.getLogger(__name__)
+    from ..images import Metadata
 
-_EXIF_IFD = int(ExifTags.IFD.Exif)
-_USER_COMMENT, _XMP = int(ExifTags.Base.UserComment), int(ExifTags.Base.XMLPacket)
-_ASCII = b"ASCII\0\0\0"  # how a UserComment says which characters it holds (Exif 2.3, table 9)
-_KEY = "hidra_thermal"
+COUNT_TYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "uint32", "float32", "float64"))
+"""Types that counts may have."""
+
+_BAND = 1 << 24  # values that are looked at at once
+_RESOLUTION = 0.01  # kelvin: what a step of a floating-point temperature counts as
+
+
+class Relation(Protocol):
+    """The relation of counts to kelvin."""
+
+    def kelvin(self, counts: np.ndarray) -> np.ndarray:
+        """Temperature of counts of any shape, float64."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,36 +85,75 @@ class ThermalImage:
     """The counts of one file, with what is known about them and the metadata that a file made from it keeps.
 
     Attributes:
-        picture: path, first page, metadata and alpha as the content of an image file. Results are written like it.
-        counts: ``[N, H, W]`` uint8 or uint16, N pages of one size; upright.
+        metadata: path, EXIF and layout of the file.
+        counts: ``[N, H, W]`` of one of :data:`COUNT_TYPES`, N pages of one size; upright. In memory, or read one page
+            at a time.
         encoding: how the file stores the counts, in words.
         camera: make and model as the file states them; empty if it does not.
         relation: the relation of counts to kelvin, or None where it is not known.
         parameters: other numbers that the camera wrote (emissivity, distance in m, temperatures in K).
+        valid: ``[N, H, W]`` bool, false where a pixel is no part of the scene: no data, telemetry, blank borders; None
+            if all are. Such pixels are given back as they are.
+        alpha: ``[N, H, W]`` of the type of the counts, or None; given back as it is.
+        times: when each page was taken, where the file says so; else empty.
+        notes: what was assumed or left out, in words, for the user.
+        display: whether these are 8-bit levels of a picture for display, which fill their range and are no counts of a
+            sensor.
     """
 
-    picture: Picture
-    counts: np.ndarray
+    metadata: Metadata
+    counts: Planes
     encoding: str
     camera: str = ""
-    relation: LinearKelvin | Planck | None = None
+    relation: Relation | None = None
     parameters: dict[str, float] = field(default_factory=dict)
+    valid: Planes | None = None
+    alpha: Planes | None = None
+    times: tuple[datetime | None, ...] = ()
+    notes: tuple[str, ...] = ()
+    display: bool = False
 
     def __post_init__(self) -> None:
-        if self.counts.ndim != 3 or self.counts.size == 0 or self.counts.dtype not in (np.uint8, np.uint16):
+        if self.counts.ndim != 3 or self.counts.size == 0 or self.counts.dtype not in COUNT_TYPES:
             raise ValueError(
-                f"counts must be [N, H, W] of uint8 or uint16, got {self.counts.dtype} {list(self.counts.shape)}"
+                "counts must be [N, H, W] of 8, 16 or 32-bit integers or floats, got "
+                f"{self.counts.dtype} {list(self.counts.shape)}"
             )
 
     @property
     def path(self) -> Path:
         """The file that the counts came from."""
-        return self.picture.path
+        return self.metadata.path
 
     @property
     def bit_depth(self) -> int:
-        """8 or 16 bits per pixel."""
+        """Bits per pixel: 8, 16, 32 or 64."""
         return self.counts.dtype.itemsize * 8
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """Lowest and highest count of the scene; (0, 0) where no pixel belongs to it. Reads all pages."""
+        low, high = np.inf, -np.inf
+        pages, height, width = self.counts.shape
+        step = max(1, _BAND // width)
+        for page in range(pages):
+            for top in range(0, height, step):
+                band = rows_of(self.counts, page, top, min(height, top + step))
+                if self.valid is not None:
+                    band = band[rows_of(self.valid, page, top, min(height, top + step))]
+                if band.size:
+                    low, high = min(low, band.min().item()), max(high, band.max().item())
+        return (low, high) if low <= high else (0, 0)
+
+    @property
+    def step(self) -> float:
+        """The difference of two counts that counts as one: 1 for integers, 0.01 K for temperatures."""
+        if self.counts.dtype.kind != "f":
+            return 1.0
+        if isinstance(self.relation, LinearKelvin):
+            return _RESOLUTION / self.relation.scale
+        low, high = self.extremes
+        return (high - low) / 65535 or 1.0
 
     def kelvin(self, counts: np.ndarray) -> np.ndarray | None:
         """Temperatures of counts of any shape, or None where the relation is not known."""
@@ -118,6 +162,7 @@ class ThermalImage:
     def record(self) -> dict[str, Any]:
         """What is known about the counts, in plain JSON types."""
         pages, height, width = self.counts.shape
+        low, high = self.extremes
         return {
             "file": self.path.name,
             "camera": self.camera,
@@ -126,141 +171,49 @@ class ThermalImage:
             "width": width,
             "height": height,
             "bit_depth": self.bit_depth,
-            "lowest": int(self.counts.min()),
-            "highest": int(self.counts.max()),
+            "lowest": low,
+            "highest": high,
             **relation_record(self.relation),
             "parameters": dict(self.parameters),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def summary(self) -> str:
-        """A line for a reader: camera, size, encoding, range of the counts and of the temperatures."""
+        """For a reader: camera, size, encoding, range of the counts and of the temperatures, and a line per note."""
         pages, height, width = self.counts.shape
-        low, high = self.counts.min(), self.counts.max()
+        low, high = self.extremes
         text = f"{self.camera or 'unknown camera'}: {width}×{height}{f', {pages} pages' if pages > 1 else ''}, "
-        text += f"{self.encoding}, counts {low} to {high}"
+        values = "values" if self.counts.dtype.kind == "f" else "counts"
+        text += f"{self.encoding}, {values} {low:.6g} to {high:.6g}"
         kelvin = self.kelvin(np.array([low, high]))
-        if kelvin is None or not np.isfinite(kelvin).all():
-            return text
-        coldest, warmest = kelvin - 273.15
-        return f"{text}, {coldest:.1f} to {warmest:.1f} °C{' apparent' if isinstance(self.relation, Planck) else ''}"
+        if kelvin is not None and np.isfinite(kelvin).all():
+            coldest, warmest = kelvin - 273.15
+            text += f", {coldest:.1f} to {warmest:.1f} °C{' apparent' if isinstance(self.relation, Planck) else ''}"
+        return "\n".join([text, *self.notes])
+
+    def cut(self, left: int, top: int, width: int, height: int) -> ThermalImage:
+        """A part of every page.
+
+        Args:
+            left: first column.
+            top: first row.
+            width: number of columns.
+            height: number of rows.
+        """
+
+        def part(planes: Planes | None) -> Frames | np.ndarray | None:
+            if planes is None or isinstance(planes, np.ndarray):
+                return None if planes is None else planes[:, top : top + height, left : left + width]
+            return derived(planes, lambda plane: plane[top : top + height, left : left + width])
+
+        counts = part(self.counts)
+        assert counts is not None
+        metadata = replace(self.metadata, layout=self.metadata.layout.placed(1, left, top))
+        return replace(self, metadata=metadata, counts=counts, valid=part(self.valid), alpha=part(self.alpha))
 
 
-def relation_record(relation: LinearKelvin | Planck | None) -> dict[str, Any]:
+def relation_record(relation: Relation | None) -> dict[str, Any]:
     """A relation of counts to kelvin in plain JSON types: with the key ``linear`` or ``planck``, or empty for None."""
     if relation is None:
         return {}
-    return {"linear" if isinstance(relation, LinearKelvin) else "planck": asdict(relation)}
-
-
-def _relation(record: MappingType[str, Any]) -> LinearKelvin | Planck | None:
-    if "linear" in record:
-        return LinearKelvin(**record["linear"])
-    return Planck(**record["planck"]) if "planck" in record else None
-
-
-def write_thermal(
-    path: str | Path, counts: np.ndarray, like: ThermalImage, *, note: dict[str, Any] | None = None
-) -> None:
-    """Write counts with the metadata of the file they came from, complete or not at all.
-
-    EXIF, XMP and colour profile are kept. Camera, encoding and the relation to kelvin go into the EXIF user
-    comment as JSON, from which the readers restore them: a file made from a radiometric JPEG still has its Planck
-    constants.
-
-    Args:
-        path: ``.png`` or ``.tif(f)`` (8-bit counts: any format of ``images.EXTENSIONS``); several pages: TIFF only.
-        counts: ``[N, h, w]`` of the type of ``like.counts``; may be larger than ``like``.
-        like: the file they were made from.
-        note: what was done, in plain JSON types, added to the user comment.
-
-    Raises:
-        ValueError: another type, or a format that cannot hold these counts.
-        OSError: the disk is full or the folder not writable. Nothing is left behind.
-    """
-    path = Path(path)
-    check_thermal_writable(path, like, pages=len(counts))
-    if counts.ndim != 3 or counts.dtype != like.counts.dtype:
-        raise ValueError(f"counts to write must be [N, h, w] {like.counts.dtype}, got {counts.dtype} {counts.shape}")
-    picture = replace(like.picture, exif=_with_record(like, note or {}))
-    if len(counts) == 1:
-        write_image(path, counts[0].astype(np.float32) / np.float32(np.iinfo(counts.dtype).max), picture)
-        return
-    with suppress(OSError):  # a folder that cannot be made is reported by the next line
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_encode_pages(counts, picture))
-
-
-def check_thermal_writable(path: str | Path, like: ThermalImage, pages: int | None = None) -> None:
-    """Say before any work whether ``write_thermal(path, …, like)`` has a format that can hold such counts.
-
-    Args:
-        path: the file to write.
-        like: see :func:`write_thermal`.
-        pages: number of pages to write; by default as many as ``like`` has.
-
-    Raises:
-        ValueError: an unknown extension, or its format holds neither the bit depth nor several pages.
-    """
-    path = Path(path)
-    check_writable(path, like.picture)
-    if (len(like.counts) if pages is None else pages) > 1 and path.suffix.lower() not in (".tif", ".tiff"):
-        raise ValueError(f"{path}: {path.suffix} cannot hold the {len(like.counts)} pages of {like.path}; use .tiff")
-
-
-def _encode_pages(counts: np.ndarray, picture: Picture) -> bytes:
-    exif = Image.Exif()
-    exif.load(picture.exif)
-    if picture.xmp:
-        exif[_XMP] = picture.xmp
-    pages = [Image.fromarray(page) for page in counts]
-    buffer = io.BytesIO()
-    options = {"icc_profile": picture.icc_profile} if picture.icc_profile else {}
-    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:], exif=exif.tobytes(), **options)
-    return buffer.getvalue()
-
-
-def _with_record(like: ThermalImage, note: dict[str, Any]) -> bytes:
-    """The EXIF block of ``like`` with the record in its user comment; an existing comment is kept in the record."""
-    exif = Image.Exif()
-    exif.load(like.picture.exif)
-    entries = dict(exif.get_ifd(_EXIF_IFD))
-    record = {key: value for key, value in like.record().items() if value not in ("", {})} | note
-    before = _text(entries.get(_USER_COMMENT))
-    if before and _stored(before) is None:
-        record["comment"] = before
-    entries[_USER_COMMENT] = _ASCII + json.dumps({_KEY: record}).encode("ascii")
-    exif[_EXIF_IFD] = entries
-    return exif.tobytes()
-
-
-def stored_record(picture: Picture) -> dict[str, Any] | None:
-    """The record that :func:`write_thermal` left in a file's user comment, or None."""
-    if not picture.exif:
-        return None
-    exif = Image.Exif()
-    exif.load(picture.exif)
-    return _stored(_text(exif.get_ifd(_EXIF_IFD).get(_USER_COMMENT)))
-
-
-def stored_relation(record: dict[str, Any], path: Path) -> LinearKelvin | Planck | None:
-    """The relation in a stored record, or None; a damaged one is logged and ignored."""
-    try:
-        return _relation(record)
-    except (TypeError, ValueError) as error:
-        log.warning("%s: its record of counts and kelvin is damaged (%s) and is left out", path, error)
-        return None
-
-
-def _text(comment: Any) -> str:
-    if isinstance(comment, bytes):
-        comment = comment.removeprefix(_ASCII).decode("latin-1")
-    return (comment or "").strip("\0 ").removeprefix(_ASCII.decode()) if isinstance(comment, str) else ""
-
-
-def _stored(text: str) -> dict[str, Any] | None:
-    try:
-        record = json.loads(text).get(_KEY)
-    except (ValueError, AttributeError):
-        return None
-    return record if isinstance(record, dict) else None
+    return {"linear" if isinstance(relation, LinearKelvin) else "planck": asdict(relation)}  # pyright: ignore

@@ -13,16 +13,20 @@ be brought back onto the counts. There are three kinds, as in the gain control o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
+from scipy.ndimage import median_filter
 from torch import Tensor
 
-from ..images import display_range
+from ..images import Metadata
 from ..names import MAPPINGS
+from .counts import ThermalImage
+from .masking import Scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,7 +128,9 @@ def _enlarged(planes: Tensor, height: int, width: int) -> Tensor:
 
 
 def rounded(counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Counts rounded and limited to the range of an integer type."""
+    """Counts rounded and limited to the range of an integer type; of a floating-point type only converted."""
+    if dtype.kind == "f":
+        return counts.astype(dtype)
     limits = np.iinfo(dtype)
     return np.rint(counts).clip(limits.min, limits.max).astype(dtype)
 
@@ -137,12 +143,12 @@ def identity(dtype: np.dtype) -> Mapping:
     return Mapping("identity", {}, (0.0, float(np.iinfo(dtype).max)), (0.0, 1.0))
 
 
-def fit(kind: str, counts: np.ndarray, **parameters: float) -> Mapping:
+def fit(kind: str, scene: Scene | np.ndarray, **parameters: float) -> Mapping:
     """The mapping of a kind that suits these counts.
 
     Args:
         kind: one of :data:`~hidra_core.names.MAPPINGS`.
-        counts: ``[N, H, W]`` of an unsigned integer type; one mapping serves all pages.
+        scene: the counts; or an array of them, ``[N, H, W]``, all of them scene. One mapping serves all pages.
         **parameters: those of :func:`linear`, :func:`percentile` or :func:`plateau`.
 
     Raises:
@@ -152,16 +158,21 @@ def fit(kind: str, counts: np.ndarray, **parameters: float) -> Mapping:
     if kind not in MAPPINGS:
         raise ValueError(f"unknown mapping '{kind}'; choose one of {', '.join(MAPPINGS)}")
     try:
-        return makers[MAPPINGS.index(kind)](counts, **parameters)
+        return makers[MAPPINGS.index(kind)](as_scene(scene), **parameters)
     except TypeError as error:
         raise ValueError(f"mapping '{kind}': {error}") from error
 
 
-def linear(counts: np.ndarray, low: float | None = None, high: float | None = None) -> Mapping:
+def as_scene(counts: Scene | np.ndarray) -> Scene:
+    """An array of counts ``[N, H, W]`` as a scene without masked pixels."""
+    return counts if isinstance(counts, Scene) else Scene.of(ThermalImage(Metadata(Path()), counts, "array"))
+
+
+def linear(scene: Scene, low: float | None = None, high: float | None = None) -> Mapping:
     """Straight from count ``low`` to ``high``.
 
     Args:
-        counts: ``[N, H, W]`` of an unsigned integer type; one mapping serves all pages.
+        scene: the counts.
         low: count that becomes 0; None: the lowest of the scene, single dead pixels and lines apart.
         high: count that becomes 1; None: the highest of the scene, single dead pixels and lines apart.
 
@@ -169,39 +180,68 @@ def linear(counts: np.ndarray, low: float | None = None, high: float | None = No
         ValueError: ``low`` is not below ``high``.
     """
     if low is None or high is None:
-        full = float(np.iinfo(counts.dtype).max)
-        ranges = [display_range((page / np.float32(full))[..., None].astype(np.float32)) for page in counts]
-        low = round(min(lowest for lowest, _ in ranges) * full) if low is None else low
-        high = round(max(highest for _, highest in ranges) * full) if high is None else high
-        if high <= low:  # a flat scene: in the middle of a band wide enough for its noise not to be blown up
-            low, high = low - 127.5, low + 127.5
+        lowest, highest = scene_range(scene)
+        low, high = lowest if low is None else low, highest if high is None else high
+        if high <= low:
+            low, high = _around(low, scene)
     elif not low < high:
         raise ValueError(f"a linear mapping needs low below high, got {low:g} and {high:g} counts")
     return Mapping("linear", {"low": float(low), "high": float(high)}, (float(low), float(high)), (0.0, 1.0))
 
 
-def percentile(counts: np.ndarray, low: float = 0.5, high: float = 99.5) -> Mapping:
+def scene_range(scene: Scene) -> tuple[float, float]:
+    """Lowest and highest count of the scene on all pages, single dead pixels and lines apart (of the 3x3 medians)."""
+    lows, highs = [], []
+    for page in range(len(scene.image.counts)):
+        smooth = median_filter(scene.counts(page), size=3, mode="nearest")
+        valid = scene.valid(page)
+        smooth = smooth if valid is None else smooth[valid]
+        lows.append(float(smooth.min()))
+        highs.append(float(smooth.max()))
+    return min(lows), max(highs)
+
+
+def _around(count: float, scene: Scene) -> tuple[float, float]:
+    """Limits for a flat scene: it lies in the middle of a band wide enough for its noise not to be blown up."""
+    half = 127.5 * scene.image.step
+    return count - half, count + half
+
+
+def percentile(scene: Scene, low: float = 0.5, high: float = 99.5) -> Mapping:
     """Straight between two percentiles of the counts; flat scenes as in :func:`linear`.
 
     Args:
-        counts: ``[N, H, W]``.
+        scene: the counts.
         low: percentile that becomes 0, in percent.
         high: percentile that becomes 1, in percent.
 
     Raises:
         ValueError: percentiles out of range.
     """
-    first, last = _tails(counts, low, high)
+    first, last = _tails(scene, sample(scene), low, high)
     return Mapping("percentile", {"low": float(low), "high": float(high)}, (first, last), (0.0, 1.0))
 
 
-def plateau(
-    counts: np.ndarray, low: float = 0.1, high: float = 99.9, plateau: float = 3.0, linear: float = 0.3
-) -> Mapping:
+def sample(scene: Scene, most: int = 1 << 24) -> np.ndarray:
+    """Counts of the scene, ``[n]``: all of them, or of very many some that are spread evenly.
+
+    Args:
+        scene: the counts.
+        most: about how many are returned at most.
+    """
+    every = -(-scene.image.counts.size // most)
+    parts = []
+    for page in range(len(scene.image.counts)):
+        plane, valid = scene.image.counts[page][scene.rows, scene.columns], scene.valid(page)
+        parts.append((plane.ravel() if valid is None else plane[valid])[::every])
+    return np.concatenate(parts)
+
+
+def plateau(scene: Scene, low: float = 0.1, high: float = 99.9, plateau: float = 3.0, linear: float = 0.3) -> Mapping:
     """Plateau equalisation between two percentiles.
 
     Args:
-        counts: ``[N, H, W]``.
+        scene: the counts.
         low: percentile, in percent, below which values are clipped.
         high: percentile, in percent, above which values are clipped.
         plateau: number of pixels that bins of the histogram are limited to, in multiples of what a bin would hold if
@@ -215,8 +255,9 @@ def plateau(
         raise ValueError(f"the plateau must be above 0, got {plateau:g}; usual are 1 to 10")
     if not 0.05 <= linear <= 1:
         raise ValueError(f"the linear share must be from 0.05 to 1, got {linear:g}")
-    first, last = _tails(counts, low, high)
-    bins = int(min(_BINS, max(1, last - first)))
+    counts = sample(scene)
+    first, last = _tails(scene, counts, low, high)
+    bins = int(min(_BINS, max(1, (last - first) / scene.image.step)))
     edges = np.linspace(first, last, bins + 1)
     held = np.histogram(counts, edges)[0].astype(np.float64)
     held = np.minimum(held, plateau * held.sum() / bins)
@@ -233,8 +274,8 @@ def plateau(
     )
 
 
-def _tails(counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
+def _tails(scene: Scene, counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
     if not 0 <= low < high <= 100:
         raise ValueError(f"percentiles must be 0 ≤ low < high ≤ 100, got {low:g} and {high:g}")
     first, last = (float(np.percentile(counts, share, method="nearest")) for share in (low, high))
-    return (first, last) if first < last else (first - 127.5, first + 127.5)
+    return (first, last) if first < last else _around(first, scene)

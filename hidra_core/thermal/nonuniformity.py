@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import (
     convolve1d,
+    distance_transform_edt,
     gaussian_filter,
     gaussian_filter1d,
     maximum_filter,
@@ -28,7 +29,7 @@ _SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
 
 
 def guided(
-    guide: np.ndarray, data: np.ndarray, radius: int, epsilon: float | np.ndarray
+    guide: np.ndarray, data: np.ndarray, radius: int, epsilon: float | np.ndarray, valid: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """The guided filter (He, Sun and Tang, 2013): ``data`` as locally linear in ``guide``.
 
@@ -40,13 +41,20 @@ def guided(
         data: ``[H, W]``.
         radius: windows are ``2 · radius + 1`` pixels wide.
         epsilon: variance of ``guide`` below which it counts as flat; one number or ``[H, W]``.
+        valid: ``[H, W]`` bool: the pixels that count; None: all.
 
     Returns:
         (a, b), ``[H, W]`` each; the filtered image is ``a · guide + b``.
     """
 
-    def box(plane: np.ndarray) -> np.ndarray:
+    def mean(plane: np.ndarray) -> np.ndarray:
         return uniform_filter(plane, 2 * radius + 1, mode="reflect")
+
+    weights = None if valid is None else valid.astype(np.float64)
+    share = 1.0 if weights is None else np.maximum(mean(weights), 1e-12)
+
+    def box(plane: np.ndarray) -> np.ndarray:
+        return mean(plane) if weights is None else mean(plane * weights) / share
 
     guide_mean, data_mean = box(guide), box(data)
     variance = box(guide * guide) - guide_mean**2
@@ -55,7 +63,7 @@ def guided(
     return box(slope), box(data_mean - slope * guide_mean)
 
 
-def noise(image: np.ndarray) -> np.ndarray:
+def noise(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """Standard deviation of the pixel noise around every pixel.
 
     It is the median absolute response to a second-difference kernel (Immerkær, 1996) in blocks of 16 pixels; of each
@@ -63,6 +71,7 @@ def noise(image: np.ndarray) -> np.ndarray:
 
     Args:
         image: ``[H, W]``.
+        valid: ``[H, W]`` bool: the pixels that count; None: all. Blocks without any take their neighbours' value.
 
     Returns:
         ``[H, W]``, in the unit of the image.
@@ -70,13 +79,27 @@ def noise(image: np.ndarray) -> np.ndarray:
     height, width = image.shape
     response = convolve1d(convolve1d(image, _SECOND_DIFFERENCE, 0, mode="mirror"), _SECOND_DIFFERENCE, 1, mode="mirror")
     response = np.abs(response) / 6
+    if valid is not None:  # the kernel reaches one pixel far
+        response = np.where(minimum_filter(valid, 3, mode="nearest"), response, np.nan)
     blocks_down, blocks_across = max(1, height // _BLOCK), max(1, width // _BLOCK)
     tall, wide = height // blocks_down, width // blocks_across  # the rest at the edges belongs to the last block
     blocks = response[: tall * blocks_down, : wide * blocks_across].reshape(blocks_down, tall, blocks_across, wide)
-    quiet = percentile_filter(_NORMAL * np.median(blocks, axis=(1, 3)), 35, size=3, mode="nearest")
+    levels = _NORMAL * (np.median(blocks, axis=(1, 3)) if valid is None else _completed(blocks))
+    quiet = percentile_filter(levels, 35, size=3, mode="nearest")
     down = (np.arange(height) // tall).clip(max=blocks_down - 1)
     across = (np.arange(width) // wide).clip(max=blocks_across - 1)
     return quiet[down][:, across]
+
+
+def _completed(blocks: np.ndarray) -> np.ndarray:
+    """Medians of ``[down, tall, across, wide]``, those of blocks without a number from the nearest other one."""
+    known = np.isfinite(blocks).sum((1, 3)) >= 16
+    if not known.any():
+        return np.zeros(known.shape)
+    medians = np.zeros(known.shape)
+    medians[known] = np.nanmedian(blocks.transpose(0, 2, 1, 3)[known], axis=(1, 2))
+    nearest = np.asarray(distance_transform_edt(~known, return_distances=False, return_indices=True))
+    return medians[nearest[0], nearest[1]]
 
 
 def dead_pixels(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -105,7 +128,7 @@ def dead_pixels(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     return dead
 
 
-def stripes(image: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def stripes(image: np.ndarray, guide: np.ndarray, valid: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Offsets of the columns and of the rows of an image.
 
     Only a difference from the scene that is constant along a whole column is a stripe. One that varies along it, that
@@ -114,6 +137,7 @@ def stripes(image: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarra
     Args:
         image: ``[H, W]``.
         guide: ``[H, W]``, the enhanced image: its structure shows the scene.
+        valid: ``[H, W]`` bool: the pixels that count; None: all.
 
     Returns:
         Offsets of the columns ``[W]`` and of the rows ``[H]``, in the unit of the image.
@@ -121,13 +145,13 @@ def stripes(image: np.ndarray, guide: np.ndarray) -> tuple[np.ndarray, np.ndarra
     columns, rows = np.zeros(image.shape[1]), np.zeros(image.shape[0])
     for _ in range(_STRIPE_ROUNDS):
         data = image - columns - rows[:, None]
-        sigma = noise(data)
-        slope, offset = guided(guide, data, _STRIPE_RADIUS, sigma**2 + 1e-3)
+        sigma = noise(data, valid)
+        slope, offset = guided(guide, data, _STRIPE_RADIUS, sigma**2 + 1e-3, valid)
         scene = slope * guide + offset
         rest = data - scene
-        offsets = _constant_along_columns(rest, scene, sigma)
+        offsets = _constant_along_columns(rest, scene, sigma, valid)
         columns += offsets
-        rows += _constant_along_columns((rest - offsets).T, scene.T, sigma.T)
+        rows += _constant_along_columns((rest - offsets).T, scene.T, sigma.T, None if valid is None else valid.T)
     return _without_slow_changes(columns), _without_slow_changes(rows)
 
 
@@ -135,9 +159,13 @@ def _without_slow_changes(offsets: np.ndarray) -> np.ndarray:
     return offsets - gaussian_filter1d(offsets, _STRIPE_WIDEST, mode="reflect")
 
 
-def _constant_along_columns(rest: np.ndarray, scene: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+def _constant_along_columns(
+    rest: np.ndarray, scene: np.ndarray, sigma: np.ndarray, valid: np.ndarray | None
+) -> np.ndarray:
     """The significant part of the level that each column of ``rest [H, W]`` has along its whole length; ``[W]``."""
     sigma = np.maximum(sigma, 0.5)
+    if valid is not None:
+        return _with_gaps(rest, sigma, valid)
     weights = 1 / (1 + (np.gradient(scene, axis=1) / sigma) ** 2) if scene.shape[1] > 1 else np.ones_like(scene)
     segments = _bounds(len(rest), max(2, min(_SEGMENTS, len(rest) // _BLOCK))) if len(rest) > 1 else [(0, 1)]
     levels = []
@@ -151,6 +179,25 @@ def _constant_along_columns(rest: np.ndarray, scene: np.ndarray, sigma: np.ndarr
     scatter = _NORMAL * np.median(np.abs(levels - level), axis=0)
     variance = gaussian_filter1d(scatter**2 * _MEDIAN_VARIANCE / len(segments), 1.0)
     variance = np.maximum(variance, _MEDIAN_VARIANCE * (sigma**2).mean(0) / len(rest))
+    return _significant(level, variance)
+
+
+def _with_gaps(rest: np.ndarray, sigma: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The same where some pixels do not count: a column's level is the median of those that do."""
+    counted = valid.sum(0)
+    enough = counted >= _BLOCK
+    level, scatter = np.zeros(rest.shape[1]), np.zeros(rest.shape[1])
+    if enough.any():
+        data = np.where(valid, rest, np.nan)[:, enough]
+        level[enough] = np.nanmedian(data, axis=0)
+        scatter[enough] = _NORMAL * np.nanmedian(np.abs(data - level[enough]), axis=0)
+    scatter = np.maximum(scatter, np.where(valid, sigma, 0).sum(0) / np.maximum(counted, 1))
+    variance = _MEDIAN_VARIANCE * scatter**2 / np.maximum(counted, 1)
+    return np.where(enough, _significant(level, variance), 0)
+
+
+def _significant(level: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Levels of columns, reduced by their uncertainty and set to 0 where they are within it."""
     spread = (_NORMAL * np.median(np.abs(level - np.median(level)))) ** 2 - np.median(variance)
     if spread <= 0:
         return np.zeros_like(level)
@@ -159,7 +206,7 @@ def _constant_along_columns(rest: np.ndarray, scene: np.ndarray, sigma: np.ndarr
     return level * spread / (spread + variance)
 
 
-def shading(image: np.ndarray, guide: np.ndarray) -> np.ndarray:
+def shading(image: np.ndarray, guide: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """The smooth radial field that an image has and its guide has not.
 
     It is a polynomial in x, y, r² and r⁴ around the middle, fitted to the smooth part of the image together with a gain
@@ -168,6 +215,7 @@ def shading(image: np.ndarray, guide: np.ndarray) -> np.ndarray:
     Args:
         image: ``[H, W]``.
         guide: ``[H, W]``, the enhanced image.
+        valid: ``[H, W]`` bool: the pixels that count; None: all.
 
     Returns:
         ``[H, W]`` of mean 0, in the unit of the image.
@@ -180,7 +228,8 @@ def shading(image: np.ndarray, guide: np.ndarray) -> np.ndarray:
     smooth_guide, smooth_image = (gaussian_filter(plane, max(2.0, min(image.shape) / 16)) for plane in (guide, image))
     columns = np.column_stack([smooth_guide.ravel(), np.ones(image.size), field])
     # Together with the guide's gain, so that a warm middle that the guide shows too does not count as shading.
-    solution = np.linalg.lstsq(columns, smooth_image.ravel(), rcond=None)[0]
+    target, counted = smooth_image.ravel(), slice(None) if valid is None else valid.ravel()
+    solution = np.linalg.lstsq(columns[counted], target[counted], rcond=None)[0]
     return (field @ solution[2:]).reshape(height, width)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .. import degradations
-from ..images import Picture
+from ..images import Metadata
 from ..scenes import render
 from .counts import LinearKelvin, ThermalImage
 from .mapping import rounded
@@ -61,8 +61,7 @@ def thermal_sample(
     image = degradations.gaussian_noise(image, noise_kelvin * levels, generator)
     measured = COLDEST + span * image[0, 0].numpy().astype(np.float64)
     counts = rounded((measured - relation.offset) / relation.scale, np.dtype(np.uint16))
-    pixels = (counts / np.float32(65535))[..., None].astype(np.float32)
     thermal = ThermalImage(
-        Picture(Path(f"sample-{scene}.tiff"), pixels, 16), counts[None], "rendered, 16 bits", "rendered scene", relation
+        Metadata(Path(f"sample-{scene}.tiff")), counts[None], "rendered, 16 bits", "rendered scene", relation
     )
     return ThermalSample(thermal, COLDEST + span * clean.astype(np.float64))

@@ -189,7 +189,7 @@ def test_another_number_of_results_than_pages_is_refused(files, tmp_path, name, 
     def enhanced(pages):
         return (torch.zeros(height, width, 1) for _ in wrong(pages))
 
-    with pytest.raises(ValueError, match=r"[16] enhanced (frames|images)"):
+    with pytest.raises(ValueError, match=r"[16] enhanced (frames|images|pages)"):
         source.rewrite(tmp_path / "out" / name, enhanced)
     assert list((tmp_path / "out").glob("*")) == []
 

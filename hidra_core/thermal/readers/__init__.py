@@ -10,12 +10,12 @@ from.
 from __future__ import annotations
 
 import errno
-from dataclasses import replace
 from pathlib import Path
 
 from ...images import EXTENSIONS, Picture
-from ..counts import LinearKelvin, ThermalImage
-from . import dji, flir, pictures, y16
+from ..counts import ThermalImage
+from ..masking import without_blank_borders
+from . import dji, flir, pgm, pictures, tiff, y16
 from .jpeg import JPEG, segments
 from .y16 import RawLayout, parse_size
 
@@ -25,35 +25,29 @@ THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS)
 """File name endings (lower case) that :func:`read_input` knows."""
 
 
-def read_thermal(
-    path: str | Path, *, raw: RawLayout | None = None, relation: LinearKelvin | None = None
-) -> ThermalImage:
+def read_thermal(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImage:
     """Read the counts of a file.
 
     Args:
         path: the file.
         raw: size and byte order of raw frames; by default both are inferred from the file's name, length and content.
-        relation: the relation of counts to kelvin, where the user knows it; overrides the file's own.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
-        ValueError: damaged or incomplete, colours instead of counts, floating point, pages of several sizes, a raw
-            frame of unknown size. Names the file, what is wrong and the remedy.
+        ValueError: damaged or incomplete, colours instead of counts, pages of several sizes, a raw frame of unknown
+            size. Names the file, what is wrong and the remedy.
         ImportError: the counts need an optional package; names it.
     """
-    content = read_input(path, raw=raw, relation=relation)
-    return content if isinstance(content, ThermalImage) else pictures.as_thermal(content, relation)
+    content = read_input(path, raw=raw)
+    return content if isinstance(content, ThermalImage) else pictures.as_thermal(content)
 
 
-def read_input(
-    path: str | Path, *, raw: RawLayout | None = None, relation: LinearKelvin | None = None
-) -> ThermalImage | Picture:
+def read_input(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImage | Picture:
     """Read a file: as counts where it holds more than 8 bits or several pages, else as an ordinary image file.
 
     Args:
         path: see :func:`read_thermal`.
         raw: see :func:`read_thermal`.
-        relation: see :func:`read_thermal`.
 
     Raises:
         OSError: see :func:`read_thermal`.
@@ -66,6 +60,11 @@ def read_input(
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, "no such file; check the spelling and the folder", str(path))
     content: ThermalImage | Picture | None = None
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start in tiff.MAGICS:
+        content = tiff.read(path)
+        return pictures.read(path) if content is None else without_blank_borders(content)
     data = path.read_bytes()
     if data[:4] in flir.MAGICS:
         content = flir.read_fff(data, path)
@@ -74,11 +73,11 @@ def read_input(
         content = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
     elif path.suffix.lower() in y16.EXTENSIONS:
         content = y16.read(data, path, raw or RawLayout())
+    elif data[:2] in (b"P2", b"P5"):
+        content = pgm.read(data, path)
     if content is None:
-        content = pictures.read(path, data)
-    if isinstance(content, ThermalImage) and relation is not None:
-        content = replace(content, relation=relation)
-    return content
+        content = pictures.read(path)
+    return without_blank_borders(content) if isinstance(content, ThermalImage) else content
 
 
 def is_radiometric(path: str | Path) -> bool:

@@ -42,9 +42,9 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
         )
     width, height = size
     plane, swapped = smoother(np.frombuffer(body, "<u2").reshape(height, width).astype(np.uint16))
-    picture, counts = carrier(path, plane)
+    metadata, counts = carrier(path, data, plane)
     encoding = f"DJI radiometric JPEG, plain plane{', bytes swapped' if swapped else ''}"
-    return ThermalImage(picture, counts[None], encoding, make_and_model(data))
+    return ThermalImage(metadata, counts[None], encoding, make_and_model(data))
 
 
 def _joined(segments: list[tuple[int, bytes]]) -> bytes:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from ...images import DECODER_ERRORS, Picture
+from ...images import DECODER_ERRORS, Metadata
 from ..counts import Planck, ThermalImage
 from .jpeg import carrier, make_and_model
 from .planes import smoother
@@ -70,9 +70,9 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
         return None
     plane, encoding = _plane(records[_RAW_DATA], path)
     camera = _camera(records.get(_CAMERA_INFO, b""))
-    picture, counts = carrier(path, plane)
+    metadata, counts = carrier(path, data, plane)
     return ThermalImage(
-        picture,
+        metadata,
         counts[None],
         f"FLIR radiometric JPEG, {encoding}",
         camera.model or make_and_model(data),
@@ -93,9 +93,8 @@ def read_fff(data: bytes, path: Path) -> ThermalImage:
         raise ValueError(f"{path} is a FLIR file without raw counts; export the frame as 16-bit TIFF")
     plane, encoding = _plane(records[_RAW_DATA], path)
     camera = _camera(records.get(_CAMERA_INFO, b""))
-    pixels = (plane / np.float32(65535))[..., None].astype(np.float32)
     return ThermalImage(
-        Picture(path, pixels, 16), plane[None], f"FLIR FFF, {encoding}", camera.model, camera.planck, camera.parameters
+        Metadata(path), plane[None], f"FLIR FFF, {encoding}", camera.model, camera.planck, camera.parameters
     )
 
 

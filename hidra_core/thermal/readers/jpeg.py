@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import ExifTags, Image
 
-from ...images import DECODER_ERRORS, Picture, read_image, turn_upright
+from ...images import DECODER_ERRORS, Metadata, read_metadata, turn_upright
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,12 +44,15 @@ def make_and_model(data: bytes) -> str:
     return " ".join(word for word in words if word)
 
 
-def carrier(path: Path, counts: np.ndarray) -> tuple[Picture, np.ndarray]:
-    """The content of a radiometric JPEG with its counts as pixels, and the counts ``[H, W]``, upright like the JPEG."""
-    shown = read_image(path)
-    with Image.open(path) as image:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-    counts = np.ascontiguousarray(turn_upright(counts, orientation))
-    pixels = (counts / np.float32(65535))[..., None].astype(np.float32)
+def carrier(path: Path, data: bytes, counts: np.ndarray) -> tuple[Metadata, np.ndarray]:
+    """The metadata of a radiometric JPEG, and its counts ``[H, W]``, upright like the JPEG.
+
+    Raises:
+        ValueError: the JPEG is damaged.
+    """
+    try:
+        exif, orientation, xmp = read_metadata(Image.open(io.BytesIO(data), formats=("JPEG", "MPO")), path)
+    except DECODER_ERRORS as error:
+        raise ValueError(f"{path} is damaged or incomplete ({error}); copy it from the camera again") from error
     # The colour profile belongs to the coloured image and is left out.
-    return Picture(path, pixels, 16, exif=shown.exif, xmp=shown.xmp), counts
+    return Metadata(path, exif, xmp=xmp), np.ascontiguousarray(turn_upright(counts, orientation))

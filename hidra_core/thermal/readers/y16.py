@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...images import Picture
+from ...images import Metadata
 from ..counts import ThermalImage
 from .planes import SENSOR_SIZES, ByteOrder, by_length, smoother
 
@@ -75,8 +75,7 @@ def read(data: bytes, path: Path, layout: RawLayout) -> ThermalImage:
     if order == "auto":
         order = "big" if smoother(planes[0])[1] else "little"
     counts = np.frombuffer(data, ">u2" if order == "big" else "<u2").reshape(-1, height, width).astype(np.uint16)
-    pixels = (counts[0] / np.float32(65535))[..., None].astype(np.float32)
-    return ThermalImage(Picture(path, pixels, 16), counts, f"raw 16-bit counts, {order} endian")
+    return ThermalImage(Metadata(path), counts, f"raw 16-bit counts, {order} endian")
 
 
 def _size_in_name(path: Path) -> tuple[int, int] | None:

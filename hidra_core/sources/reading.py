@@ -1,0 +1,137 @@
+"""How to read files, where their content leaves it open, and counts made ready for the networks by it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..thermal import LinearKelvin, Mapping, Scene, ThermalImage, fit, identity
+from ..thermal.mapping import as_scene, sample
+from ..thermal.readers import RawLayout
+from .counts import CountsSource
+
+if TYPE_CHECKING:
+    from ..thermal import Unit
+    from ..video import OnBroken
+
+log = logging.getLogger(__name__)
+
+_WIDE = 4.0  # range used, in multiples of the range of 98 % of the pixels, above which the user is told
+_COLDEST, _BETWEEN, _HOTTEST = -100.0, 180.0, 3000.0
+"""Temperatures are taken for °C where the lowest is between the first two, for kelvin where it is above the second."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read files, where their content leaves it open.
+
+    Attributes:
+        raw: size and byte order of raw frames.
+        relation: the relation of counts to kelvin, where the user knows it. Files that state their own keep it.
+        force_relation: use ``relation`` for files that state their own, too.
+        unit: write temperatures in this unit, as 32-bit floating-point TIFF, instead of counts.
+        mapping: one of ``hidra_core.names.MAPPINGS``; None: linear for counts, 8-bit images unchanged.
+        parameters: of the mapping: ``low``, ``high`` and ``plateau``, see :mod:`hidra_core.thermal.mapping`.
+        as_counts: read 8-bit images as counts too.
+        on_broken: for clips, see :class:`ClipSource`.
+        lossless: for clips, see :class:`ClipSource`.
+
+    Raises:
+        ValueError: an unknown mapping, parameters that it does not have or that are out of range, or ``force_relation``
+            without a relation.
+    """
+
+    raw: RawLayout = field(default_factory=RawLayout)
+    relation: LinearKelvin | None = None
+    force_relation: bool = False
+    unit: Unit | None = None
+    mapping: str | None = None
+    parameters: dict[str, float] = field(default_factory=dict)
+    as_counts: bool = False
+    on_broken: OnBroken = "stop"
+    lossless: bool = False
+
+    def __post_init__(self) -> None:
+        if self.force_relation and self.relation is None:
+            raise ValueError("there is no relation of counts to kelvin to force: state the kelvin per count too")
+        # the mapping checks its own parameters: fit it to a small ramp
+        self.fit(np.arange(64, dtype=np.uint16).reshape(1, 8, 8))
+
+    @property
+    def wants_counts(self) -> bool:
+        """Whether the user asks for something that only counts have."""
+        return self.as_counts or self.mapping is not None or bool(self.parameters) or self.unit is not None
+
+    def fit(self, counts: Scene | np.ndarray) -> Mapping:
+        """The mapping for counts ``[N, H, W]``: the same one for every command, node and training."""
+        scene = as_scene(counts)
+        kind = scene.image.counts.dtype
+        if self.mapping is None and not self.parameters and kind == np.uint8:
+            return identity(kind)
+        return fit(self.mapping or "linear", scene, **self.parameters)
+
+    def source(self, image: ThermalImage) -> CountsSource:
+        """Counts as a source to enhance; what was assumed on the way is logged.
+
+        Raises:
+            ValueError: an option does not suit these counts.
+        """
+        image = self._with_relation(image)
+        scene = Scene.of(image)
+        mapping = self.fit(scene)
+        for note in image.notes:
+            log.info("%s: %s", image.path, note)
+        _warn_of_wide_range(scene, mapping)
+        return CountsSource(image, mapping, scene, self.unit)
+
+    def _with_relation(self, image: ThermalImage) -> ThermalImage:
+        if image.display and (self.relation is not None or self.unit is not None):
+            raise ValueError(
+                f"{image.path} is an 8-bit picture for display, whose grey levels are no counts: it has no kelvin. Use "
+                "the camera's 16-bit or radiometric file"
+            )
+        if self.relation is None:
+            return _with_guess(image)
+        if image.relation is None or self.force_relation:
+            return replace(image, relation=self.relation)
+        if image.relation != self.relation:
+            log.warning(
+                "%s states its own relation of counts to kelvin, which is used instead of the one given; force the one "
+                "given if it is to be used all the same",
+                image.path,
+            )
+        return image
+
+
+def _with_guess(image: ThermalImage) -> ThermalImage:
+    """Floating-point values that can only be temperatures, with the unit that their range suggests."""
+    if image.counts.dtype.kind != "f" or image.relation is not None:
+        return image
+    low, high = image.extremes
+    if high > _HOTTEST or low < _COLDEST or (low >= 0 and high <= 1):
+        return image
+    unit, offset = ("°C", 273.15) if low < _BETWEEN else ("kelvin", 0.0)
+    note = f"its values, {low:.4g} to {high:.4g}, are taken for temperatures in {unit}; it does not state a unit"
+    return replace(image, relation=LinearKelvin(1.0, offset), notes=(*image.notes, note))
+
+
+def _warn_of_wide_range(scene: Scene, mapping: Mapping) -> None:
+    if mapping.kind != "linear":
+        return
+    low, high = mapping.counts[0], mapping.counts[-1]
+    first, last = (float(limit) for limit in np.percentile(sample(scene, 1 << 20), (1, 99)))
+    if last > first and high - low > _WIDE * (last - first):
+        log.warning(
+            "%s: the range of its counts, %g to %g, is %.0f times that of 98 %% of its pixels, %g to %g, so the scene "
+            "is flat in it. If it is not hot or cold spots, name what is no scene (--crop, --telemetry), or use "
+            "--mapping percentile",
+            scene.image.path,
+            low,
+            high,
+            (high - low) / (last - first),
+            first,
+            last,
+        )

@@ -1,0 +1,204 @@
+"""Pixels that are no part of the scene: where they lie, and what stands in their place while a page is enhanced.
+
+No data, telemetry, alpha and blank borders become one mask. What follows sees only the smallest rectangle that holds
+all of the scene; within it masked pixels are filled smoothly from their neighbours, so that nothing of their own values
+reaches the range, the networks or a filter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from scipy.ndimage import label
+
+from .frames import Frames, rows_of
+
+if TYPE_CHECKING:
+    from .counts import ThermalImage
+
+_LEAST_BLANK = 0.005  # share of the pixels from which a border counts as blank
+_SHARES = (1.0, 99.0)  # percentiles between which 98 % of the pixels lie
+_BAND = 1 << 24  # pixels that are looked at at once
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """The part of an image's pages that is scene.
+
+    Args:
+        image: the counts.
+
+    Attributes:
+        rows: the rows of the smallest rectangle that holds all of the scene.
+        columns: its columns.
+    """
+
+    image: ThermalImage
+    rows: slice
+    columns: slice
+
+    @classmethod
+    def of(cls, image: ThermalImage) -> Scene:
+        """Find the rectangle; reads all masks.
+
+        Raises:
+            ValueError: no pixel of a page belongs to the scene.
+        """
+        pages, height, width = image.counts.shape
+        if image.valid is None:
+            return cls(image, slice(0, height), slice(0, width))
+        down, across = np.zeros(height, bool), np.zeros(width, bool)
+        step = max(1, _BAND // width)
+        for page in range(pages):
+            found = False
+            for top in range(0, height, step):
+                band = rows_of(image.valid, page, top, min(height, top + step))
+                down[top : top + step] |= band.any(1)
+                across |= band.any(0)
+                found = found or bool(band.any())
+            if not found:
+                raise ValueError(f"{image.path}: no pixel of page {page + 1} has data, all are masked or without data")
+        return cls(image, _span(down), _span(across))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the rectangle."""
+        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def valid(self, page: int) -> np.ndarray | None:
+        """Where a page is scene, ``[h, w]`` bool within the rectangle; None: everywhere."""
+        if self.image.valid is None:
+            return None
+        valid = self.image.valid[page][self.rows, self.columns]
+        return None if valid.all() else valid
+
+    def counts(self, page: int) -> np.ndarray:
+        """A page within the rectangle, ``[h, w]``, masked pixels filled."""
+        plane, valid = self.image.counts[page][self.rows, self.columns], self.valid(page)
+        return plane if valid is None else fill(plane, valid)
+
+    def put_back(self, page: int, result: np.ndarray) -> np.ndarray:
+        """The whole page with a result in its rectangle; masked pixels are those of the input.
+
+        Args:
+            page: its index.
+            result: ``[k·h, k·w]``.
+        """
+        factor = result.shape[0] // self.shape[0]
+        plane = self.image.counts[page]
+        if self.image.valid is None:
+            return result
+        whole = plane.repeat(factor, 0).repeat(factor, 1) if factor > 1 else plane.copy()
+        rows, columns = (slice(span.start * factor, span.stop * factor) for span in (self.rows, self.columns))
+        valid = self.valid(page)
+        if valid is None:
+            whole[rows, columns] = result
+        else:
+            valid = valid.repeat(factor, 0).repeat(factor, 1)
+            whole[rows, columns] = np.where(valid, result, whole[rows, columns])
+        return whole
+
+
+def _span(hits: np.ndarray) -> slice:
+    places = np.flatnonzero(hits)
+    return slice(int(places[0]), int(places[-1]) + 1)
+
+
+def fill(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Replace masked pixels by a smooth continuation of the others (pull-push over a pyramid of means).
+
+    Args:
+        plane: ``[H, W]``; the values of masked pixels have no influence, and may be NaN.
+        valid: ``[H, W]`` bool, true in at least one place.
+
+    Returns:
+        ``[H, W]`` of the same type; valid pixels are unchanged.
+    """
+    smooth = _filled(np.where(valid, plane, 0).astype(np.float64), valid.astype(np.float64))
+    if plane.dtype.kind != "f":
+        smooth = np.rint(smooth)
+    return np.where(valid, plane, smooth.astype(plane.dtype))
+
+
+def _filled(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``values [H, W]`` where ``weights`` are above 0, elsewhere the interpolated means of a level half as large."""
+    if (weights > 0).all():
+        return values
+    height, width = values.shape
+    padding = ((0, height % 2), (0, width % 2))
+    blocks = ((height + 1) // 2, 2, (width + 1) // 2, 2)
+    sums = np.pad(values * weights, padding).reshape(blocks).sum((1, 3))
+    totals = np.pad(weights, padding).reshape(blocks).sum((1, 3))
+    means = np.divide(sums, totals, out=np.zeros_like(sums), where=totals > 0)
+    coarse = _filled(means, np.minimum(totals, 1))
+    return np.where(weights > 0, values, _doubled(coarse)[:height, :width])
+
+
+def _doubled(plane: np.ndarray) -> np.ndarray:
+    """Twice the size, bilinear."""
+    for axis in (0, 1):
+        before, after = (np.take(plane, _shifted(plane.shape[axis], by), axis) for by in (-1, 1))
+        pair = np.stack([0.75 * plane + 0.25 * before, 0.75 * plane + 0.25 * after], axis + 1)
+        plane = pair.reshape(*plane.shape[:axis], 2 * plane.shape[axis], *plane.shape[axis + 1 :])
+    return plane
+
+
+def _shifted(length: int, by: int) -> np.ndarray:
+    return np.clip(np.arange(length) + by, 0, length - 1)
+
+
+# --- blank borders ---------------------------------------------------------------------------------------------------
+
+
+def without_blank_borders(image: ThermalImage) -> ThermalImage:
+    """Mask borders of one extreme value, such as a mosaic's collar of zeros, where the file itself does not.
+
+    A border counts as blank if it holds half a per cent of the pixels, has the lowest or highest value that its type
+    can have, and lies as far from all other values as those span.
+
+    Args:
+        image: counts whose file names no value for missing data.
+    """
+    kind = image.counts.dtype
+    if image.display or kind not in (np.uint16, np.int16) or image.metadata.layout.nodata:
+        return image
+    page = image.counts[0]
+    known = np.ones(page.shape, bool) if image.valid is None else image.valid[0]
+    limits = np.iinfo(kind)
+    for value in {0, limits.min, limits.max}:
+        blank = _border(page, known, value)
+        if blank is None:
+            continue
+
+        def valid(index: int, value: int = value) -> np.ndarray:
+            plane = image.counts[index]
+            before = np.ones(plane.shape, bool) if image.valid is None else image.valid[index]
+            border = _border(plane, before, value)
+            return before if border is None else before & ~border
+
+        note = f"a border of {value}, {blank.mean():.1%} of the pixels, is taken for blank and is not enhanced"
+        return replace(image, valid=Frames(valid, image.counts.shape, bool), notes=(*image.notes, note))
+    return image
+
+
+def _border(page: np.ndarray, known: np.ndarray, value: int) -> np.ndarray | None:
+    """Where a page has a blank border of a value, ``[H, W]`` bool; None if it has none."""
+    edge = np.concatenate([page[0], page[-1], page[:, 0], page[:, -1]])
+    if not (edge == value).any():
+        return None
+    same = (page == value) & known
+    numbered, count = cast("tuple[np.ndarray, int]", label(same))
+    at_edge = np.unique(np.concatenate([numbered[0], numbered[-1], numbered[:, 0], numbered[:, -1]]))
+    sizes = np.bincount(numbered.ravel(), minlength=count + 1)
+    large = [number for number in at_edge if number and sizes[number] >= _LEAST_BLANK * page.size]
+    if not large:
+        return None
+    blank = np.isin(numbered, large)
+    rest = page[known & ~blank & (page != value)]
+    if not rest.size:
+        return None
+    low, high = (float(limit) for limit in np.percentile(rest, _SHARES))
+    gap = min(abs(float(rest.min()) - value), abs(float(rest.max()) - value))
+    return blank if gap >= max(1.0, high - low) else None

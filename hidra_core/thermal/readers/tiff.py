@@ -1,0 +1,369 @@
+"""Counts and temperatures in TIFF: grey pages of 8 to 64 bits, integers or floats, of any layout tifffile reads."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import TiffImagePlugin
+
+from ...images import DECODER_ERRORS, Metadata, image_metadata, turn_upright
+from ...images.tiff import TiffLayout, layout_of
+from ..counts import COUNT_TYPES, LinearKelvin, ThermalImage
+from ..frames import Frames, Planes, derived
+from .stored import from_stored
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_EAGER = 64 << 20  # bytes of pixels up to which a file is read at once
+_LARGEST = 1 << 36  # bytes of a page; more is a damaged header
+_MIN_IS_WHITE, _MIN_IS_BLACK, _MASK_PAGE, _REDUCED = 0, 1, 4, 1
+_ABSOLUTE_ZERO = -273.15
+
+
+def read(path: Path) -> ThermalImage | None:
+    """The counts of a TIFF with grey pages; None for colour, palettes and 1-bit pages.
+
+    Raises:
+        ValueError: damaged, pages of different sizes or types, several bands, or values of an unknown kind.
+        ImportError: its compression needs an optional package.
+    """
+    import tifffile
+
+    with decoding(path):
+        tif = tifffile.TiffFile(path)
+        try:
+            pages = [page.aspage() for page in tif.pages]
+            kept = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK_PAGE)] or pages[:1]
+            masks = [page for page in pages if page.subfiletype & _MASK_PAGE and not page.subfiletype & _REDUCED]
+            if not kept or not _is_grey(kept[0]):
+                tif.close()
+                return None
+            content = _content(path, tif, kept, masks)
+            if content.counts.size * content.counts.dtype.itemsize <= _EAGER:
+                content = _in_memory(content)
+                tif.close()
+        except BaseException:
+            tif.close()
+            raise
+    return content
+
+
+def _is_grey(page: Any) -> bool:
+    """Whether a page holds grey levels of 8 bits or more, or temperatures."""
+    return page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK) and page.bitspersample >= 8
+
+
+def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> ThermalImage:
+    first = pages[0]
+    _check(path, pages)
+    heads = [image_metadata(path, _directory(tif, page)) for page in _distinct(pages)]
+    metadata, orientation = heads[0]
+    if len(heads) == 1:
+        page_exif: tuple[bytes, ...] = ()
+    else:
+        page_exif = tuple(head.exif for head, _ in heads)
+    layout = layout_of(tif, first, page_exif, bool(masks))
+    orientation = 1 if layout.geo else orientation  # coordinates on the ground belong to the pixels as stored
+    stacked = _stacked(tif, first) if len(pages) == 1 else None
+    counts: Planes = stacked if stacked is not None else _planes(path, pages)
+    counts, alpha = _without_alpha(counts, first)
+    valid = _valid(counts, alpha, layout, masks and _planes(path, masks))
+    if orientation != 1:
+        counts = _turned(counts, orientation)
+        alpha, valid = (None if planes is None else _turned(planes, orientation) for planes in (alpha, valid))
+    metadata = Metadata(metadata.path, metadata.exif, metadata.icc_profile, metadata.xmp, layout)
+    bits = counts.dtype.itemsize * 8
+    kind = {"f": " floating-point", "i": " signed"}.get(counts.dtype.kind, "")
+    many = f", {len(counts)} pages" if len(counts) > 1 else ""
+    return from_stored(
+        ThermalImage(
+            metadata,
+            counts,
+            f"{bits}-bit{kind} TIFF{many}",
+            relation=_stated_relation(layout),
+            valid=valid,
+            alpha=alpha,
+            notes=_notes(layout, valid is not None, bool(masks)),
+            display=counts.dtype == np.uint8,
+        )
+    )
+
+
+def _kind(page: Any) -> str:
+    return page.photometric.name.lower() if page.dtype is None else page.dtype.name
+
+
+def _check(path: Path, pages: list[Any]) -> None:
+    """Refuse pages that do not belong together, and values that are no counts."""
+    first = pages[0]
+    sizes = sorted({f"{page.imagewidth}x{page.imagelength}" for page in pages})
+    kinds = sorted({f"{page.bitspersample} bits {_kind(page)}" for page in pages})
+    if len(sizes) > 1 or len(kinds) > 1 or not all(_is_grey(page) for page in pages):
+        raise ValueError(
+            f"{path} mixes pages of {', '.join(sizes)} ({', '.join(kinds)}); grey pages of one size and one type are "
+            "expected: save them apart"
+        )
+    if first.samplesperpixel > (2 if first.extrasamples else 1):
+        raise ValueError(
+            f"{path} has {first.samplesperpixel} bands, one is expected: export the thermal band alone, for instance "
+            "with gdal_translate -b N"
+        )
+    if first.dtype is None or first.dtype.newbyteorder("=") not in COUNT_TYPES:
+        raise ValueError(
+            f"{path} holds {first.dtype or 'unknown'} values of {first.bitspersample} bits; integers of 8, 16 or 32 "
+            "bits or floats of 32 or 64 are expected: export it as 16-bit TIFF"
+        )
+    if not 0 < first.imagewidth * first.imagelength * first.dtype.itemsize <= _LARGEST:
+        raise ValueError(
+            f"{path} is damaged: it says that it is {first.imagewidth}x{first.imagelength}; copy or export it again"
+        )
+
+
+def _distinct(pages: list[Any]) -> list[Any]:
+    """The pages whose tags are read: all where texts or times differ, else the first."""
+
+    def own(page: Any) -> tuple:
+        return tuple((tag.code, tag.value) for tag in page.tags if tag.code in (270, 306) or tag.code > 32768)
+
+    def comparable(page: Any) -> str:
+        return repr(own(page)) + repr([tag.value for tag in page.tags if tag.code in (34665, 34853)])
+
+    first = comparable(pages[0])
+    return pages if any(comparable(page) != first for page in pages[1:]) else pages[:1]
+
+
+def _directory(tif: Any, page: Any) -> Callable[[int | None], dict[int, Any]]:
+    """A function from the code of a sub-directory, or None for the page's own, to its tags as Pillow reads them."""
+    head = {(False, "<"): b"II*\0", (False, ">"): b"MM\0*", (True, "<"): b"II+\0", (True, ">"): b"MM\0+"}[
+        tif.is_bigtiff, tif.byteorder
+    ]
+    head += b"\0" * (12 if tif.is_bigtiff else 4)
+
+    def read_tags(code: int | None) -> dict[int, Any]:
+        directory = TiffImagePlugin.ImageFileDirectory_v2(head, group=code)
+        offset = page.offset if code is None else read_tags(None).get(code)
+        if not isinstance(offset, int):
+            return {}
+        tif.filehandle.seek(offset)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd tags; the others are read all the same
+            directory.load(tif.filehandle)
+            return dict(directory)
+
+    return read_tags
+
+
+# --- pixels ----------------------------------------------------------------------------------------------------------
+
+
+def _planes(path: Path, pages: list[Any]) -> Frames:
+    """The pages, each decoded when it is asked for."""
+    first = pages[0]
+    dtype = first.dtype.newbyteorder("=")
+
+    def decoded(index: int) -> np.ndarray:
+        page = pages[index]
+        with decoding(path, f"page {index + 1}"):
+            expected = int(np.prod(page.chunked, dtype=np.int64))
+            if len(page.dataoffsets) < expected:
+                raise ValueError(f"{len(page.dataoffsets)} of {expected} parts of its pixels are there")
+            plane = page.asarray(maxworkers=1)
+        return np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("="))
+
+    def rows(index: int, start: int, stop: int) -> np.ndarray:
+        with decoding(path, f"page {index + 1}"):
+            return _rows(pages[index], start, stop).astype(dtype, copy=False)
+
+    shape = (len(pages), first.imagelength, first.imagewidth)
+    flat = first.samplesperpixel == 1
+    return Frames(decoded, shape, dtype, rows if flat and len(first.dataoffsets) > 1 else None)
+
+
+def _rows(page: Any, start: int, stop: int) -> np.ndarray:
+    """Some rows of a page, of which only the strips or tiles that hold them are decoded."""
+    tall = page.tilelength if page.is_tiled else page.rowsperstrip
+    wide = page.tilewidth if page.is_tiled else page.imagewidth
+    across = -(-page.imagewidth // wide)
+    result = np.zeros((stop - start, page.imagewidth), page.dtype)
+    handle = page.parent.filehandle
+    for down in range(start // tall, -(-stop // tall)):
+        for column in range(across):
+            index = down * across + column
+            size = page.databytecounts[index]
+            if size == 0:  # sparse: GDAL leaves out parts without data
+                result[:] = page.nodata if page.nodata else result
+                continue
+            handle.seek(page.dataoffsets[index])
+            part = page.decode(handle.read(size), index, jpegtables=page.jpegtables)[0]
+            if part is None:
+                raise ValueError(f"part {index + 1} of its pixels is missing")
+            part = part.reshape(part.shape[1:3])
+            top, left = down * tall, column * wide
+            low, high = max(start, top), min(stop, top + len(part), page.imagelength)
+            right = min(page.imagewidth, left + part.shape[1])
+            result[low - start : high - start, left:right] = part[low - top : high - top, : right - left]
+    return result
+
+
+def _stacked(tif: Any, page: Any) -> Frames | None:
+    """Frames that lie one after the other behind a single directory, as ImageJ and tifffile write large stacks."""
+    if not (tif.is_imagej or tif.is_shaped) or page.compression != 1 or page.samplesperpixel != 1:
+        return None
+    height, width = page.imagelength, page.imagewidth
+    series = tif.series[0]
+    count = int(np.prod(series.shape, dtype=np.int64)) // max(1, height * width)
+    if tif.is_imagej:
+        count = int((tif.imagej_metadata or {}).get("images", 1))
+    if count < 2:
+        return None
+    stored = page.dtype.newbyteorder(tif.byteorder)
+    bytes_each, start = height * width * stored.itemsize, page.dataoffsets[0]
+    held = (tif.filehandle.size - start) // bytes_each
+    if held < count:
+        raise ValueError(f"it says that it holds {count} frames, but {held} are there")
+
+    def frame(index: int) -> np.ndarray:
+        tif.filehandle.seek(start + index * bytes_each)
+        data = tif.filehandle.read(bytes_each)
+        return np.frombuffer(data, stored).reshape(height, width).astype(stored.newbyteorder("="))
+
+    return Frames(frame, (count, height, width), stored.newbyteorder("="))
+
+
+def _without_alpha(counts: Planes, page: Any) -> tuple[Planes, Planes | None]:
+    if page.samplesperpixel == 1:
+        return counts, None
+    shape, dtype = counts.shape, counts.dtype
+    separate = page.planarconfig == 2
+
+    def channel(which: int) -> Frames:
+        def read_plane(index: int) -> np.ndarray:
+            plane = counts[index]
+            return np.ascontiguousarray(plane[which] if separate else plane[..., which])
+
+        return Frames(read_plane, shape, dtype)
+
+    return channel(0), channel(1)
+
+
+def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Planes | list) -> Frames | None:
+    """Where the pages have data: by mask page, alpha, value without data, and NaN; None: everywhere."""
+    value = _nodata_value(layout, counts.dtype)
+    floats = counts.dtype.kind == "f"
+    if value is None and alpha is None and not floats and not isinstance(masks, Frames):
+        return None
+
+    def valid(index: int) -> np.ndarray:
+        plane = counts[index]
+        good = np.isfinite(plane) if floats else np.ones(plane.shape, bool)
+        if value is not None and not np.isnan(value):
+            good &= plane != value
+        if alpha is not None:
+            good &= alpha[index] != 0
+        if isinstance(masks, Frames):
+            good &= masks[min(index, len(masks) - 1)] != 0
+        if floats and good.any() and plane[good].max() > _ABSOLUTE_ZERO:
+            good &= plane >= _ABSOLUTE_ZERO  # no temperature: a mark for missing data, whatever its value
+        return good
+
+    return Frames(valid, counts.shape, bool)
+
+
+def _nodata_value(layout: TiffLayout, dtype: np.dtype) -> float | None:
+    try:
+        value = float(layout.nodata)
+    except ValueError:
+        return None
+    if dtype.kind == "f":
+        return float(dtype.type(value)) if np.isfinite(value) else np.nan
+    limits = np.iinfo(dtype)
+    return value if np.isfinite(value) and limits.min <= value <= limits.max else None
+
+
+def _turned(planes: Planes, orientation: int) -> Frames:
+    return derived(planes, lambda plane: np.ascontiguousarray(turn_upright(plane, orientation)))
+
+
+def _in_memory(image: ThermalImage) -> ThermalImage:
+    counts, alpha, valid = (
+        None if planes is None else np.asarray(planes) for planes in (image.counts, image.alpha, image.valid)
+    )
+    assert counts is not None
+    return replace(image, counts=counts, alpha=alpha, valid=None if valid is None or valid.all() else valid)
+
+
+# --- what the file says ----------------------------------------------------------------------------------------------
+
+
+def _stated_relation(layout: TiffLayout) -> LinearKelvin | None:
+    """The relation to kelvin that GDAL's metadata state by unit, scale and offset; None where they do not."""
+    if not layout.gdal:
+        return None
+    try:
+        items = list(ElementTree.fromstring(layout.gdal))
+    except ElementTree.ParseError:
+        return None
+    stated = {str(item.get("role") or item.get("name") or "").lower(): (item.text or "").strip() for item in items}
+    unit = (stated.get("unittype") or stated.get("units") or "").lower().removeprefix("deg").strip(" °_")
+    if unit not in ("c", "celsius", "k", "kelvin"):
+        return None
+    try:
+        scale, offset = float(stated.get("scale") or 1), float(stated.get("offset") or 0)
+        return LinearKelvin(scale, offset + (273.15 if unit.startswith("c") else 0.0))
+    except ValueError:
+        return None
+
+
+def _notes(layout: TiffLayout, masked: bool, mask_pages: bool) -> tuple[str, ...]:
+    notes = []
+    if mask_pages:
+        notes.append("pixels that its mask page leaves out are not enhanced")
+    if masked and layout.nodata:
+        notes.append(f"pixels of its value for no data, {layout.nodata}, are not enhanced")
+    if layout.white_is_zero:
+        notes.append("its lowest counts are shown white; the counts are read as they are stored")
+    return tuple(notes)
+
+
+@contextmanager
+def decoding(path: Path, what: str = "") -> Iterator[None]:
+    """Within the block, whatever a damaged file makes decoders raise becomes a ValueError that names the file.
+
+    tifffile and imagecodecs document no set of errors for damaged input.
+
+    Raises:
+        ValueError: the file is damaged.
+        ImportError: its compression needs imagecodecs.
+    """
+    kinds = (*DECODER_ERRORS, KeyError, ArithmeticError, AttributeError, AssertionError, RuntimeError, MemoryError)
+    try:
+        yield
+    except ImportError:
+        raise
+    except FileNotFoundError:
+        raise
+    except (*kinds, zlib.error) as error:
+        text = str(error)
+        if "imagecodecs" in text:
+            raise ImportError(
+                f"{path}: its compression needs imagecodecs: pip install imagecodecs (or 'hidra-thermal[radiometric]')"
+            ) from error
+        if text.startswith(str(path)):
+            raise
+        where = f"{what}: " if what else ""
+        raise ValueError(
+            f"{path} is damaged or incomplete ({where}{text or error!r}); copy or export it again"
+        ) from error

@@ -1,0 +1,252 @@
+"""Files of counts: written with the metadata of the file they came from, and a record of what is known about them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from itertools import repeat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from ..images import Picture, check_writable, write_image
+from ..images.files import atomic_path
+from ..images.tiff import TiffPages, TiffTags, write_tiff
+from .counts import LinearKelvin, Planck, ThermalImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Mapping as MappingType
+
+    from ..images import Metadata
+    from .counts import Relation
+    from .frames import Planes
+
+log = logging.getLogger(__name__)
+
+Unit = Literal["celsius", "kelvin"]
+"""Units in which temperatures are written, as 32-bit floats."""
+
+_EXIF_IFD = int(ExifTags.IFD.Exif)
+_USER_COMMENT = int(ExifTags.Base.UserComment)
+_ASCII = b"ASCII\0\0\0"  # how a UserComment says which characters it holds (Exif 2.3, table 9)
+_KEY = "hidra_thermal"
+_TIFF = (".tif", ".tiff")
+_BAND_NAME = b'xmlns:Camera="http://pix4d.com/camera/1.0" Camera:BandName="LWIR"'
+_EMPTY_XMP = (
+    b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""/></rdf:RDF>'
+    b'</x:xmpmeta><?xpacket end="w"?>'
+)
+
+
+def write_thermal(
+    path: str | Path,
+    counts: Planes | Iterable[np.ndarray],
+    like: ThermalImage,
+    *,
+    factor: int | None = None,
+    unit: Unit | None = None,
+    note: dict[str, Any] | None = None,
+) -> None:
+    """Write counts with the metadata of the file they came from, complete or not at all.
+
+    EXIF, XMP, GeoTIFF tags and colour profile are kept. Camera, encoding and the relation to kelvin go into the EXIF
+    user comment as JSON, from which the readers restore them: a file made from a radiometric JPEG still has its Planck
+    constants.
+
+    Args:
+        path: ``.png`` or ``.tif(f)`` (8-bit counts: any format of ``images.EXTENSIONS``); several pages and other than
+            8 or 16 bits: TIFF only.
+        counts: pages ``[h, w]`` of the type of ``like.counts``, as many as there or one: an array, or one by one.
+        like: the file they were made from.
+        factor: by how many times the pages are larger than those of ``like``; None: by the size of an array's.
+        unit: write temperatures as 32-bit floats instead of counts; TIFF only.
+        note: what was done, in plain JSON types, added to the user comment.
+
+    Raises:
+        ValueError: another type, or a format that cannot hold these counts.
+        OSError: the disk is full or the folder not writable. Nothing is left behind.
+    """
+    path = Path(path)
+    single = isinstance(counts, np.ndarray) and len(counts) == 1
+    count = 1 if single else len(like.counts)
+    check_thermal_writable(path, like, pages=count, unit=unit)
+    if isinstance(counts, np.ndarray):
+        if counts.ndim != 3 or counts.dtype != like.counts.dtype:
+            raise ValueError(
+                f"counts to write must be [N, h, w] {like.counts.dtype}, got {counts.dtype} {counts.shape}"
+            )
+        factor = counts.shape[1] // like.counts.shape[1]
+    factor = factor or 1
+    metadata = _with_record(like, note or {})
+    if path.suffix.lower() not in _TIFF:
+        _write_page(path, next(iter(counts)), like, metadata, factor)
+        return
+    if count == 1:
+        metadata = replace(metadata, xmp=_with_band_name(metadata.xmp))
+    with suppress(OSError):  # a folder that cannot be made is reported by the next line
+        path.parent.mkdir(parents=True, exist_ok=True)
+    planes = iter(counts)
+    if unit is not None:
+        planes = (
+            temperatures(plane, like, unit, mask) for plane, mask in zip(planes, _masks(like, factor), strict=False)
+        )
+    if like.alpha is not None:
+        pairs = zip(planes, _enlarged(like.alpha, factor), strict=False)
+        planes = (np.stack([plane, alpha.astype(plane.dtype)], -1) for plane, alpha in pairs)
+    height, width = (side * factor for side in like.counts.shape[1:])
+    layout = metadata.layout.placed(factor)
+    if unit is not None:
+        layout = replace(layout, nodata="nan" if like.valid is not None else "", gdal="")
+    with atomic_path(path) as temporary:
+        write_tiff(
+            temporary,
+            TiffPages(
+                planes,
+                count,
+                (height, width) if like.alpha is None else (height, width, 2),
+                like.counts.dtype if unit is None else np.dtype(np.float32),
+                _enlarged(like.valid, factor) if layout.mask_pages and like.valid is not None else None,
+                factor,
+            ),
+            TiffTags(metadata.exif, metadata.xmp, metadata.icc_profile, layout),
+        )
+
+
+def check_thermal_writable(
+    path: str | Path, like: ThermalImage, pages: int | None = None, unit: Unit | None = None
+) -> None:
+    """Say before any work whether ``write_thermal(path, …, like)`` has a format that can hold such counts.
+
+    Args:
+        path: the file to write.
+        like: see :func:`write_thermal`.
+        pages: number of pages to write; by default as many as ``like`` has.
+        unit: see :func:`write_thermal`.
+
+    Raises:
+        ValueError: an unknown extension, or its format holds neither the bit depth nor several pages; a unit where the
+            relation to kelvin is not known.
+    """
+    path = Path(path)
+    if unit is not None and like.relation is None:
+        raise ValueError(
+            f"{like.path} does not say which temperatures its counts are, so {unit} cannot be written: state the "
+            "kelvin per count, or write counts"
+        )
+    is_tiff = path.suffix.lower() in _TIFF
+    if unit is not None and not is_tiff:
+        raise ValueError(f"{path}: {path.suffix} cannot hold temperatures as floating-point numbers; use .tiff")
+    channels = 1 if like.alpha is None else 2
+    depth = like.bit_depth if like.counts.dtype.kind == "u" and like.bit_depth <= 16 else 16
+    check_writable(path, Picture(like.path, np.zeros((1, 1, channels), np.float32), depth))
+    if not is_tiff and like.counts.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"{path}: {path.suffix} cannot hold the {like.counts.dtype} values of {like.path}; use .tiff")
+    if (len(like.counts) if pages is None else pages) > 1 and not is_tiff:
+        raise ValueError(f"{path}: {path.suffix} cannot hold the {len(like.counts)} pages of {like.path}; use .tiff")
+
+
+def temperatures(counts: np.ndarray, like: ThermalImage, unit: Unit, valid: np.ndarray | None = None) -> np.ndarray:
+    """Temperatures of a page, float32; NaN where there are none.
+
+    Args:
+        counts: ``[h, w]``.
+        like: the file they were made from, whose relation to kelvin is known.
+        unit: of the result.
+        valid: ``[h, w]`` bool: where the page has data.
+    """
+    kelvin = like.kelvin(counts)
+    assert kelvin is not None
+    result = kelvin - (273.15 if unit == "celsius" else 0.0)
+    return (result if valid is None else np.where(valid, result, np.nan)).astype(np.float32)
+
+
+def _masks(like: ThermalImage, factor: int) -> Iterator[np.ndarray | None]:
+    return repeat(None) if like.valid is None else _enlarged(like.valid, factor)
+
+
+def _enlarged(planes: Planes, factor: int) -> Iterator[np.ndarray]:
+    """The planes, each pixel repeated: masks and alpha have no values between theirs."""
+    return (plane if factor == 1 else plane.repeat(factor, 0).repeat(factor, 1) for plane in planes)
+
+
+def _write_page(path: Path, counts: np.ndarray, like: ThermalImage, metadata: Metadata, factor: int) -> None:
+    full = np.float32(np.iinfo(counts.dtype).max)
+    pixels = counts.astype(np.float32)[..., None] / full
+    if like.alpha is not None:
+        alpha = next(_enlarged(like.alpha, factor)).astype(np.float32)[..., None] / full
+        pixels = np.concatenate([pixels, alpha], -1)
+    kept = Picture(path, pixels, like.bit_depth, metadata.exif, metadata.icc_profile, metadata.xmp)
+    write_image(path, pixels, kept)
+
+
+def _with_band_name(xmp: bytes | None) -> bytes:
+    """XMP that also names the band, long-wave infrared, as OpenDroneMap recognises thermal images; else unchanged."""
+    xmp = xmp or _EMPTY_XMP
+    place = xmp.find(b"<rdf:Description")
+    if b"BandName" in xmp or place < 0:
+        return xmp
+    place += len(b"<rdf:Description")
+    name = _BAND_NAME if b"xmlns:Camera=" not in xmp else b'Camera:BandName="LWIR"'
+    return xmp[:place] + b" " + name + xmp[place:]
+
+
+def _with_record(like: ThermalImage, note: dict[str, Any]) -> Metadata:
+    """The metadata of ``like`` with the record in the user comment; an existing comment is kept in the record."""
+    metadata = like.metadata
+    pages = metadata.layout.page_exif
+    exif = Image.Exif()
+    exif.load(pages[0] if pages else metadata.exif)
+    entries = dict(exif.get_ifd(_EXIF_IFD))
+    record = {key: value for key, value in like.record().items() if value not in ("", {})} | note
+    before = _text(entries.get(_USER_COMMENT))
+    if before and _stored(before) is None:
+        record["comment"] = before
+    entries[_USER_COMMENT] = _ASCII + json.dumps({_KEY: record}).encode("ascii")
+    exif[_EXIF_IFD] = entries
+    block = exif.tobytes()
+    layout = replace(metadata.layout, page_exif=(block, *pages[1:])) if pages else metadata.layout
+    return replace(metadata, exif=block, layout=layout)
+
+
+def stored_record(exif: bytes) -> dict[str, Any] | None:
+    """The record that :func:`write_thermal` left in the user comment of an EXIF block, or None."""
+    if not exif:
+        return None
+    block = Image.Exif()
+    block.load(exif)
+    return _stored(_text(block.get_ifd(_EXIF_IFD).get(_USER_COMMENT)))
+
+
+def stored_relation(record: dict[str, Any], path: Path) -> Relation | None:
+    """The relation in a stored record, or None; a damaged one is logged and ignored."""
+    try:
+        return _relation(record)
+    except (TypeError, ValueError) as error:
+        log.warning("%s: its record of counts and kelvin is damaged (%s) and is left out", path, error)
+        return None
+
+
+def _relation(record: MappingType[str, Any]) -> Relation | None:
+    if "linear" in record:
+        return LinearKelvin(**record["linear"])
+    return Planck(**record["planck"]) if "planck" in record else None
+
+
+def _text(comment: Any) -> str:
+    if isinstance(comment, bytes):
+        comment = comment.removeprefix(_ASCII).decode("latin-1")
+    return (comment or "").strip("\0 ").removeprefix(_ASCII.decode()) if isinstance(comment, str) else ""
+
+
+def _stored(text: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(text).get(_KEY)
+    except (ValueError, AttributeError):
+        return None
+    return record if isinstance(record, dict) else None
