@@ -65,7 +65,12 @@ class Frames:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All planes, ``[N, H, W]``."""
-        return np.stack(list(self)).astype(self.dtype if dtype is None else dtype, copy=False)
+        if copy is False:
+            raise ValueError("planes that are read one at a time have no array to share; ask for a copy")
+        array = np.empty(self.shape, self.dtype)
+        for index in range(len(self)):
+            array[index] = self._read(index)
+        return array if dtype is None else array.astype(dtype, copy=False)
 
 
 Planes = np.ndarray | Frames

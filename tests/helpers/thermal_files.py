@@ -32,16 +32,31 @@ def png_plane(counts: np.ndarray, swapped: bool) -> bytes:
     return buffer.getvalue()
 
 
-def fff(counts: np.ndarray, plane: bytes | None = None, order: str = ">", record_order: str = "<") -> bytes:
-    """A FLIR FFF file; ``plane`` is the encoded plane, plain little-endian counts by default."""
+def fff(
+    counts: np.ndarray,
+    plane: bytes | None = None,
+    order: str = ">",
+    record_order: str = "<",
+    planck: Planck = PLANCK,
+    floats: dict[int, float] | None = None,
+    time: tuple[int, int, int] = (0, 0, 0),
+) -> bytes:
+    """A FLIR FFF file, or one frame of a sequence.
+
+    ``plane`` is the encoded plane, plain little-endian counts by default; ``floats`` are numbers by their offset in the
+    camera record; ``time`` is in seconds since 1970, milliseconds, and the minutes from local time to UTC.
+    """
     height, width = counts.shape
     body = counts.astype("<u2").tobytes() if plane is None else plane
     raw = struct.pack(f"{record_order}HHH", 2, width, height).ljust(32, b"\0") + body
     camera = bytearray(1024)
     struct.pack_into(f"{record_order}H", camera, 0, 2)
     struct.pack_into(f"{record_order}ff", camera, 32, 0.95, 2.0)
-    struct.pack_into(f"{record_order}fff", camera, 88, PLANCK.r1, PLANCK.b, PLANCK.f)
-    struct.pack_into(f"{record_order}if", camera, 776, int(PLANCK.o), PLANCK.r2)
+    struct.pack_into(f"{record_order}fff", camera, 88, planck.r1, planck.b, planck.f)
+    struct.pack_into(f"{record_order}if", camera, 776, int(planck.o), planck.r2)
+    struct.pack_into(f"{record_order}IIh", camera, 900, *time)
+    for offset, number in (floats or {}).items():
+        struct.pack_into(f"{record_order}f", camera, offset, number)
     camera[212 : 212 + len(MODEL)] = MODEL.encode()
     first = 64 + 2 * 32
     header = b"FFF\0".ljust(20, b"\0") + struct.pack(f"{order}3I", 100, 64, 2)

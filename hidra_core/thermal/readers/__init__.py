@@ -65,10 +65,10 @@ def read_input(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImag
     if start in tiff.MAGICS:
         content = tiff.read(path)
         return pictures.read(path) if content is None else without_blank_borders(content)
+    if start in flir.MAGICS:
+        return without_blank_borders(flir.read_fff(path))
     data = path.read_bytes()
-    if data[:4] in flir.MAGICS:
-        content = flir.read_fff(data, path)
-    elif data[:2] == JPEG:
+    if data[:2] == JPEG:
         parts = segments(data)
         content = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
     elif path.suffix.lower() in y16.EXTENSIONS:

@@ -1,49 +1,33 @@
-"""FLIR's radiometric JPEG (APP1 segments) and FFF files: the plane of raw counts and the camera's constants.
-
-The layout of the records follows ExifTool's description of the format (https://exiftool.org/TagNames/FLIR.html).
-"""
+"""FLIR's radiometric JPEG (APP1 segments), and FFF, SEQ and CSQ files: counts and the camera's constants."""
 
 from __future__ import annotations
 
 import io
 import logging
-import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
-from ...images import DECODER_ERRORS, Metadata
-from ..counts import Planck, ThermalImage
+from ...images import Metadata
+from ..counts import ThermalImage
+from ..frames import Frames
+from .flir_planes import decode
+from .flir_records import CAMERA_INFO, MAGICS, RAW_DATA, DamagedError, damaged, read_camera, read_directory
+from .flir_sequences import Sequence, read_sequence
 from .jpeg import carrier, make_and_model
 from .planes import smoother
+from .stored import in_memory, with_times
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+__all__ = ["EXTENSIONS", "MAGICS", "Sequence", "is_in", "read_fff", "read_jpeg", "read_sequence"]
+
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (".fff",)
-MAGICS = (b"FFF\0", b"AFF\0")
+EXTENSIONS = (".fff", ".seq", ".csq")
 
 _APP1, _SEGMENT = 0xE1, b"FLIR\0"
-_RAW_DATA, _CAMERA_INFO = 1, 32
-_HEADER, _ENTRY, _PLANE_HEADER = 64, 32, 32
-_PNG, _JPEG_LS = b"\x89PNG", b"\xff\xd8\xff"
-# name: offset in the camera record
-_FLOATS = {
-    "emissivity": 32,
-    "object_distance": 36,
-    "reflected_temperature": 40,
-    "atmospheric_temperature": 44,
-    "relative_humidity": 60,
-    "r1": 88,
-    "b": 92,
-    "f": 96,
-    "r2": 780,
-}
-_PLANCK_O, _MODEL = 776, slice(212, 244)
 
 
 def is_in(segments: list[tuple[int, bytes]]) -> bool:
@@ -63,128 +47,58 @@ def read_jpeg(data: bytes, segments: list[tuple[int, bytes]], path: Path) -> The
             parts[index] = parts.get(index, b"") + payload[8:]
     missing = [index for index in range(last + 1) if index not in parts]
     if missing:
-        raise _damaged(path, f"{len(missing)} of {last + 1} of its FLIR segments are missing")
-    records = _records(b"".join(parts[index] for index in range(last + 1)), path)
-    if _RAW_DATA not in records:
-        log.warning("%s: a FLIR JPEG without raw counts; only its coloured image can be read", path)
-        return None
-    plane, encoding = _plane(records[_RAW_DATA], path)
-    camera = _camera(records.get(_CAMERA_INFO, b""))
+        raise damaged(path, f"{len(missing)} of {last + 1} of its FLIR segments are missing")
+    content = io.BytesIO(b"".join(parts[index] for index in range(last + 1)))
+    size = len(content.getbuffer())
+    try:
+        directory = read_directory(content, 0, size)
+        if RAW_DATA not in directory.records:
+            log.warning("%s: a FLIR JPEG without raw counts; only its coloured image can be read", path)
+            return None
+        if not directory.fits(size):
+            raise DamagedError("one of its FLIR records is cut off")
+        plane, encoding = decode(directory.read(content, RAW_DATA), path)
+    except DamagedError as error:
+        raise damaged(path, error) from error
+    plane, swapped = smoother(plane)
+    camera = read_camera(directory.read(content, CAMERA_INFO))
     metadata, counts = carrier(path, data, plane)
     return ThermalImage(
         metadata,
         counts[None],
-        f"FLIR radiometric JPEG, {encoding}",
+        f"FLIR radiometric JPEG, {encoding}{', bytes swapped' if swapped else ''}",
         camera.model or make_and_model(data),
         camera.planck,
         camera.parameters,
     )
 
 
-def read_fff(data: bytes, path: Path) -> ThermalImage:
-    """The counts of an FFF file.
+def read_fff(path: Path) -> ThermalImage:
+    """The counts of an FFF file, or of all frames of a SEQ or CSQ file as its pages.
 
     Raises:
-        ValueError: the file is damaged or holds no raw counts.
-        ImportError: the counts need an optional package.
+        OSError: see :func:`read_sequence`.
+        ValueError: see :func:`read_sequence`.
+        ImportError: see :func:`read_sequence`.
     """
-    records = _records(data, path)
-    if _RAW_DATA not in records:
-        raise ValueError(f"{path} is a FLIR file without raw counts; export the frame as 16-bit TIFF")
-    plane, encoding = _plane(records[_RAW_DATA], path)
-    camera = _camera(records.get(_CAMERA_INFO, b""))
-    return ThermalImage(
-        Metadata(path), plane[None], f"FLIR FFF, {encoding}", camera.model, camera.planck, camera.parameters
+    sequence = read_sequence(path)
+    frames, camera = sequence.frames, sequence.camera
+    kind = "sequence" if len(frames) > 1 else "FFF"
+    image = ThermalImage(
+        with_times(Metadata(path), sequence.times),
+        frames,
+        f"FLIR {kind}, {sequence.encoding}",
+        camera.model,
+        camera.planck,
+        camera.parameters,
+        valid=None if sequence.valid is None else _rectangle(sequence.valid, frames.shape),
+        times=sequence.times,
     )
+    return in_memory(image)
 
 
-def _records(data: bytes, path: Path) -> dict[int, bytes]:
-    """The content of the records by type; of each type the first record."""
-    if data[:4] not in MAGICS or len(data) < _HEADER:
-        raise _damaged(path, "its FLIR data do not begin with FFF")
-    for order in ">", "<":  # most cameras write big-endian; DJI's XT writes little-endian
-        version, directory, count = struct.unpack_from(f"{order}3I", data, 20)
-        if 100 <= version < 200:
-            break
-    else:
-        raise _damaged(path, "its FLIR data are of an unknown version")
-    if directory + count * _ENTRY > len(data):
-        raise _damaged(path, "its directory of FLIR records is cut off")
-    records: dict[int, bytes] = {}
-    for index in range(count):
-        kind, _, _, _, start, length = struct.unpack_from(f"{order}HHIIII", data, directory + index * _ENTRY)
-        if kind in (_RAW_DATA, _CAMERA_INFO) and kind not in records:
-            if start + length > len(data):
-                raise _damaged(path, "one of its FLIR records is cut off")
-            records[kind] = data[start : start + length]
-    return records
-
-
-def _plane(record: bytes, path: Path) -> tuple[np.ndarray, str]:
-    """(counts ``[H, W]`` uint16, encoding) of a raw-data record."""
-    if len(record) <= _PLANE_HEADER:
-        raise _damaged(path, "its plane of raw counts is empty")
-    order = "<" if record[0] == 2 else ">"  # the record begins with the number 2
-    width, height = struct.unpack_from(f"{order}HH", record, 2)
-    body = record[_PLANE_HEADER:]
-    if body.startswith(_PNG):
-        plane, name = _decode_png(body, path), "PNG plane"
-    elif body.startswith(_JPEG_LS):
-        plane, name = _decode_jpeg_ls(body, path), "JPEG-LS plane"
-    elif len(body) >= width * height * 2 > 0:
-        plane, name = np.frombuffer(body, "<u2", width * height).reshape(height, width).astype(np.uint16), "plain plane"
-    else:
-        raise _damaged(path, f"its plane of {width}x{height} raw counts is cut off")
-    if plane.shape != (height, width):
-        raise _damaged(path, f"its plane is {plane.shape[1]}x{plane.shape[0]}, the record says {width}x{height}")
-    plane, swapped = smoother(plane)
-    return plane, f"{name}{', bytes swapped' if swapped else ''}"
-
-
-def _decode_png(body: bytes, path: Path) -> np.ndarray:
-    try:
-        image = Image.open(io.BytesIO(body), formats=("PNG",))
-        image.load()
-    except DECODER_ERRORS as error:
-        raise _damaged(path, f"its PNG plane of raw counts cannot be read: {error}") from error
-    if not image.mode.startswith("I"):
-        raise _damaged(path, f"its PNG plane holds {image.mode}, 16-bit grey is expected")
-    return np.asarray(image).astype(np.uint16)
-
-
-def _decode_jpeg_ls(body: bytes, path: Path) -> np.ndarray:
-    try:
-        import imagecodecs
-    except ImportError as error:
-        raise ImportError(
-            f"{path}: its raw counts are compressed as JPEG-LS, which needs imagecodecs: pip install imagecodecs "
-            "(or 'hidra-thermal[radiometric]')"
-        ) from error
-    try:
-        return np.asarray(imagecodecs.jpegls_decode(body)).astype(np.uint16)
-    except RuntimeError as error:  # imagecodecs' own errors
-        raise _damaged(path, f"its JPEG-LS plane of raw counts cannot be read: {error}") from error
-
-
-@dataclass(frozen=True)
-class _Camera:
-    model: str
-    planck: Planck | None
-    parameters: dict[str, float]
-
-
-def _camera(record: bytes) -> _Camera:
-    if len(record) < _FLOATS["r2"] + 4:
-        return _Camera("", None, {})
-    order = "<" if record[0] == 2 else ">"
-    numbers = {name: struct.unpack_from(f"{order}f", record, at)[0] for name, at in _FLOATS.items()}
-    constants = {name: numbers.pop(name) for name in ("r1", "b", "f", "r2")}
-    constants["o"] = float(struct.unpack_from(f"{order}i", record, _PLANCK_O)[0])
-    usable = all(np.isfinite(list(constants.values()))) and min(constants[name] for name in ("r1", "b", "r2")) > 0
-    model = record[_MODEL].split(b"\0")[0].decode("latin-1").strip("* ")
-    parameters = {name: round(value, 6) for name, value in numbers.items() if np.isfinite(value)}
-    return _Camera(model, Planck(**constants) if usable else None, parameters)
-
-
-def _damaged(path: Path, what: str) -> ValueError:
-    return ValueError(f"{path} is damaged or incomplete: {what}; copy it from the camera again")
+def _rectangle(place: tuple[int, int, int, int], shape: tuple[int, int, int]) -> Frames:
+    left, top, width, height = place
+    mask = np.zeros(shape[1:], bool)
+    mask[top : top + height, left : left + width] = True
+    return Frames(lambda _: mask, shape, bool)

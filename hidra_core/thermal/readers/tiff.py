@@ -6,7 +6,6 @@ import logging
 import warnings
 import zlib
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -17,7 +16,7 @@ from ...images import DECODER_ERRORS, Metadata, image_metadata, turn_upright
 from ...images.tiff import TiffLayout, layout_of
 from ..counts import COUNT_TYPES, LinearKelvin, ThermalImage
 from ..frames import Frames, Planes, derived
-from .stored import from_stored
+from .stored import from_stored, in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-_EAGER = 64 << 20  # bytes of pixels up to which a file is read at once
 _LARGEST = 1 << 36  # bytes of a page; more is a damaged header
 _MIN_IS_WHITE, _MIN_IS_BLACK, _MASK_PAGE, _REDUCED = 0, 1, 4, 1
 _ABSOLUTE_ZERO = -273.15
@@ -52,8 +50,8 @@ def read(path: Path) -> ThermalImage | None:
                 tif.close()
                 return None
             content = _content(path, tif, kept, masks)
-            if content.counts.size * content.counts.dtype.itemsize <= _EAGER:
-                content = _in_memory(content)
+            content = in_memory(content)
+            if isinstance(content.counts, np.ndarray):
                 tif.close()
         except BaseException:
             tif.close()
@@ -295,14 +293,6 @@ def _nodata_value(layout: TiffLayout, dtype: np.dtype) -> float | None:
 
 def _turned(planes: Planes, orientation: int) -> Frames:
     return derived(planes, lambda plane: np.ascontiguousarray(turn_upright(plane, orientation)))
-
-
-def _in_memory(image: ThermalImage) -> ThermalImage:
-    counts, alpha, valid = (
-        None if planes is None else np.asarray(planes) for planes in (image.counts, image.alpha, image.valid)
-    )
-    assert counts is not None
-    return replace(image, counts=counts, alpha=alpha, valid=None if valid is None or valid.all() else valid)
 
 
 # --- what the file says ----------------------------------------------------------------------------------------------
