@@ -1,4 +1,4 @@
-"""Reading the counts of thermal cameras: 8/16-bit PNG and TIFF, raw Y16, FLIR and DJI radiometric JPEG, FLIR FFF.
+"""Reading the counts of thermal cameras: 8/16-bit PNG and TIFF, raw Y16, radiometric JPEG, FLIR FFF.
 
 Programs open files by :func:`hidra_core.sources.open_source`, which calls these readers for everything but clips. Files
 are recognised by their content; only raw frames, which have no header, are recognised by their suffix. The planes of
@@ -15,11 +15,13 @@ from pathlib import Path
 
 from ...images import EXTENSIONS, Picture
 from ..counts import LinearKelvin, ThermalImage
-from . import dji, flir, pictures, y16
+from . import dji, flir, ijpeg, pictures, trailing, unread, y16
 from .jpeg import JPEG, segments
 from .y16 import RawLayout, parse_size
 
 __all__ = ["THERMAL_EXTENSIONS", "RawLayout", "is_radiometric", "parse_size", "read_input", "read_thermal"]
+
+_JPEG_READERS = (flir.read_jpeg, ijpeg.read_jpeg, dji.read_jpeg, trailing.read_jpeg)
 
 THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS)
 """File name endings (lower case) that :func:`read_input` knows."""
@@ -71,7 +73,9 @@ def read_input(
         content = flir.read_fff(data, path)
     elif data[:2] == JPEG:
         parts = segments(data)
-        content = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
+        content = next((image for read in _JPEG_READERS if (image := read(data, parts, path))), None)
+        if content is None:
+            unread.warn(data, parts, path)
     elif path.suffix.lower() in y16.EXTENSIONS:
         content = y16.read(data, path, raw or RawLayout())
     if content is None:
@@ -84,7 +88,7 @@ def read_input(
 def is_radiometric(path: str | Path) -> bool:
     """Whether this is a JPEG, FFF or raw file with counts, whose result needs another format: 16-bit TIFF or PNG.
 
-    Only the beginning of the file is read. The answer for a file that cannot be read is no; reading it will say why.
+    The answer for a file that cannot be read is no; reading it will say why.
 
     Args:
         path: the file.
@@ -97,8 +101,8 @@ def is_radiometric(path: str | Path) -> bool:
             start = file.read(4)
             if start[:2] != JPEG:
                 return start in flir.MAGICS
-            data = start + file.read(1 << 23)  # the segments of a radiometric JPEG end before its pixels begin
+            data = start + file.read()  # counts are before the pixels, or behind the end
     except OSError:
         return False
     parts = segments(data)
-    return flir.is_in(parts) or dji.is_in(data, parts)
+    return flir.is_in(parts) or ijpeg.is_in(parts) or dji.is_in(data, parts) or trailing.is_in(data)
