@@ -280,6 +280,15 @@ def test_damaged_arrays_are_refused(tmp_path):
         for name in ("a.npy", "a.npz"):
             with pytest.raises(ValueError, match=rf"{name} is damaged"):
                 arrays.read(tmp_path / name)
+    np.savez(tmp_path / "a.npz", frame())
+    archive_bytes = bytearray((tmp_path / "a.npz").read_bytes())
+    at = archive_bytes.rindex(b"PK\5\6")
+    struct.pack_into("<I", archive_bytes, at + 16, at)  # the array would begin before the file
+    (tmp_path / "a.npz").write_bytes(archive_bytes)
+    with pytest.raises(ValueError, match=r"a\.npz is damaged"):
+        arrays.read(tmp_path / "a.npz")
+    with pytest.raises(OSError, match="none"):
+        arrays.read(tmp_path / "none.npz")
     (tmp_path / "a.npz").write_bytes(whole)
     with pytest.raises(ValueError, match=r"a\.npz is damaged"):
         arrays.read(tmp_path / "a.npz")

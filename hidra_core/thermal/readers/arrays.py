@@ -64,18 +64,19 @@ def read(path: Path) -> Planes:
 
 def _from_archive(path: Path) -> tuple[str, np.ndarray]:
     """(name, array) of the one array that is meant."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
-            chosen = list(entries) if len(entries) == 1 else [name for name in _NAMES if name in entries]
-            if chosen:
-                entry = entries[chosen[0]]
-                with archive.open(entry) as file:
-                    _check_length(file, entry.file_size)
-                with archive.open(entry) as file:
-                    return chosen[0], np.lib.format.read_array(file, allow_pickle=False)
-    except _ERRORS as error:
-        raise unreadable(path, error, _REMEDY) from error
+    with path.open("rb") as source:
+        try:
+            with zipfile.ZipFile(source) as archive:
+                entries = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+                chosen = list(entries) if len(entries) == 1 else [name for name in _NAMES if name in entries]
+                if chosen:
+                    entry = entries[chosen[0]]
+                    with archive.open(entry) as file:
+                        _check_length(file, entry.file_size)
+                    with archive.open(entry) as file:
+                        return chosen[0], np.lib.format.read_array(file, allow_pickle=False)
+        except (*_ERRORS, OSError) as error:  # OSError: a damaged directory points before the beginning
+            raise unreadable(path, error, _REMEDY) from error
     raise ValueError(
         f"{path} holds the arrays {', '.join(sorted(entries)) or '(none)'}: one array alone, or one that is named "
         f"'{_NAMES[0]}' or '{_NAMES[1]}', is expected"

@@ -62,11 +62,12 @@ def read(path: Path) -> Planes:
 
 
 def _check_archive(path: Path) -> None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-        raise unreadable(path, error, "copy it from the camera again") from error
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+            raise unreadable(path, error, "copy it from the camera again") from error
     if size > _LARGEST:
         raise unreadable(path, f"it would unpack to {size >> 20} MiB", "copy it from the camera again")
 
