@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _LEAST_BLANK = 0.005  # share of the pixels from which a border counts as blank
 _SHARES = (1.0, 99.0)  # percentiles between which 98 % of the pixels lie
+_ABSOLUTE_ZERO = -273.15  # °C
 _BAND = 1 << 24  # pixels that are looked at at once
 
 
@@ -147,6 +148,25 @@ def _doubled(plane: np.ndarray) -> np.ndarray:
 
 def _shifted(length: int, by: int) -> np.ndarray:
     return np.clip(np.arange(length) + by, 0, length - 1)
+
+
+def with_finite_mask(image: ThermalImage) -> ThermalImage:
+    """Mask floating-point values that are NaN or infinite, and those below absolute zero among temperatures.
+
+    Args:
+        image: counts of any type; integers are returned as they are.
+    """
+    if image.counts.dtype.kind != "f":
+        return image
+
+    def valid(index: int) -> np.ndarray:
+        plane = image.counts[index]
+        good = np.isfinite(plane) if image.valid is None else image.valid[index] & np.isfinite(plane)
+        if good.any() and plane[good].max() > _ABSOLUTE_ZERO:
+            good &= plane >= _ABSOLUTE_ZERO  # no temperature: a mark for missing data, whatever its value
+        return good
+
+    return replace(image, valid=Frames(valid, image.counts.shape, bool))
 
 
 # --- blank borders ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import struct
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,4 +106,86 @@ def tiff_pages(path: Path, pages: list[np.ndarray]) -> Path:
     """A TIFF with these pages."""
     images = [Image.fromarray(page) for page in pages]
     images[0].save(path, save_all=True, append_images=images[1:])
+    return path
+
+
+def jpeg_with(path: Path, parts: list[tuple[int, bytes]], make: str, tail: bytes = b"", orientation: int = 1) -> Path:
+    """A JPEG with (marker, payload) segments, each cut into as many as needed, and with a tail behind its image."""
+    segments = [
+        _segment(marker, payload[start : start + 65_000])
+        for marker, payload in parts
+        for start in range(0, max(len(payload), 1), 65_000)
+    ]
+    _jpeg(path, b"".join(segments), make, (64, 48), orientation)
+    path.write_bytes(path.read_bytes() + tail)
+    return path
+
+
+Described = tuple[int, int, int, int]
+"""Bytes, width, height and bits of one kind of data in InfiRay's APP3 segments."""
+
+
+def ijpeg_header(picture: Described, temperatures: Described = (0, 0, 0, 0)) -> bytes:
+    """The APP2 segment of InfiRay's radiometric JPEG."""
+    header = bytearray(80)
+    header[:10] = b"\0\2\0\1IJPEG\0"
+    for at, described in ((0x20, picture), (0x30, temperatures)):
+        struct.pack_into("<Q2xHHB", header, at, *described)
+    return bytes(header)
+
+
+def yuyv(height: int, width: int) -> bytes:
+    """A grey picture in YUYV: each second byte is 0x80."""
+    return np.full((height, width), 0x8010, "<u2").tobytes()
+
+
+def hdri(counts: np.ndarray) -> bytes:
+    """What Hikmicro appends to a JPEG."""
+    return (
+        struct.pack("<4sI4xII24x", b"HDRI", 0x1028, counts.shape[1], counts.shape[0]) + counts.astype("<u2").tobytes()
+    )
+
+
+def state_grid(celsius: np.ndarray, at: int) -> bytes:
+    """What cameras for the Chinese power grid append to a JPEG of ``at`` bytes."""
+    height, width = celsius.shape
+    content = struct.pack("<3H14s", 0x0100, width, height, b"20240501100000") + celsius.astype("<f4").tobytes()
+    content += struct.pack("<ffBIBf", 0.95, 21.5, 30, 5, 60, 19.0)
+    content += b"".join(text.ljust(32, b"\0") for text in (b"Maker", b"T100", b"serial")) + bytes(24)
+    return content + struct.pack("<I", at) + bytes.fromhex("3766071a123a4c9fa95d21d2da7d26bc")
+
+
+def hti(tenths: np.ndarray) -> bytes:
+    """What HTI appends to a JPEG: a second JPEG, tenths of °C, a grey picture, and a record."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(buffer, "JPEG")
+    size = struct.pack("<HH", tenths.shape[1], tenths.shape[0])
+    record = struct.pack("<I20s20s20s24xI20x", 112, b"HT-04D", b"2.5.1", b"2024/05/01-10:00:00", 95)
+    return buffer.getvalue() + size + tenths.astype("<i2").tobytes() + size + bytes(tenths.size) + record
+
+
+def irg(decikelvin: np.ndarray) -> bytes:
+    """An InfiRay .irg file: a header, a grey picture, tenths of a kelvin, and a JPEG."""
+    height, width = decikelvin.shape
+    header = struct.pack("<2sHIHH", b"\xba\xab", 128, width * height, height, width).ljust(126, b"\0") + b"\xac\xca"
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(buffer, "JPEG")
+    return header + bytes(width * height) + decikelvin.astype("<u2").tobytes() + buffer.getvalue()
+
+
+IS2_CURVE = (0.01, 50.0, 5000.0)
+"""count = a t² + b t + c of :func:`is2`, t in °C."""
+
+
+def is2(path: Path, counts: np.ndarray, properties: dict[str, object]) -> Path:
+    """A Fluke .is2 file of an emissivity of 1, with the calibration :data:`IS2_CURVE` from -20 to 400 °C."""
+    a, b, c = IS2_CURVE
+    curve = struct.pack("<fxfxfxfxf", -20.0, 400.0, c, b, a)
+    height, width = counts.shape
+    main = {"IRPROP_IR_SENSOR_WIDTH": width, "IRPROP_IR_SENSOR_HEIGHT": height, "IRPROP_THERMAL_IMAGE_EMISSIVITY": 1}
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("CalibrationData.gpbenc", bytes(20) + bytes((74, 25, 13)) + curve + bytes(40))
+        archive.writestr("ImageProperties.json", json.dumps(main | properties))
+        archive.writestr("Images/Main/IRImageInfo.gpbenc", bytes(33) + struct.pack("<fxfxf", 1.0, 20.0, 1.0))
+        archive.writestr("Images/Main/IR.data", bytes(2 * width) + counts.astype("<u2").tobytes())
     return path

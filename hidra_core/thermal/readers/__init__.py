@@ -1,7 +1,8 @@
-"""Reading the counts of thermal cameras: 8/16-bit PNG and TIFF, raw Y16, FLIR and DJI radiometric JPEG, FLIR FFF.
+"""Reading the counts of thermal cameras: PNG, TIFF, PGM, raw Y16, radiometric JPEG, FLIR FFF and SEQ, arrays.
 
 Programs open files by :func:`hidra_core.sources.open_source`, which calls these readers for everything but clips. Files
-are recognised by their content; only raw frames, which have no header, are recognised by their suffix. The planes of
+are recognised by their content; raw frames, which have no header, and files that optional packages read are recognised
+by their suffix. The planes of
 FLIR and DJI files are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian
 variant of DJI's XT cameras, always swaps the bytes of PNG planes, and gives temperatures but not the counts they come
 from.
@@ -14,14 +15,19 @@ from pathlib import Path
 
 from ...images import EXTENSIONS, Picture
 from ..counts import ThermalImage
-from ..masking import without_blank_borders
-from . import dji, flir, pgm, pictures, tiff, y16
+from ..masking import with_finite_mask, without_blank_borders
+from . import arrays, cacophony, dji, flir, fluke, ijpeg, irg, pgm, pictures, telops, tiff, trailing, unread, y16
 from .jpeg import JPEG, segments
+from .stored import in_memory
 from .y16 import RawLayout, parse_size
 
 __all__ = ["THERMAL_EXTENSIONS", "RawLayout", "is_radiometric", "parse_size", "read_input", "read_thermal"]
 
-THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS)
+_JPEG_READERS = (flir.read_jpeg, ijpeg.read_jpeg, dji.read_jpeg, trailing.read_jpeg)
+
+_BY_SUFFIX = {suffix: kind.read for kind in (arrays, cacophony, fluke, irg, telops) for suffix in kind.EXTENSIONS}
+
+THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS, *_BY_SUFFIX)
 """File name endings (lower case) that :func:`read_input` knows."""
 
 
@@ -59,45 +65,55 @@ def read_input(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImag
         raise IsADirectoryError(errno.EISDIR, "a file is expected, this is a folder", str(path))
     if not path.exists():
         raise FileNotFoundError(errno.ENOENT, "no such file; check the spelling and the folder", str(path))
-    content: ThermalImage | Picture | None = None
     with path.open("rb") as file:
         start = file.read(4)
+    content = _read_counts(path, start, raw or RawLayout()) or pictures.read(path)
+    if isinstance(content, Picture):
+        return content
+    return in_memory(without_blank_borders(with_finite_mask(content)))
+
+
+def _read_counts(path: Path, start: bytes, raw: RawLayout) -> ThermalImage | None:
+    """The counts of every kind of file but ordinary pictures; None for those."""
+    suffix = path.suffix.lower()
     if start in tiff.MAGICS:
-        content = tiff.read(path)
-        return pictures.read(path) if content is None else without_blank_borders(content)
+        return tiff.read(path)
     if start in flir.MAGICS:
-        return without_blank_borders(flir.read_fff(path))
+        return flir.read_fff(path)
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix](path).image(path)
+    if suffix in y16.EXTENSIONS:
+        return y16.read(path.read_bytes(), path, raw)
+    if start[:2] in pgm.MAGICS:
+        return pgm.read(path.read_bytes(), path)
+    if start[:2] != JPEG:
+        return None
     data = path.read_bytes()
-    if data[:2] == JPEG:
-        parts = segments(data)
-        content = flir.read_jpeg(data, parts, path) or dji.read_jpeg(data, parts, path)
-    elif path.suffix.lower() in y16.EXTENSIONS:
-        content = y16.read(data, path, raw or RawLayout())
-    elif data[:2] in (b"P2", b"P5"):
-        content = pgm.read(data, path)
+    parts = segments(data)
+    content = next((image for read in _JPEG_READERS if (image := read(data, parts, path))), None)
     if content is None:
-        content = pictures.read(path)
-    return without_blank_borders(content) if isinstance(content, ThermalImage) else content
+        unread.warn(data, parts, path)
+    return content
 
 
 def is_radiometric(path: str | Path) -> bool:
-    """Whether this is a JPEG, FFF or raw file with counts, whose result needs another format: 16-bit TIFF or PNG.
+    """Whether this is a JPEG or another file with counts whose result needs another format: TIFF or PNG.
 
-    Only the beginning of the file is read. The answer for a file that cannot be read is no; reading it will say why.
+    The answer for a file that cannot be read is no; reading it will say why.
 
     Args:
         path: the file.
     """
     path = Path(path)
-    if path.suffix.lower() in y16.EXTENSIONS:
+    if path.suffix.lower() in (*y16.EXTENSIONS, *_BY_SUFFIX):
         return True
     try:
         with path.open("rb") as file:
             start = file.read(4)
             if start[:2] != JPEG:
                 return start in flir.MAGICS
-            data = start + file.read(1 << 23)  # the segments of a radiometric JPEG end before its pixels begin
+            data = start + file.read()  # counts are before the pixels, or behind the end
     except OSError:
         return False
     parts = segments(data)
-    return flir.is_in(parts) or dji.is_in(data, parts)
+    return flir.is_in(parts) or ijpeg.is_in(parts) or dji.is_in(data, parts) or trailing.is_in(data)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEADER = re.compile(rb"P([25])" + rb"(?:\s+|\s*#[^\n]*\n\s*)+(\d+)" * 3 + rb"(?:[ \t]*#[^\n]*\n|\s)")
+MAGICS = (b"P2", b"P5")
+
 _LARGEST = 1 << 28  # pixels
 
 

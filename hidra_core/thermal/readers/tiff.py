@@ -28,7 +28,6 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _LARGEST = 1 << 36  # bytes of a page; more is a damaged header
 _MIN_IS_WHITE, _MIN_IS_BLACK, _MASK_PAGE, _REDUCED = 0, 1, 4, 1
-_ABSOLUTE_ZERO = -273.15
 
 
 def read(path: Path) -> ThermalImage | None:
@@ -258,23 +257,20 @@ def _without_alpha(counts: Planes, page: Any) -> tuple[Planes, Planes | None]:
 
 
 def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Planes | list) -> Frames | None:
-    """Where the pages have data: by mask page, alpha, value without data, and NaN; None: everywhere."""
+    """Where the pages have data, by mask page, alpha and the value for no data; None: everywhere."""
     value = _nodata_value(layout, counts.dtype)
-    floats = counts.dtype.kind == "f"
-    if value is None and alpha is None and not floats and not isinstance(masks, Frames):
+    if value is None and alpha is None and not isinstance(masks, Frames):
         return None
 
     def valid(index: int) -> np.ndarray:
         plane = counts[index]
-        good = np.isfinite(plane) if floats else np.ones(plane.shape, bool)
+        good = np.ones(plane.shape, bool)
         if value is not None and not np.isnan(value):
             good &= plane != value
         if alpha is not None:
             good &= alpha[index] != 0
         if isinstance(masks, Frames):
             good &= masks[min(index, len(masks) - 1)] != 0
-        if floats and good.any() and plane[good].max() > _ABSOLUTE_ZERO:
-            good &= plane >= _ABSOLUTE_ZERO  # no temperature: a mark for missing data, whatever its value
         return good
 
     return Frames(valid, counts.shape, bool)
