@@ -39,6 +39,8 @@ PALETTES = (
     "hottest",
     "sepia",
     "green",
+    "spectrum",
+    "jet",
 )
 """Palettes of thermal cameras, see :mod:`hidra_core.images.palettes`."""
 

@@ -102,6 +102,22 @@ _STOPS: dict[str, _Stops] = {
     "hottest": ((0, (0, 0, 0)), (0.9, (225, 225, 225)), (0.902, (255, 120, 0)), (1, (255, 0, 0))),
     "sepia": ((0, (0, 0, 0)), (0.5, (130, 90, 55)), (1, (255, 240, 210))),
     "green": ((0, (0, 0, 0)), (0.6, (20, 160, 45)), (1, (225, 255, 225))),
+    # not of cameras: the hues at full saturation, and the jet of MATLAB and OpenCV, with which programs colour counts
+    "spectrum": (
+        (0, (0, 0, 255)),
+        (0.25, (0, 255, 255)),
+        (0.5, (0, 255, 0)),
+        (0.75, (255, 255, 0)),
+        (1, (255, 0, 0)),
+    ),
+    "jet": (
+        (0, (0, 0, 128)),
+        (0.125, (0, 0, 255)),
+        (0.375, (0, 255, 255)),
+        (0.625, (255, 255, 0)),
+        (0.875, (255, 0, 0)),
+        (1, (128, 0, 0)),
+    ),
 }
 
 
@@ -204,6 +220,27 @@ def invert(colours: np.ndarray, palette: str | None = None) -> Inverse:
     shape = colours.shape[:2]
     grey = (place / (SIZE - 1)).astype(np.float32).reshape(shape)
     return Inverse(grey, palette, distance.astype(np.float32).reshape(shape), off, doubtful, tuple(warnings))
+
+
+def grey_of_levels(levels: np.ndarray, palette: str) -> np.ndarray:
+    """The grey of :func:`invert`, for one frame of many.
+
+    Args:
+        levels: uint8 ``[H, W, 3]``.
+        palette: one of :data:`PALETTES`.
+
+    Returns:
+        float32 ``[H, W]`` in [0, 1].
+    """
+    packed = levels.astype(np.uint32) @ np.array([65536, 256, 1], np.uint32)
+    colours, index = np.unique(packed, return_inverse=True)  # far fewer than pixels
+    place = _nearest(np.stack([colours >> 16, colours >> 8 & 255, colours & 255], -1).astype(np.float32), palette)[0]
+    return (place / (SIZE - 1)).astype(np.float32)[index].reshape(levels.shape[:2])
+
+
+def rises(palette: str) -> bool:
+    """Whether the luma of a palette's colours rises from cold to warm, all the way and clearly."""
+    return bool(np.diff(table(palette).astype(np.float32)[:: SIZE // 16] @ np.array([0.299, 0.587, 0.114])).min() > 0)
 
 
 def detect(colours: np.ndarray, samples: int = 20_000) -> str:
