@@ -10,7 +10,8 @@ from comfy_api.latest import io, ui
 from ..hidra_core.enhance import DegradationVectors as Vectors
 from ..hidra_core.enhance import check_options, estimate
 from ..hidra_core.images import check_images
-from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, SMOOTHING, UPSCALES
+from ..hidra_core.images.false_colour import AUTO
+from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, PALETTES, SMOOTHING, UPSCALES
 from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
 from ..hidra_core.video import Flicker, enhance_frames
 from . import host
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 ONE_PER = ["frame", "clip"]
 ON_BROKEN = ["stop", "skip"]
+NO_PALETTE = "none"
+PALETTE_OPTIONS = [NO_PALETTE, AUTO, *PALETTES]
 
 SMOOTHING_INPUT = {
     "default": SMOOTHING,
@@ -95,7 +98,8 @@ class EnhanceVideo(io.ComfyNode):
             display_name="Enhance Thermal Video",
             description="Enhances a video a few frames at a time, so that memory does not grow with its length. "
             "Estimates the degradation of every frame and smooths it over time, or uses one for the whole video. "
-            "Frame times and sound are kept. Reports how much the video flickers before and after.",
+            "Frame times and sound are kept. Of a file with more than 8 bits the enhanced counts are also saved, as "
+            ".mkv in the output folder. Reports how much the video flickers before and after.",
             search_aliases=["hidra", "thermal", "infrared", "enhance", "video", "clip", "flicker", "denoise"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
@@ -152,23 +156,37 @@ class EnhanceVideo(io.ComfyNode):
                     tooltip="From Load Baked VAE, for a baked MODEL and VAE; then nothing is estimated.",
                 ),
                 io.Boolean.Input("restraint", **RESTRAINT_INPUT),
+                io.Combo.Input(
+                    "palette",
+                    options=PALETTE_OPTIONS,
+                    default=NO_PALETTE,
+                    optional=True,
+                    tooltip="For a video in the false colours of a palette: turn them back to grey. auto: the palette "
+                    "is detected; none: the brightness is enhanced, with a warning where it is not the temperature.",
+                ),
             ],
             outputs=[
-                io.Video.Output(display_name="video"),
-                io.String.Output(display_name="report", tooltip="Frames and flicker, as text."),
+                io.Video.Output(display_name="video", tooltip="The enhanced video; of more than 8 bits, a view in 8."),
+                io.String.Output(display_name="report", tooltip="Frames, flicker, files and warnings, as text."),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(
-        cls, weights: str | None, degradation_per: str | None, tiling: str | None, on_broken_frame: str | None
+        cls,
+        weights: str | None,
+        degradation_per: str | None,
+        tiling: str | None,
+        on_broken_frame: str | None,
+        palette: str | None = NO_PALETTE,
     ) -> bool | str:
         for value, options, remedy in (
             (weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh"),
             (degradation_per, ONE_PER, "Choose another"),
             (tiling, TILING, "Choose another"),
             (on_broken_frame, ON_BROKEN, "Choose another"),
+            (palette, PALETTE_OPTIONS, "Choose another"),
         ):
             known = one_of(value, options, remedy)
             if known is not True:
@@ -195,6 +213,7 @@ class EnhanceVideo(io.ComfyNode):
         degradation: Vectors | None = None,
         conditioning: list | None = None,
         restraint: bool = True,
+        palette: str = NO_PALETTE,
     ) -> io.NodeOutput:
         from .host.video import open_video  # PyAV is slow to import
 
@@ -202,7 +221,7 @@ class EnhanceVideo(io.ComfyNode):
         check_smoothing(smoothing)
         if degradation is not None:
             degradation.check_serves(1)
-        opened = open_video(video, on_broken_frame)
+        opened = open_video(video, on_broken_frame, None if palette == NO_PALETTE else palette)
         used, loaded = None, None
         if conditioning is not None:
             degradation = None
@@ -245,5 +264,6 @@ class EnhanceVideo(io.ComfyNode):
             f"{after.frames} frames, mean absolute difference of neighbouring frames (flicker, and motion): "
             f"{before.value:.2f} before, {after.value:.2f} after, in grey levels of 255"
         )
+        report = "\n".join([report, *opened.notes])
         host.show_text(report, cls.hidden.unique_id)
         return io.NodeOutput(result, report, ui=ui.PreviewText(report))

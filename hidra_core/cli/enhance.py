@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from ..weights import Weights
 
 
+_NOT_FOR_CLIPS = {
+    "--report": "images and counts",
+    "--radiometric": "images and counts",
+    "--mapping": "images and counts",
+    "--limits": "images and counts",
+    "--plateau": "images and counts",
+    "--kelvin": "images and counts",
+    "--format": "images and counts",
+}
+"""Options that are refused for clips, and what they are for."""
+
+
 def add(commands: argparse._SubParsersAction) -> None:
     """Add the command to the parser."""
     parser = add_command(
@@ -193,9 +205,9 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
     folder = arguments.output
     files = find_files(arguments.inputs, leave_out=folder, clips=True)
     if any(is_clip(source) for source, _ in files):
-        for option, given in (("--report", arguments.report), ("--radiometric", arguments.radiometric)):
-            if given:
-                raise UsageError(f"{option} is for images and counts, not for clips: enhance clips without it")
+        for option, what in _NOT_FOR_CLIPS.items():
+            if vars(arguments)[option.removeprefix("--").replace("-", "_")] not in (None, False):
+                raise UsageError(f"{option} is for {what}, not for clips: enhance clips without it")
         import_av()
     inputs = {}
     for source, _ in files:

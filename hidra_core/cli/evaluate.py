@@ -310,7 +310,8 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         others = {}
         for role, folder in (("references", arguments.references), ("visible", arguments.visible)):
             if folder:
-                others[role] = partners(list(inputs), _files([folder]), f"--{role} {folder}")
+                seen = role == "visible"
+                others[role] = partners(list(inputs), _files([folder]), f"--{role} {folder}", as_is=seen)
     except ValueError as error:
         raise UsageError(reason(error)) from error
     return [Task(name, inputs, seed=arguments.seed, draws=arguments.draws, **others) for name in names]

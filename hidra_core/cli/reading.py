@@ -1,11 +1,11 @@
-"""Options of how files are read: raw frames, counts and their mapping."""
+"""Options of how files are read: raw frames, false colours, counts and their mapping."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from ..names import MAPPINGS
+from ..names import MAPPINGS, PALETTES
 from .console import UsageError, reason
 
 if TYPE_CHECKING:
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 def add_raw(group: argparse._ActionsContainer) -> None:
-    """Add the options for the layout of raw frames."""
+    """Add the options for the layout of raw frames, and for pictures in false colours."""
+    _add_colours(group)
     group.add_argument(
         "--raw-size",
         metavar="WIDTHxHEIGHT",
@@ -25,6 +26,22 @@ def add_raw(group: argparse._ActionsContainer) -> None:
         choices=("auto", "little", "big"),
         default="auto",
         help="byte order of raw Y16 frames; auto: the order in which neighbouring pixels differ less (default: auto)",
+    )
+
+
+def _add_colours(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--palette",
+        choices=("auto", *PALETTES),
+        metavar="NAME",
+        help="turn image files and clips in false colours back to grey: auto finds out the palette of each, or "
+        f"{', '.join(PALETTES)} (default: refuse them)",
+    )
+    group.add_argument(
+        "--as-is",
+        action="store_true",
+        help="enhance the brightness of coloured image files and clips as it is, although in false colours it is not "
+        "the temperature",
     )
 
 
@@ -90,6 +107,8 @@ def reading_of(arguments: argparse.Namespace) -> Reading:
             as_counts=options.get("radiometric", False),
             on_broken=options.get("on_broken_frame", "stop"),
             lossless=options.get("lossless", False),
+            palette=options.get("palette"),
+            as_is=options.get("as_is", False),
         )
     except ValueError as error:
         raise UsageError(reason(error)) from error

@@ -109,7 +109,7 @@ class FusedFolder:
             ValueError: it is damaged, has several pages, or has another size than its sources.
         """
         path = self._path(method, case.name)
-        fused = to_8_bit(read_page(path))
+        fused = to_8_bit(read_page(path, as_is=True))
         if fused.shape != case.image.shape:
             raise ValueError(
                 f"{path} has {fused.shape} pixels, its infrared source {case.image.shape}; they must agree"

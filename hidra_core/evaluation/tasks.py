@@ -34,18 +34,19 @@ TASKS = (*SYNTHETIC_TASKS, DEGRADED, FUSION)
 # --- images ----------------------------------------------------------------------------------------------------------
 
 
-def read_page(path: Path) -> np.ndarray:
+def read_page(path: Path, *, as_is: bool = False) -> np.ndarray:
     """The image of a file with a single page, ``[H, W]`` float32 in [0, 1], as ``hidra enhance`` sees it.
 
     Args:
         path: an image file, or a file with the counts of a thermal camera.
+        as_is: see :func:`~hidra_core.sources.read_grey`.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
         ValueError: it is damaged, of an unknown kind, or has several pages.
         ImportError: it needs an optional package.
     """
-    pages = read_grey(path)
+    pages = read_grey(path, as_is=as_is)
     if len(pages) != 1:
         raise ValueError(
             f"{path} has {len(pages)} pages, and images of one page are measured: save each page as its own file"
@@ -61,13 +62,15 @@ class ImageSet(Mapping[str, np.ndarray]):
 
     Args:
         files: paths by name; names have forward slashes.
+        as_is: the images may be coloured, see :func:`~hidra_core.sources.read_grey`.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], *, as_is: bool = False) -> None:
         self.files = dict(sorted(files.items()))
+        self._as_is = as_is
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return to_8_bit(read_page(self.files[name])).astype(np.float32) / 255
+        return to_8_bit(read_page(self.files[name], as_is=self._as_is)).astype(np.float32) / 255
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.files)
@@ -104,13 +107,14 @@ class RenderedScenes(ImageSet):
         return len(self.scenes)
 
 
-def partners(names: Sequence[str], files: Mapping[str, Path], what: str) -> ImageSet:
+def partners(names: Sequence[str], files: Mapping[str, Path], what: str, *, as_is: bool = False) -> ImageSet:
     """The images of another folder that belong to these names: of the same name, perhaps with another extension.
 
     Args:
         names: to find partners for.
         files: paths of the other folder's images, by name.
         what: names the other folder in errors.
+        as_is: see :class:`ImageSet`.
 
     Raises:
         ValueError: a name has no partner, or several.
@@ -126,7 +130,7 @@ def partners(names: Sequence[str], files: Mapping[str, Path], what: str) -> Imag
             count = "no image" if not matches else f"{len(matches)} images"
             raise ValueError(f"{what} has {count} named {stem} for the input {name}; one is needed, of the same name")
         partner_files[name] = files[matches[0]]
-    return ImageSet(partner_files)
+    return ImageSet(partner_files, as_is=as_is)
 
 
 # --- tasks -----------------------------------------------------------------------------------------------------------

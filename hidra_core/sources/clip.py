@@ -7,10 +7,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
-from ..images import stretch, unstretch
+from ..images import to_grey
+from ..images.false_colour import check_colours, turn_back
 from ..images.files import atomic_path
+from ..thermal import Mapping
 from ..video import EXTENSIONS, ClipReader, ClipWriter, clip_range, spread
 from .base import Beside, Change, Enhance, Source
 
@@ -22,20 +25,26 @@ if TYPE_CHECKING:
 
     from ..video import Frame, OnBroken
 
+_JUDGED, _APART = 6, 10  # frames whose colours are judged, and how many frames lie between them
+
 
 class ClipSource(Source):
     """A clip; only a few frames of it are in memory at a time.
+
+    Clips of more than 8 bits are mapped from the range of all their frames, and brought back to their counts.
 
     Args:
         source: the file; or a function that returns a source for :class:`~hidra_core.video.ClipReader`, called anew
             for every pass over the clip.
         on_broken: what to do about a frame that cannot be decoded, see :meth:`~hidra_core.video.ClipReader.frames`.
         lossless: write FFV1 in ``.mkv`` instead of H.264; frames of more than 8 bits always are.
-        deep: keep more than 8 bits where the clip has them.
+        palette: see :class:`~hidra_core.sources.Reading`; ``auto`` is found out once, from frames of the beginning.
+        as_is: see :class:`~hidra_core.sources.Reading`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a readable clip.
+        FalseColourError: in false colours, with neither ``palette`` nor ``as_is``.
+        ValueError: not a readable clip, colours of another palette, or frames of doubled height.
         ImportError: PyAV is not installed.
     """
 
@@ -45,30 +54,39 @@ class ClipSource(Source):
         *,
         on_broken: OnBroken = "stop",
         lossless: bool = False,
-        deep: bool = True,
+        palette: str | None = None,
+        as_is: bool = False,
     ) -> None:
         self._source = source
         self._on_broken: OnBroken = on_broken
         self._lossless = lossless
-        self._deep = deep
-        self._limits: tuple[float, float] | None = None
+        self._palette: str | None = None
+        self._mapping: Mapping | None = None
         with self._open(quiet=True) as reader:
             self.path = Path(reader.name)
-            self.bit_depth = reader.bit_depth
+            if reader.is_doubled and not as_is:
+                raise ValueError(
+                    f"{self.path}: the lower half of its frames, {reader.stream.width}x{reader.stream.height} YUYV, is "
+                    "most likely no picture but 16-bit counts. Save them as raw frames and use these: "
+                    "ffmpeg -i CLIP -map 0:v -c copy -f rawvideo FRAMES.raw"
+                )
+            self._palette = _palette(reader, palette, as_is)
+        with self._open(quiet=True) as reader:
+            self.bits, self.bit_depth = reader.bits, reader.bit_depth
             self.page_count = reader.frame_count
 
     def pages(self) -> Iterator[Tensor]:
         """See :meth:`Source.pages`."""
-        limits = self._range()
+        mapping = self._fitted()
         with self._open(quiet=True) as reader:
             for frame in reader.frames(on_broken=self._on_broken):
-                yield stretch(frame.pixels, limits)
+                yield self._mapped(frame.pixels, mapping)
 
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`; the whole clip is decoded to find them."""
-        limits = self._range()
+        mapping = self._fitted()
         with self._open(quiet=True) as reader:
-            return [stretch(frame, limits) for frame in spread(reader, count, self._on_broken)]
+            return [self._mapped(frame, mapping) for frame in spread(reader, count, self._on_broken)]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""
@@ -87,7 +105,7 @@ class ClipSource(Source):
                 f"{self.path}: radiometric mode and trust reports are for images and counts, not for clips"
             )
         self.check_writable(output)
-        limits = self._range()
+        mapping = self._fitted()
         for path in (output, *beside.paths):
             path.parent.mkdir(parents=True, exist_ok=True)
         pending: deque[Frame] = deque()
@@ -103,31 +121,94 @@ class ClipSource(Source):
             def frames() -> Iterator[Tensor]:
                 for frame in reader.frames(on_broken=self._on_broken, on_sound=writer.copy):
                     pending.append(frame)
-                    yield stretch(frame.pixels, limits)
+                    yield self._mapped(frame.pixels, mapping)
 
             count, incoming = 0, frames()
             for count, enhanced in enumerate(enhance(incoming), 1):
                 if not pending:
                     raise ValueError(f"{count} enhanced frames for {count - 1} frames of {self.path}")
                 frame = pending.popleft()
-                before = stretch(frame.pixels, limits)
+                before = self._mapped(frame.pixels, mapping)
                 after = enhanced if change.is_whole else change.apply(before, enhanced).clamp(0, 1)
                 if pair is not None:
                     pair.write(_side_by_side(before, after), frame.pts, frame.duration)
-                writer.write(unstretch(after, limits), frame.pts, frame.duration)
+                writer.write(self._brought_back(after, frame.pixels, mapping), frame.pts, frame.duration)
             if pending or next(incoming, None) is not None:
                 raise ValueError(f"{count} enhanced frames, fewer than {self.path} has")
 
+    def write_view(self, result: Path, output: Path) -> tuple[int, int]:
+        """Write what :meth:`rewrite` made of a clip of more than 8 bits in 8 bits too, to look at.
+
+        Args:
+            result: the file that :meth:`rewrite` wrote, of the same size or enlarged.
+            output: the file to write; it gets the times and the sound of this clip.
+
+        Returns:
+            The counts that are shown as black and white: the range of this clip.
+        """
+        mapping = self._fitted()
+        first, last = (0, 255) if mapping is None else (round(mapping.counts[0]), round(mapping.counts[-1]))
+        with (
+            atomic_path(output) as target,
+            self._open(quiet=True) as reader,
+            ClipReader(result, quiet=True) as enhanced,
+            ClipWriter(target, reader, bits=8) as writer,
+        ):
+            frames = reader.frames(on_broken=self._on_broken, on_sound=writer.copy)
+            for frame, new in zip(frames, enhanced.frames(), strict=True):
+                writer.write(self._mapped(new.pixels, mapping), frame.pts, frame.duration)
+        return first, last
+
     def _open(self, quiet: bool = False) -> ClipReader:
         source = self._source() if callable(self._source) else self._source
-        return ClipReader(source, deep=self._deep, quiet=quiet)
+        return ClipReader(source, quiet=quiet, palette=self._palette)
 
-    def _range(self) -> tuple[float, float]:
-        """Lowest and highest grey value of the whole clip, measured once; clips of 8 bits are not stretched."""
-        if self._limits is None:
+    def _fitted(self) -> Mapping | None:
+        """From the counts of the whole clip to the range of the networks, found once; None for 8 bits, as they are."""
+        if self._mapping is None and self.bit_depth == 16:
             with self._open(quiet=True) as reader:
-                self._limits = clip_range(reader, self._on_broken)
-        return self._limits
+                low, high = (round(limit * self._full) for limit in clip_range(reader, self._on_broken))
+            if high == low:  # a flat scene: in the middle of a band wide enough for its noise not to be blown up
+                low, high = low - 127.5, high + 127.5
+            self._mapping = Mapping("linear", {"low": low, "high": high}, (low, high), (0.0, 1.0))
+        return self._mapping
+
+    @property
+    def _full(self) -> int:
+        return 2**self.bits - 1
+
+    def _mapped(self, pixels: Tensor, mapping: Mapping | None) -> Tensor:
+        """Stored pixels ``[H, W, 1]`` as the networks see them."""
+        return pixels if mapping is None else mapping.to_values(self._counts(pixels))
+
+    def _brought_back(self, after: Tensor, pixels: Tensor, mapping: Mapping | None) -> Tensor:
+        """An enhanced frame as pixels to store; counts that nothing changed come back exactly, those clipped too."""
+        if mapping is None:
+            return after
+        counts = self._counts(pixels)[None, ..., 0]
+        restored = mapping.restore(to_grey(after[None])[:, 0].cpu().float(), counts)
+        return torch.from_numpy(np.rint(restored[0]) / self._full)[..., None]
+
+    def _counts(self, pixels: Tensor) -> np.ndarray:
+        return np.rint(pixels.double().numpy() * self._full)
+
+
+def _palette(reader: ClipReader, palette: str | None, as_is: bool) -> str | None:
+    """The palette whose colours are turned back to grey in every frame, if any."""
+    if palette is None and (as_is or reader.is_grey):
+        return None
+    frames = reader.colours(_JUDGED, every=_APART)
+    if not frames:  # whoever reads the frames is told why
+        return None
+    if palette is None:
+        check_colours(frames, reader.name)
+        return None
+    step = -(-max(frames[0].shape) // 256)  # a part of the pixels decides
+    few = np.concatenate([frame[::step, ::step] for frame in frames]).astype(np.float32) / 255
+    inverse = turn_back(few, palette, reader.name)
+    if inverse is not None and reader.bits > 8 and reader.is_grey:
+        raise ValueError(f"{reader.name} holds counts of {reader.bits} bits, not the colours of '{inverse.palette}'")
+    return None if inverse is None else inverse.palette
 
 
 def _side_by_side(before: Tensor, after: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..images import EXTENSIONS as IMAGES
 from ..images import Picture
+from ..images.false_colour import AUTO
 from ..thermal.readers import THERMAL_EXTENSIONS, is_radiometric, read_input, read_thermal
 from ..video import EXTENSIONS as CLIPS
 from ..video import LOSSLESS_EXTENSION, ClipReader, is_clip
@@ -33,18 +34,27 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
+        FalseColourError: in false colours; a ValueError that says how to have it read.
         ValueError: damaged or of an unknown kind; names the file, what is wrong and the remedy.
         ImportError: it needs an optional package; names it.
     """
     path, reading = Path(path), reading or Reading()
     if is_clip(path):
-        return ClipSource(path, on_broken=reading.on_broken, lossless=reading.lossless)
+        return ClipSource(
+            path,
+            on_broken=reading.on_broken,
+            lossless=reading.lossless,
+            palette=reading.palette,
+            as_is=reading.as_is,
+        )
     read = read_thermal if reading.wants_counts else read_input
     content: ThermalImage | Picture = read(path, raw=reading.raw)
     if isinstance(content, Picture):
         if reading.relation is not None:
             raise ValueError(f"{path} is a picture for display, whose grey levels are no counts: it has no kelvin")
-        return PictureSource(content)
+        return PictureSource(content, palette=reading.palette, as_is=reading.as_is)
+    if reading.palette not in (None, AUTO):
+        raise ValueError(f"{path} holds counts, not the colours of '{reading.palette}'; read it without a palette")
     return reading.source(content)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from ..images import Picture, check_writable, stretch, unstretch, write_image
+from ..images.false_colour import check_colours, turn_back
 from .base import Beside, Change, Enhance, Source
 from .beside import give_back, write_beside
 
@@ -22,11 +25,24 @@ class PictureSource(Source):
 
     Args:
         picture: the content of the file.
+        palette: see :class:`~hidra_core.sources.Reading`; the picture, and its result, then are grey.
+        as_is: see :class:`~hidra_core.sources.Reading`.
+
+    Raises:
+        FalseColourError: in false colours, with neither ``palette`` nor ``as_is``.
+        ValueError: colours of another palette.
     """
 
     page_count = 1
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, *, palette: str | None = None, as_is: bool = False) -> None:
+        self._is_stored = True
+        if palette is not None:
+            inverse = turn_back(picture.pixels, palette, picture.path)
+            self._is_stored = inverse is None
+            picture = picture if inverse is None else _in_grey(picture, inverse.grey)
+        elif not as_is:
+            check_colours([picture.pixels], picture.path)
         self.picture = picture
         self.path = picture.path
         self.bit_depth = picture.bit_depth
@@ -60,7 +76,13 @@ class PictureSource(Source):
             after = stretch(pixels, self._limits)
         write_beside(self.path, output, before, after, beside)
         same_kind = self.path.suffix.lower() == output.suffix.lower()
-        if change.blend == 0 and same_kind and pixels.shape == before.shape:
+        if change.blend == 0 and same_kind and self._is_stored and pixels.shape == before.shape:
             give_back(self.path, output)
         else:
             write_image(output, pixels, self.picture)
+
+
+def _in_grey(picture: Picture, grey: np.ndarray) -> Picture:
+    """A picture with this grey ``[H, W]`` and the alpha that it has; its colour profile is for colours."""
+    alpha = picture.pixels[..., -1:] if picture.pixels.shape[-1] in (2, 4) else picture.pixels[..., :0]
+    return replace(picture, pixels=np.concatenate([grey[..., None], alpha], axis=-1), icc_profile=None)

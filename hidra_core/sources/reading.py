@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..images.false_colour import check_choice
 from ..thermal import LinearKelvin, Mapping, Scene, ThermalImage, fit, identity
 from ..thermal.mapping import as_scene, sample
 from ..thermal.readers import RawLayout
@@ -38,10 +39,13 @@ class Reading:
         as_counts: read 8-bit images as counts too.
         on_broken: for clips, see :class:`ClipSource`.
         lossless: for clips, see :class:`ClipSource`.
+        palette: turn the colours of image files and clips back to grey: one of ``hidra_core.names.PALETTES``, or
+            ``auto`` for the one that is found in each file, which leaves grey files as they are.
+        as_is: take the brightness of false colours as grey, which else are refused.
 
     Raises:
-        ValueError: an unknown mapping, parameters that it does not have or that are out of range, or ``force_relation``
-            without a relation.
+        ValueError: an unknown mapping or palette, parameters that a mapping does not have or that are out of range,
+            or ``force_relation`` without a relation.
     """
 
     raw: RawLayout = field(default_factory=RawLayout)
@@ -53,8 +57,11 @@ class Reading:
     as_counts: bool = False
     on_broken: OnBroken = "stop"
     lossless: bool = False
+    palette: str | None = None
+    as_is: bool = False
 
     def __post_init__(self) -> None:
+        check_choice(self.palette, self.as_is)
         if self.force_relation and self.relation is None:
             raise ValueError("there is no relation of counts to kelvin to force: state the kelvin per count too")
         # the mapping checks its own parameters: fit it to a small ramp

@@ -5,7 +5,6 @@ from .clips import (
     LOSSLESS_EXTENSION,
     BrokenFrameError,
     ClipReader,
-    ClipWriter,
     Frame,
     OnBroken,
     import_av,
@@ -13,6 +12,7 @@ from .clips import (
 )
 from .passes import clip_range, spread
 from .sequence import LARGEST_CHUNK, DegradationOverTime, Flicker, enhance_frames, flicker
+from .writing import ClipWriter
 
 __all__ = [
     "EXTENSIONS",

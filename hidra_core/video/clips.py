@@ -1,8 +1,4 @@
-"""Clips read and written with PyAV, one frame at a time: frames become grey, their times are kept, sound is copied.
-
-A written clip also keeps the size of the frames, the shape of their pixels, and more than 8 bits. It is compressed
-anew, with settings of its own.
-"""
+"""Clips read with PyAV, one frame at a time: frames become grey, their times are kept, sound is handed on."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..images import to_grey
+from .depth import counts_of, stored_bits, upright
 
 if TYPE_CHECKING:
     import io
@@ -35,13 +31,8 @@ LOSSLESS_EXTENSION = ".mkv"
 
 OnBroken = Literal["stop", "skip"]
 
-_LOSSLESS = ("ffv1", {"level": "3", "slicecrc": "1"})
-_H264 = ("libx264", {"crf": "14", "preset": "medium"})
-# H.264 in AVI cannot reorder frames; VP9 has no default quality
-_ENCODERS = {
-    ".avi": (_H264[0], _H264[1] | {"bf": "0"}),
-    ".webm": ("libvpx-vp9", {"crf": "18", "b:v": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}),
-}
+_DOUBLED = {(256, 384), (160, 240), (384, 576), (640, 1024)}
+"""Width and height of what USB cameras send as YUYV: a picture, and below it as many rows of 16-bit counts."""
 
 
 class BrokenFrameError(ValueError):
@@ -86,22 +77,27 @@ class ClipReader:
 
     Args:
         source: a file, or an open binary file.
-        deep: keep more than 8 bits where the clip has them.
         quiet: do not warn about frames that are skipped, for passes over a clip that is read again.
+        palette: turn the colours of this palette, one of :data:`~hidra_core.names.PALETTES`, back to grey of 8 bits.
 
     Attributes:
         rate: frames per second, on average.
         time_base: unit of the frames' times, in seconds.
         frame_count: frames that the file says it has, or an estimate from its duration; None if it says neither.
-        bit_depth: of the frames that :meth:`frames` gives: 8, or 16 where the clip has more than 8 bits.
+        bits: of the frames that :meth:`frames` gives: 8, or as many as the file stores above that, up to 16.
+        bit_depth: 8, or 16 where there are more than 8 bits.
+        is_grey: the file holds no colour.
+        is_doubled: a picture with counts in the lower half of each frame, as some USB cameras send it.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a readable clip, or one without a video stream.
+        ValueError: not a readable clip, one without a video stream, or one of numbers that are no counts.
         ImportError: PyAV is not installed.
     """
 
-    def __init__(self, source: str | PathLike | io.BufferedIOBase, *, deep: bool = True, quiet: bool = False) -> None:
+    def __init__(
+        self, source: str | PathLike | io.BufferedIOBase, *, quiet: bool = False, palette: str | None = None
+    ) -> None:
         self._av = import_av()
         self._level = logging.DEBUG if quiet else logging.WARNING
         self.name = fspath(source) if isinstance(source, str | PathLike) else "the clip"
@@ -111,7 +107,7 @@ class ClipReader:
             self.container = self._av.open(fspath(source) if isinstance(source, str | PathLike) else source)
         except self._av.error.FFmpegError as error:
             raise ValueError(
-                f"{self.name} cannot be read as a clip ({_said(error)}). It may be truncated, or of an unknown kind: "
+                f"{self.name} cannot be read as a clip ({said(error)}). It may be truncated, or of an unknown kind: "
                 "copy or export it again"
             ) from error
         if not self.container.streams.video:
@@ -124,9 +120,14 @@ class ClipReader:
         self.time_base = Fraction(self.stream.time_base or 1 / self.rate)
         self.frame_count = self._count()
         self._counted = "mp4" in self.container.format.name  # elsewhere it is an estimate, or counts repetitions
-        depths = [component.bits for component in context.format.components] if context.format else [8]
-        self.bit_depth = 16 if deep and max(depths) > 8 else 8
+        self._palette = palette
+        self.bits = 8 if palette is not None else self._stored_bits()
+        self.bit_depth = 8 if self.bits == 8 else 16
+        layout = context.format.name if context.format else ""
+        self.is_grey = layout.startswith(("gray", "mono"))
+        self.is_doubled = layout in ("yuyv422", "uyvy422") and (context.width, context.height) in _DOUBLED
         self.sample_aspect_ratio = context.sample_aspect_ratio
+        self.color_range = context.color_range
 
     def __enter__(self) -> ClipReader:
         return self
@@ -135,6 +136,14 @@ class ClipReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.container.close()
+
+    def _stored_bits(self) -> int:
+        layout = self.stream.codec_context.format
+        try:
+            return stored_bits(layout) if layout else 8
+        except ValueError as error:
+            self.container.close()
+            raise ValueError(f"{self.name} cannot be read as a clip of counts: {error}") from error
 
     def _count(self) -> int | None:
         if self.stream.frames:
@@ -158,9 +167,37 @@ class ClipReader:
         Raises:
             BrokenFrameError: a frame cannot be decoded or has another size than those before, or there is none.
         """
+        for frame, pts, duration in self._usable(on_broken, on_sound):
+            yield Frame(self._pixels(frame), pts, duration)
+
+    def colours(self, count: int, every: int = 1) -> list[np.ndarray]:
+        """Frames from the beginning in colour, to judge what their colours mean; of a freshly opened clip.
+
+        Args:
+            count: the largest number of frames.
+            every: take only each frame of this distance.
+
+        Returns:
+            uint8 ``[H, W, 3]`` each, fewer where the clip ends or cannot be decoded.
+        """
+        found: list[np.ndarray] = []
+        try:
+            for index, (frame, _, _) in enumerate(self._usable("skip", None)):
+                if index % every == 0:
+                    found.append(frame.to_ndarray(format="rgb24"))
+                if len(found) == count:
+                    break
+        except BrokenFrameError:
+            pass  # whoever reads the frames is told
+        return found
+
+    def _usable(
+        self, on_broken: OnBroken, on_sound: Callable[[av.Packet], None] | None
+    ) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """(decoded frame, time, duration) of all frames that can be used."""
         streams = [self.stream, *(self.container.streams.audio if on_sound is not None else ())]
         step = max(1, round(1 / (self.rate * self.time_base)))
-        number, broken, due, size = 0, 0, 0, None
+        number, broken, due, end, gap, kind = 0, 0, 0, 0, step, None
         for packet, error in self._packets(streams):
             if error is None and packet.stream is not self.stream:
                 if on_sound is not None and packet.dts is not None:
@@ -168,24 +205,51 @@ class ClipReader:
                 continue
             decoded, error = ((), error) if error is not None else self._decoded(packet)
             if error is not None:
-                self._broken(f"frame {number + 1} of {self.name} is broken ({_said(error)})", on_broken)
+                self._broken(f"frame {number + 1} of {self.name} is broken ({said(error)})", on_broken)
                 number, broken = number + 1, broken + 1
             for frame in decoded:
                 pts = due if frame.pts is None else frame.pts
-                due, number = pts + step, number + 1
-                size = size or (frame.width, frame.height)
-                flaw = _flaw(frame, size)
+                gap = max(gap, pts - due + step if number else 0)
+                due, end, number = pts + step, pts + max(getattr(frame, "duration", 0), step), number + 1
+                kind = kind or self._kind(frame)
+                flaw = self._flaw(frame, kind)
                 if flaw:
                     subject = f"frame {number} of {self.name}, at {float(pts * self.time_base):.2f} s,"
                     self._broken(f"{subject} {flaw}", on_broken)
                     broken += 1
                     continue
-                yield Frame(_pixels(frame, self.bit_depth), pts, getattr(frame, "duration", 0) or step)
+                yield frame, pts, getattr(frame, "duration", 0) or step
         if number == broken:
             raise BrokenFrameError(f"{self.name} has no frame that can be decoded; export it again")
-        if self._counted and self.stream.frames > number:  # an edit list may hide some, so this is no error
-            what = "%s says that it has %d frames, but %d were decoded: it may be cut off"
-            log.log(self._level, what, self.name, self.stream.frames, number)
+        self._check_end(number, end, gap)
+
+    def _check_end(self, number: int, end: int, gap: int) -> None:
+        """Warn if the file says that it has more; an edit list may hide frames, so this is no error."""
+        advice = "it is cut off; copy or export it again for the rest"
+        if self._counted:
+            if self.stream.frames > number:
+                what = "%s says that it has %d frames, but %d were decoded: %s"
+                log.log(self._level, what, self.name, self.stream.frames, number, advice)
+            return
+        stated = self._stated_end()
+        if stated is not None and stated - end * self.time_base > 1.5 * gap * self.time_base:
+            what = "%s says that it lasts %.2f s, but its frames end after %.2f s: %s"
+            log.log(self._level, what, self.name, float(stated), float(end * self.time_base), advice)
+
+    def _stated_end(self) -> Fraction | None:
+        """When the frames end, in seconds, as Matroska and AVI files say at their beginning."""
+        kind = self.container.format.name
+        if "avi" in kind:
+            return None if self.stream.duration is None else self.stream.duration * self.time_base
+        if "matroska" not in kind:
+            return None
+        parts = self.stream.metadata.get("DURATION", "").split(":")
+        try:
+            hours, minutes, seconds = (Fraction(part) for part in parts)
+            return 3600 * hours + 60 * minutes + seconds
+        except ValueError:  # no such entry
+            whole = self.container.duration if len(self.container.streams) == 1 else None
+            return None if whole is None else Fraction(whole, self._av.time_base)
 
     def _packets(self, streams: list[Any]) -> Iterator[tuple[Any, Exception | None]]:
         packets = self.container.demux(streams)
@@ -204,139 +268,35 @@ class ClipReader:
         except self._av.error.FFmpegError as error:
             return [], error
 
+    def _kind(self, frame: av.VideoFrame) -> tuple[int, int, str]:
+        """What all frames have in common: width, height and, where counts are read as stored, the pixel format."""
+        return frame.width, frame.height, frame.format.name if self.bit_depth == 16 else ""
+
+    def _flaw(self, frame: av.VideoFrame, kind: tuple[int, int, str]) -> str | None:
+        """What is wrong with a decoded frame of a clip whose frames are of this kind, if anything."""
+        if frame.is_corrupt:
+            return "is broken (parts of it are missing)"
+        width, height, layout = self._kind(frame)
+        if (width, height) != kind[:2]:
+            return f"is {width}×{height}, those before {kind[0]}×{kind[1]}"
+        return f"is {layout}, those before {kind[2]}" if layout != kind[2] else None
+
+    def _pixels(self, frame: av.VideoFrame) -> Tensor:
+        """Grey, upright, ``[H, W, 1]`` float32 in [0, 1]."""
+        if self._palette is not None:
+            from ..images.palettes import grey_of_levels  # SciPy is slow to import
+
+            grey = grey_of_levels(upright(frame.to_ndarray(format="rgb24"), frame), self._palette)
+        else:
+            grey = counts_of(frame).astype(np.float32) / (2**self.bits - 1)
+        return torch.from_numpy(np.ascontiguousarray(grey))[..., None]
+
     def _broken(self, what: str, on_broken: OnBroken) -> None:
         if on_broken == "stop":
             raise BrokenFrameError(f"{what}. Export the clip again, or have broken frames skipped")
         log.log(self._level, "%s; skipped", what)
 
 
-class ClipWriter:
-    """A clip being written; a context manager. The first frame opens the file and sets the size of all frames.
-
-    Args:
-        path: its suffix chooses the container, see :data:`EXTENSIONS`.
-        like: the clip it is made from, whose times, pixel shape, bit depth and sound it gets.
-        lossless: FFV1 instead of H.264 (VP9 in WebM), which needs ``.mkv``; frames of 16 bits are always lossless.
-        sound: whether sound is going to be written, see :meth:`copy`.
-
-    Raises:
-        ValueError: a lossless clip with another suffix.
-        ImportError: PyAV is not installed.
-    """
-
-    def __init__(self, path: str | PathLike, like: ClipReader, *, lossless: bool = False, sound: bool = True) -> None:
-        self._av = import_av()
-        self.path = Path(path)
-        self.like = like
-        lossless = lossless or like.bit_depth == 16
-        if lossless and self.path.suffix.lower() != LOSSLESS_EXTENSION:
-            raise ValueError(f"{path}: a lossless clip needs the suffix {LOSSLESS_EXTENSION}")
-        self._codec, self._options = _LOSSLESS if lossless else _ENCODERS.get(self.path.suffix.lower(), _H264)
-        self._lossless = lossless
-        self._timed = self.path.suffix.lower() != ".avi"  # AVI has no times, only a rate
-        self._container: Any = None
-        self._sound: dict[int, Any] = {}
-        self._sources = like.container.streams.audio if sound else ()
-        self._waiting: list[av.Packet] = []
-        self._durations: dict[int, int] = {}
-        self._video: Any = None
-
-    def __enter__(self) -> ClipWriter:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._container is None:
-            return
-        try:
-            if kind is None:
-                self._encode(None)
-        finally:
-            self._container.close()
-
-    def write(self, pixels: Tensor, pts: int, duration: int) -> None:
-        """Add a frame.
-
-        Args:
-            pixels: ``[H, W, C]`` in [0, 1].
-            pts: when it is shown, in the time base of the clip it is made from.
-            duration: for how long it is shown, in the same time base.
-
-        Raises:
-            ValueError: this PyAV has no encoder for the clip; found with the first frame.
-        """
-        grey = to_grey(pixels[None])[0, 0].clamp(0, 1)
-        if self._container is None:
-            self._open(*grey.shape)
-        if self.like.bit_depth == 16:
-            counts, layout = (grey * 65535).round().to(torch.int32).numpy().astype(np.uint16), "gray16le"
-        else:
-            counts, layout = (grey * 255).round().to(torch.uint8).numpy(), "gray"
-        frame = self._av.VideoFrame.from_ndarray(counts, format=layout)
-        frame.pts, frame.time_base = pts, self.like.time_base
-        if self._timed:
-            self._durations[pts] = duration
-        self._encode(frame)
-
-    def _encode(self, frame: av.VideoFrame | None) -> None:
-        for packet in self._video.encode(frame):
-            if packet.pts in self._durations:  # the last frame needs it: no other follows
-                packet.duration = self._durations.pop(packet.pts)
-            self._container.mux(packet)
-
-    def copy(self, packet: av.Packet) -> None:
-        """Add a packet of the sound, unchanged."""
-        if self._container is None:
-            self._waiting.append(packet)
-            return
-        stream = self._sound.get(packet.stream.index)
-        if stream is not None:
-            packet.stream = stream
-            self._container.mux(packet)
-
-    def _open(self, height: int, width: int) -> None:
-        av, like = self._av, self.like
-        try:
-            self._container = av.open(fspath(self.path), "w")
-            self._video = self._container.add_stream(self._codec, rate=like.rate, options=self._options)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise ValueError(f"{self.path}: this PyAV cannot encode {self._codec} ({_said(error)})") from error
-        self._video.width, self._video.height = width, height
-        if self._lossless:
-            self._video.pix_fmt = "gray16le" if like.bit_depth == 16 else "gray"
-        else:  # players expect yuv420p, which needs even sides
-            self._video.pix_fmt = "yuv420p" if width % 2 == height % 2 == 0 else "yuv444p"
-        time_base = like.time_base if self._timed else 1 / like.rate
-        self._video.time_base = self._video.codec_context.time_base = time_base
-        if like.sample_aspect_ratio:
-            self._video.codec_context.sample_aspect_ratio = like.sample_aspect_ratio
-        for stream in self._sources:
-            try:
-                self._sound[stream.index] = self._container.add_stream_from_template(stream)
-            except (av.error.FFmpegError, ValueError) as error:
-                log.warning("%s: its sound cannot be copied (%s) and is left out", like.name, _said(error))
-        waiting, self._waiting = self._waiting, []
-        for packet in waiting:
-            self.copy(packet)
-
-
-def _flaw(frame: av.VideoFrame, size: tuple[int, int]) -> str | None:
-    """What is wrong with a decoded frame of a clip whose frames have this width and height, if anything."""
-    if frame.is_corrupt:
-        return "is broken (parts of it are missing)"
-    if (frame.width, frame.height) != size:
-        return f"is {frame.width}×{frame.height}, those before {size[0]}×{size[1]}"
-    return None
-
-
-def _pixels(frame: av.VideoFrame, bit_depth: int) -> Tensor:
-    """Grey, upright, ``[H, W, 1]``."""
-    counts = frame.to_ndarray(format="gray16le" if bit_depth == 16 else "gray")
-    if frame.rotation % 90 == 0:
-        counts = np.rot90(counts, frame.rotation // 90)
-    return torch.from_numpy(counts.astype(np.float32) / (65535 if bit_depth == 16 else 255))[..., None]
-
-
-def _said(error: Exception) -> str:
+def said(error: Exception) -> str:
+    """What an error of PyAV says, without its number and file."""
     return getattr(error, "strerror", None) or str(error)

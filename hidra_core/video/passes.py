@@ -32,7 +32,7 @@ def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> li
 
 
 def clip_range(reader: ClipReader, on_broken: OnBroken = "stop") -> tuple[float, float]:
-    """Lowest and highest grey value over a whole clip of 16 bits; one range for all frames, so that levels stay steady.
+    """Lowest and highest grey value over a clip of more than 8 bits, so that levels stay steady in all its frames.
 
     Args:
         reader: freshly opened.

@@ -99,7 +99,9 @@ def test_images_are_grey_bytes_whatever_the_file(tmp_path):
         "colour.png": save(tmp_path / "colour.png", colour),
         "deep.png": save(tmp_path / "deep.png", (8000 + 20 * scene().astype(np.uint16))),
     }
-    for image in ImageSet(files).values():
+    with pytest.raises(ValueError, match=r"colour\.png is in false colours.*--palette auto"):
+        ImageSet(files)["colour.png"]
+    for image in ImageSet(files, as_is=True).values():
         assert image.shape == (56, 64)
         assert image.dtype == np.float32
         assert np.array_equal(image, metrics.to_8_bit(image).astype(np.float32) / 255)

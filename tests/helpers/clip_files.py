@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from hidra_core import degradations, scenes
+from hidra_core.images import palettes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,9 +48,10 @@ def write_clip(
     sound: bool = False,
     turned: int = 0,
 ) -> Path:
-    """Write frames ``[H, W, 1]`` at 30000/1001 a second, or at ``times`` in 1/30000 s; with a second of silence.
+    """Write frames ``[H, W, 1 or 3]`` at 30000/1001 a second, or at ``times`` in 1/30000 s; with a second of silence.
 
-    ``turned`` is by how many degrees players are told to turn the frames, counter-clockwise.
+    ``turned`` is by how many degrees players are told to turn the frames, counter-clockwise. Grey layouts of more than
+    8 bits are stored as ``pixels * (2**bits - 1)``.
     """
     import av
 
@@ -60,10 +63,14 @@ def write_clip(
         if turned:
             stream.set_display_rotation(turned)
         silence = container.add_stream("aac", rate=48000) if sound else None
-        deep = layout == "gray16le"
+        deep = re.fullmatch(r"gray(\d+)le", layout)
+        full = 2 ** int(deep[1]) - 1 if deep else 255
         for index, pixels in enumerate(frames):
-            counts = (pixels[..., 0] * (65535 if deep else 255)).round().numpy().astype(np.uint16 if deep else np.uint8)
-            frame = av.VideoFrame.from_ndarray(counts, format="gray16le" if deep else "gray")
+            counts = (pixels * full).round().numpy().astype(np.uint16 if deep else np.uint8)
+            if counts.shape[-1] == 3:
+                frame = av.VideoFrame.from_ndarray(counts, format="rgb24")
+            else:
+                frame = av.VideoFrame.from_ndarray(counts[..., 0], format=layout if deep else "gray")
             frame.pts, frame.time_base = times[index] if times else index * 1001, Fraction(1, 30000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -74,6 +81,24 @@ def write_clip(
                 container.mux(silence.encode(samples))
             container.mux(silence.encode(None))
     return path
+
+
+def coloured_scene(frames: int, palette: str, height: int = 96, width: int = 128) -> list[torch.Tensor]:
+    """A still scene in the colours of a palette, ``[H, W, 3]`` a frame."""
+    clean = scenes.render("street", height, width, 1)
+    return [torch.from_numpy(palettes.colour(clean, palette))] * frames
+
+
+def counts_scene(frames: int, bits: int, height: int = 48, width: int = 64) -> list[torch.Tensor]:
+    """Frames ``[H, W, 1]`` whose counts of ``bits`` fill a narrow band, but for a dead pixel at either end."""
+    full = 2**bits - 1
+    scene = scenes.render("street", height, width, 2)
+    made = []
+    for index in range(frames):
+        counts = np.round(full * (0.3 + 0.05 * scene)) + index
+        counts[5, 7], counts[20, 30] = 0, full
+        made.append(torch.from_numpy(counts / full)[..., None].float())
+    return made
 
 
 def write_sound(path: Path) -> Path:

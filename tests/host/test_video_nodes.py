@@ -134,6 +134,58 @@ def test_a_broken_frame_stops_or_is_skipped(client: HostClient, host: HostServer
     assert not list(host.folder("temp").glob(".hidra-*"))
 
 
+def saved(host: HostServer, result: Any) -> list[np.ndarray]:
+    """The frames of the video that Save Video wrote, in grey levels."""
+    from hidra_core.video import ClipReader
+
+    (file,) = result.images("save")
+    with ClipReader(host.folder("output") / file["subfolder"] / file["filename"]) as reader:
+        return [frame.pixels[..., 0].numpy() * 255 for frame in reader.frames()]
+
+
+def test_a_video_of_more_than_8_bits_is_stretched_and_its_counts_are_kept(client: HostClient, host: HostServer) -> None:
+    from hidra_core.video import ClipReader
+
+    frames = clip_files.counts_scene(5, 16, 64, 96)
+    source = clip_files.write_clip(host.folder("input") / "deep.mkv", frames, codec="ffv1", layout="gray16le")
+    result = client.run(enhance_video(["file", 0]) | {"file": node("LoadVideo", file=source.name)})
+    shown = np.stack(saved(host, result))
+    assert np.quantile(shown, 0.99) - np.quantile(shown, 0.01) > 100  # 13 of 256 levels before
+    text = " ".join(result.outputs["video"]["text"])
+    assert "The video has 16 bits" in text
+    path = re.search(r"counts are in (.*\.mkv)", text)[1]
+    assert str(host.folder("output")) in path
+    with ClipReader(path) as reader, ClipReader(source) as before:
+        assert reader.bits == 16
+        for new, old in zip(reader.frames(), before.frames(), strict=True):
+            assert new.pts == old.pts
+            assert abs(new.pixels.mean() - old.pixels.mean()) * 65535 < 0.02 * 65535
+
+
+def test_false_colours_are_reported_and_turned_back(client: HostClient, host: HostServer) -> None:
+    frames = clip_files.coloured_scene(3, "rainbow", 64, 96)
+    source = clip_files.write_clip(host.folder("input") / "rainbow.mp4", frames, layout="yuv444p")
+    file = {"file": node("LoadVideo", file=source.name)}
+    plain = client.run(enhance_video(["file", 0], strength=0.0) | file)
+    text = " ".join(plain.outputs["video"]["text"])
+    assert "rainbow.mp4 is in false colours" in text
+    assert "set palette to auto" in text
+    assert "--" not in text
+    turned = client.run(enhance_video(["file", 0], strength=0.0, palette="auto") | file)
+    assert "false colours" not in " ".join(turned.outputs["video"]["text"])
+    scene = clip_files.scenes.render("street", 64, 96, 1)
+    likeness = [np.corrcoef(saved(host, run)[0].ravel(), scene.ravel())[0, 1] for run in (plain, turned)]
+    assert likeness[0] < 0.9 < likeness[1]
+    loaded = enhance_video(["create", 0], palette="auto") | file
+    loaded |= {
+        "parts": node("GetVideoComponents", video=["file", 0]),
+        "create": node("CreateVideo", images=["parts", 0], fps=10.0),
+    }
+    assert "false colours" not in " ".join(client.run(loaded).outputs["video"]["text"])
+    loaded["video"]["inputs"]["palette"] = "none"
+    assert "the video is in false colours" in " ".join(client.run(loaded).outputs["video"]["text"])
+
+
 def test_smoothed_batches(client: HostClient) -> None:
     prompt = graph(simulate(["repeat", 0])) | {
         "scene": scene(degradation="none", width=96, height=64),

@@ -141,7 +141,8 @@ def test_blend_0_gives_a_16_bit_file_back(tmp_path: Path, name: str) -> None:
 def test_blend_0_gives_a_jpeg_back(tmp_path: Path) -> None:
     values = np.random.default_rng(0).integers(0, 256, (40, 56, 3)).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "a.jpg", quality=60)
-    assert main(["enhance", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "out"), "--blend", "0", "--quiet"]) == 0
+    options = ["--blend", "0", "--as-is", "--quiet"]
+    assert main(["enhance", str(tmp_path / "a.jpg"), "-o", str(tmp_path / "out"), *options]) == 0
     assert (tmp_path / "out" / "a.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
 
 

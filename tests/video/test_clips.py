@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import re
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 import torch
 from helpers import clip_files
 
 from hidra_core.cli import main
-from hidra_core.video import BrokenFrameError, ClipReader, ClipWriter, clip_range, spread
+from hidra_core.sources import ClipSource
+from hidra_core.video import BrokenFrameError, ClipReader, ClipWriter, clip_range, depth, spread
 from hidra_core.video import sequence as video
 
 if TYPE_CHECKING:
@@ -83,6 +86,116 @@ def test_sixteen_bits_stay(tmp_path: Path) -> None:
         assert (frame.pixels * 65535).round().equal((expected * 65535).round())
     with ClipReader(source) as reader, pytest.raises(ValueError, match="needs the suffix .mkv"):
         ClipWriter(tmp_path / "b.mp4", reader)
+
+
+def stored(path: Path) -> list[np.ndarray]:
+    """The counts of a clip by FFmpeg alone: no conversion, as PyAV decodes them."""
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray() for frame in container.decode(video=0)]
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 16])
+def test_counts_are_those_that_are_stored(bits: int, tmp_path: Path) -> None:
+    frames = clip_files.counts_scene(3, bits)
+    source = clip_files.write_clip(tmp_path / "a.mkv", frames, codec="ffv1", layout=f"gray{bits}le")
+    before = stored(source)
+    assert [counts.max() for counts in before] == [2**bits - 1] * 3
+    with ClipReader(source) as reader:
+        assert (reader.bits, reader.bit_depth) == (bits, 16)
+        for frame, counts in zip(reader.frames(), before, strict=True):
+            assert np.array_equal((frame.pixels[..., 0].double() * (2**bits - 1)).round().numpy(), counts)
+    assert run("enhance", source, "--output", tmp_path / "out", "--blend", 0) == 0
+    after = stored(tmp_path / "out" / "a.mkv")
+    with av.open(str(tmp_path / "out" / "a.mkv")) as container:
+        assert container.streams.video[0].codec_context.format.name == f"gray{bits}le"
+    for old, new in zip(before, after, strict=True):
+        assert np.array_equal(old, new)  # dead pixels beyond the range of the scene too
+
+
+@pytest.mark.parametrize("layout", ["yuv420p10le", "yuv444p12le", "yuv422p10le"])
+def test_luma_of_more_than_8_bits_is_what_is_stored(layout: str, tmp_path: Path) -> None:
+    frames = clip_files.static_scene(2, 32, 48)
+    source = clip_files.write_clip(tmp_path / "a.mkv", frames, codec="ffv1", layout=layout)
+    with av.open(str(source)) as container:
+        luma = [np.frombuffer(f.planes[0], "<u2").reshape(32, -1)[:, :48] for f in container.decode(video=0)]
+    with ClipReader(source) as reader:
+        for frame, counts in zip(reader.frames(), luma, strict=True):
+            assert np.array_equal((frame.pixels[..., 0].double() * (2**reader.bits - 1)).round().numpy(), counts)
+
+
+def test_big_endian_and_shifted_counts_are_what_is_stored() -> None:
+    counts = np.random.default_rng(0).integers(0, 1024, (34, 46)).astype(np.uint16)
+    frame = depth.frame_of(counts, "gray10le", av)
+    assert np.array_equal(depth.counts_of(frame.reformat(format="gray10be")), counts)
+    colour = frame.reformat(format="yuv420p10le")
+    assert np.array_equal(depth.counts_of(colour.reformat(format="p010le")), depth.counts_of(colour))
+    with pytest.raises(ValueError, match="floating-point"):
+        depth.stored_bits(av.VideoFormat("grayf32le"))
+
+
+def test_a_depth_that_cannot_be_written_keeps_its_counts(tmp_path: Path, monkeypatch, caplog) -> None:
+    source = clip_files.write_clip(tmp_path / "a.mkv", clip_files.counts_scene(2, 14), codec="ffv1", layout="gray14le")
+    monkeypatch.setattr("hidra_core.video.writing.lossless_layout", lambda bits, av: "gray16le")
+    with caplog.at_level(logging.INFO):
+        target = copy(source, tmp_path / "b.mkv")
+    assert "kept in gray16le" in caplog.text
+    for old, new in zip(stored(source), stored(target), strict=True):
+        assert new.dtype == np.uint16
+        assert np.array_equal(old, new)
+
+
+def test_a_clip_that_is_cut_off_says_so(frames, tmp_path: Path, caplog) -> None:
+    for name, codec, layout in (("a.mkv", "ffv1", "gray"), ("b.webm", "libvpx-vp9", "yuv420p")):
+        source = clip_files.write_clip(tmp_path / name, frames, codec=codec, layout=layout)
+        whole = source.read_bytes()
+        with caplog.at_level(logging.WARNING):
+            assert len(read(source)) == 12
+        assert caplog.text == ""
+        source.write_bytes(whole[: len(whole) * 2 // 3])
+        with caplog.at_level(logging.WARNING):
+            assert 5 < len(read(source)) < 12
+        assert f"{source} says that it lasts 0.40 s, but its frames end after 0.2" in caplog.text
+        assert "it is cut off" in caplog.text
+        caplog.clear()
+    source = clip_files.write_clip(tmp_path / "a.avi", frames, codec="ffv1", layout="gray")
+    source.write_bytes(source.read_bytes()[:-20_000])
+    with caplog.at_level(logging.WARNING):
+        try:
+            read(source)
+            said = caplog.text
+        except BrokenFrameError as error:  # some versions of FFmpeg hand on the half frame, others leave it out
+            said = str(error)
+    assert re.search(r"a\.avi (is broken|says .* it is cut off)", said)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".avi"])
+def test_frames_of_doubled_height_are_refused(suffix: str, tmp_path: Path) -> None:
+    path = clip_files.write_clip(
+        tmp_path / f"a{suffix}", [torch.rand(384, 256, 1)] * 2, codec="rawvideo", layout="yuyv422"
+    )
+    with pytest.raises(ValueError, match=r"lower half of its frames, 256x384 YUYV, .* -f rawvideo FRAMES\.raw"):
+        ClipSource(path)
+    assert len(list(ClipSource(path, as_is=True).pages())) == 2
+    picture = clip_files.write_clip(
+        tmp_path / f"b{suffix}", [torch.rand(192, 256, 1)] * 2, codec="rawvideo", layout="yuyv422"
+    )
+    ClipSource(picture)
+
+
+def test_a_view_of_deep_results(tmp_path: Path) -> None:
+    source = clip_files.write_clip(tmp_path / "a.mkv", clip_files.counts_scene(3, 12), codec="ffv1", layout="gray12le")
+    clip = ClipSource(source)
+    clip.rewrite(tmp_path / "b.mkv", lambda pages: pages)
+    low, high = clip.write_view(tmp_path / "b.mkv", tmp_path / "view.mp4")
+    full = 4095
+    assert 0.29 * full < low < 0.32 * full
+    assert 0.33 * full < high < 0.36 * full
+    with ClipReader(source) as before, ClipReader(tmp_path / "view.mp4") as view:
+        assert view.bits == 8
+        for old, new in zip(before.frames(), view.frames(), strict=True):
+            assert (old.pts * before.time_base) == new.pts * view.time_base
+            shown = ((old.pixels * full - low) / (high - low)).clamp(0, 1)
+            assert (new.pixels - shown).abs().mean() < 3 / 255
 
 
 def test_odd_sides_work(tmp_path: Path) -> None:
@@ -240,6 +353,17 @@ def test_wrong_options_are_refused_before_work(frames, tmp_path: Path, capsys) -
     assert "smoothing must be from 0" in capsys.readouterr().err
     assert run("enhance", source, "--output", tmp_path / "out.mp4") == 2
     assert "is named like a clip" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [["--mapping", "plateau"], ["--limits", "1", "2"], ["--kelvin", "0.01"], ["--format", "tiff"], ["--report"]],
+)
+def test_options_that_clips_do_not_have_are_refused(option: list[str], frames, tmp_path: Path, capsys) -> None:
+    source = clip_files.write_clip(tmp_path / "a.mp4", frames[:1])
+    assert run("enhance", source, "--output", tmp_path / "out", *option) == 2
+    assert f"{option[0]} is for images and counts, not for clips" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
