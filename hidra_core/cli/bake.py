@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .console import OK, UsageError, advance, progress_bar, reason, say
+from .console import FAILED, OK, UsageError, log, reason, report, say
 from .inputs import check_file, check_model_paths, check_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_overwrite, add_quiet, add_weights
+from .progress import progress
 from .reading import add_raw, reading_of
 
 if TYPE_CHECKING:
@@ -84,29 +85,41 @@ def run(arguments: argparse.Namespace) -> int:
     from ..vectors import average, load_degradation
 
     weights, backbone = load_pair(arguments, device, dtype)
+    failed = 0
     if arguments.degradation is not None:
         degradation = load_degradation(arguments.degradation, weights)
     else:
-        degradation = _estimate(files, weights, reading, arguments)
+        degradation, failed = _estimate(files, weights, reading, arguments)
     baked = bake(average(degradation), base_of(backbone), strength=arguments.strength)
     save_baked(baked, lora, vae)
     say(f"{lora} and {vae} written", arguments)
-    return OK
+    if failed:
+        log.error("%d of %d files are not in the average", failed, len(files))
+    return FAILED if failed else OK
 
 
 def _estimate(
     files: list[Path], weights: Weights, reading: Reading, arguments: argparse.Namespace
-) -> DegradationVectors:
+) -> tuple[DegradationVectors, int]:
+    """(vectors of all pages, number of files that could not be read); raises ValueError if none could be."""
     import torch
 
     from ..enhance import DegradationVectors, estimate
+    from ..images.search import check_entry
     from ..sources import open_images
 
     vectors = []
-    with progress_bar(len(files), arguments) as bar:
+    with progress(len(files), arguments) as shown:
         for index, source in enumerate(files):
-            bar.set_description_str(f"{index + 1}/{len(files)} {source.name}")
-            pages = list(open_images(source, reading).pages())
-            vectors.append(estimate(pages, weights).vectors)
-            advance(bar, index + 1)
-    return DegradationVectors(torch.cat(vectors), weights)
+            shown.begin(f"{index + 1}/{len(files)} {source.name}")
+            try:
+                check_entry(source)
+                pages = list(open_images(source, reading).pages())
+                vectors.append(estimate(pages, weights).vectors)
+                shown.done()
+            except Exception as error:  # noqa: BLE001  one bad file must not stop the others
+                report(error, arguments, source)
+            shown.advance(index + 1)
+    if not vectors:
+        raise ValueError(f"none of {len(files)} files could be estimated, and nothing is written")
+    return DegradationVectors(torch.cat(vectors), weights), len(files) - len(vectors)

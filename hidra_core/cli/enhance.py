@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..names import DTYPES
 from .changing import add_blend, add_clips, add_radiometric, add_running, change_of, running_of
-from .console import FAILED, INTERRUPTED, OK, UsageError, advance, log, progress_bar, report, say
+from .console import FAILED, INTERRUPTED, OK, UsageError, log, report, say
 from .inputs import check_folder, check_model_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
+from .progress import progress
 from .reading import add_mapping, add_raw, reading_of
+from .results import Job, in_use, plan, remove_stale
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from ..backbone import Backbone
-    from ..sources import Beside, Change, Reading, Running
+    from ..enhance import Progress
+    from ..sources import Change, Reading, Running
     from ..weights import Weights
 
 
@@ -48,7 +52,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "and EXIF of their inputs. 16-bit counts are mapped to the range of the networks and brought back afterwards; "
         "so are the counts in radiometric JPEG (FLIR, DJI), FFF and raw Y16 files, whose results are 16-bit TIFF. "
         "Clips keep their size, frame times and sound, and become grey. An input whose result exists in the output "
-        "folder is skipped, and no input is ever overwritten.",
+        "folder is skipped, and no input is ever overwritten. Inputs whose results would have the same name, as a.jpg "
+        "and a.png with --format tiff, give a.jpg.tiff and a.png.tiff.",
         "  hidra enhance frame.png --output clear\n"
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
         "  hidra enhance FLIR0042.jpg --output clear --radiometric\n"
@@ -74,7 +79,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_running(result)
     _add_files(result)
     add_blend(result)
-    add_overwrite(result, "replace results that exist (default: skip their inputs)")
+    add_overwrite(
+        result,
+        "replace results that exist, and remove what only they had beside them (default: skip their inputs)",
+    )
     counts = parser.add_argument_group("thermal counts")
     add_mapping(counts)
     add_radiometric(counts)
@@ -104,20 +112,6 @@ def _add_files(group: argparse._ActionsContainer) -> None:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One file to enhance: where it is, where its result goes, and what is written with it."""
-
-    source: Path
-    output: Path
-    beside: Beside
-
-    @property
-    def targets(self) -> list[Path]:
-        """All files that the job writes."""
-        return [self.output, *self.beside.paths]
-
-
-@dataclass(frozen=True)
 class Options:
     """What the command line says, the same for all jobs."""
 
@@ -135,60 +129,78 @@ def run(arguments: argparse.Namespace) -> int:
     device, dtype = pick(arguments.device, arguments.dtype)
     require("diffusers", "tqdm")
 
-    waiting = []
-    for job in jobs:
-        if arguments.overwrite or not job.output.exists():
-            waiting.append(job)
-        else:
-            log.info("%s is skipped: %s exists", job.source, job.output)
-    skipped = len(jobs) - len(waiting)
-    if skipped:
-        log.warning("%d of %d results exist and are skipped; --overwrite replaces them", skipped, len(jobs))
+    waiting, kept = _to_do(jobs, arguments)
     if waiting:
         weights, backbone = load_pair(arguments, device, dtype)
-        enhanced, failed, code = _enhance_all(waiting, backbone, weights, options, arguments)
+        enhanced, failed, code = _enhance_all(waiting, jobs, backbone, weights, options, arguments)
     else:
         enhanced, failed, code = 0, 0, OK
-    others = {"skipped": skipped, "not done": len(waiting) - enhanced - failed}
+    incomplete = sum(bool(job.missing) for job in kept)
+    others = {
+        "skipped": len(kept) - incomplete,
+        "left incomplete": incomplete,
+        "not done": len(waiting) - enhanced - failed,
+    }
     rest = "".join(f", {count} {what}" for what, count in others.items() if count)
     say(f"{enhanced} enhanced, {failed} failed{rest}", arguments)
-    return code or (FAILED if failed else OK)
+    return code or (FAILED if failed or incomplete else OK)
+
+
+def _to_do(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Job], list[Job]]:
+    """(jobs to do, jobs whose results exist and stay)."""
+    if arguments.overwrite:
+        return jobs, []
+    waiting = [job for job in jobs if not job.has_result]
+    kept = [job for job in jobs if job.has_result]
+    incomplete = 0
+    for job in kept:
+        if job.missing:
+            incomplete += 1
+            names = ", ".join(target.name for target in job.missing)
+            log.info("%s is left incomplete: %s exists, but not %s", job.source, job.output, names)
+        else:
+            log.info("%s is skipped: %s exists", job.source, job.output)
+    if len(kept) > incomplete:
+        count = len(kept) - incomplete
+        log.warning("%d of %d results exist and are skipped; --overwrite replaces them", count, len(jobs))
+    if incomplete:
+        log.warning(
+            "%d of %d results exist, but not all files that are wanted beside them; --overwrite makes them all anew",
+            *(incomplete, len(jobs)),
+        )
+    return waiting, kept
 
 
 def _enhance_all(
-    jobs: list[Job], backbone: Backbone, weights: Weights, options: Options, arguments: argparse.Namespace
+    jobs: list[Job],
+    all_jobs: list[Job],
+    backbone: Backbone,
+    weights: Weights,
+    options: Options,
+    arguments: argparse.Namespace,
 ) -> tuple[int, int, int]:
     """(files enhanced, files failed, exit code so far)."""
-    from ..sources import enhance_file, open_source
-
     enhanced = failed = 0
-    with progress_bar(len(jobs), arguments) as bar:
+    files_in_use = in_use(all_jobs)
+    with progress(len(jobs), arguments) as shown:
         try:
             for index, job in enumerate(jobs):
-                bar.set_description_str(f"{index + 1}/{len(jobs)} {job.source.name}")
+                shown.begin(f"{index + 1}/{len(jobs)} {job.source.name}")
 
-                def progress(share: float, _: torch.Tensor | None, index: int = index) -> None:
-                    advance(bar, index + share)
+                def show(share: float, _: torch.Tensor | None, index: int = index) -> None:
+                    shown.advance(index + share)
 
                 try:
-                    enhance_file(
-                        open_source(job.source, options.reading),
-                        job.output,
-                        backbone,
-                        weights,
-                        running=options.running,
-                        change=options.change,
-                        beside=job.beside,
-                        progress=progress,
-                    )
+                    _enhance(job, files_in_use, backbone, weights, options, show)
                     enhanced += 1
+                    shown.done()
                 except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are enhanced
                     failed += 1
                     report(error, arguments, job.source)
                     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                         log.error("stopped: no room is left on the disk of %s", arguments.output)
                         break
-                advance(bar, index + 1)
+                shown.advance(index + 1)
         except KeyboardInterrupt:
             log.error(
                 "stopped; the files in %s are complete, and the same command continues from there", arguments.output
@@ -197,8 +209,33 @@ def _enhance_all(
     return enhanced, failed, OK
 
 
+def _enhance(
+    job: Job, files_in_use: set[str], backbone: Backbone, weights: Weights, options: Options, show: Progress
+) -> None:
+    """Do one job; a result that it replaces takes along what only that one had beside it."""
+    from ..images.files import check_names
+    from ..images.search import check_entry
+    from ..sources import enhance_file, open_source
+
+    check_names(job.targets)
+    check_entry(job.source)
+    replaces = job.has_result
+    enhance_file(
+        open_source(job.source, options.reading),
+        job.output,
+        backbone,
+        weights,
+        running=options.running,
+        change=options.change,
+        beside=job.beside,
+        progress=show,
+    )
+    if replaces:
+        remove_stale(job, files_in_use)
+
+
 def _plan(arguments: argparse.Namespace) -> list[Job]:
-    """The files to enhance and to write; raises UsageError if two share a target, or a target is an input."""
+    """The files to enhance and to write; raises UsageError if a target is an input."""
     from ..sources import result_suffix
     from ..video import import_av, is_clip
 
@@ -209,40 +246,28 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
             if vars(arguments)[option.removeprefix("--").replace("-", "_")] not in (None, False):
                 raise UsageError(f"{option} is for {what}, not for clips: enhance clips without it")
         import_av()
-    inputs = {}
-    for source, _ in files:
-        status = source.stat()
-        inputs[status.st_dev, status.st_ino] = source
     suffix = f".{arguments.format}" if arguments.format else None
-    jobs: list[Job] = []
-    sources: dict[Path, Path] = {}
-    for source, name in files:
-        output = folder / name.with_suffix(result_suffix(source, suffix, lossless=arguments.lossless))
-        job = Job(source, output, _beside(output, arguments, clip=is_clip(source)))
+
+    def suffix_of(source: Path) -> str:
+        if not os.path.isfile(source):  # a pipe would be waited for; opening it says what is wrong
+            return source.suffix
+        return result_suffix(source, suffix, lossless=arguments.lossless)
+
+    jobs = plan(files, suffix_of, arguments)
+    inputs = {_identity(source): source for source, _ in files}
+    inputs.pop(None, None)
+    for job in jobs:
         for target in job.targets:
-            with_same = sources.setdefault(target, source)
-            if with_same is not source:
-                raise UsageError(f"{with_same} and {source} would both be written to {target}; enhance them separately")
-            if target.exists():
-                status = target.stat()  # also equal through links and where upper and lower case are the same
-                if (status.st_dev, status.st_ino) in inputs:
-                    raise UsageError(
-                        f"{target} would overwrite the input {inputs[status.st_dev, status.st_ino]}; "
-                        "choose another --output"
-                    )
-        jobs.append(job)
+            same = inputs.get(_identity(target))  # also through links and where upper and lower case are the same
+            if same is not None:
+                raise UsageError(f"{target} would overwrite the input {same}; choose another --output")
     return jobs
 
 
-def _beside(output: Path, arguments: argparse.Namespace, *, clip: bool) -> Beside:
-    """The further files of a result, named after it."""
-    from ..sources import Beside
-
-    def named(ending: str) -> Path:
-        return output.with_name(f"{output.stem}-{ending}")
-
-    return Beside(
-        compare=named(f"compare{output.suffix if clip else '.png'}") if arguments.compare else None,
-        trust=(named("trust.png"), named("trust.json")) if arguments.report else None,
-        radiometric=named("radiometric.json") if arguments.radiometric else None,
-    )
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others; None of one that is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .console import FAILED, OK, UsageError, advance, log, progress_bar, reason, report, say
+from .console import FAILED, OK, UsageError, log, reason, report, say
 from .inputs import check_file, check_model_paths, find_files, require
 from .model import pick
 from .options import add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
+from .progress import progress
 from .reading import add_raw, reading_of
 
 if TYPE_CHECKING:
@@ -95,14 +96,18 @@ def run(arguments: argparse.Namespace) -> int:
     weights = load_weights(arguments.weights, dem_backbone=arguments.dem_backbone)
     weights.estimator.to(device)
     results = []
-    with progress_bar(len(files), arguments) as bar:
+    with progress(len(files), arguments) as shown:
         for index, source in enumerate(files):
-            bar.set_description_str(f"{index + 1}/{len(files)} {source.name}")
+            shown.begin(f"{index + 1}/{len(files)} {source.name}")
             try:
                 results.append(_estimate(source, weights, reading, arguments.text))
+                shown.done()
             except Exception as error:  # noqa: BLE001  one bad file must not stop the others
                 report(error, arguments, source)
-            advance(bar, index + 1)
+            shown.advance(index + 1)
+    if not results:
+        log.error("none of %d files could be estimated, and nothing is written", len(files))
+        return FAILED
 
     drawn = _draw_map(arguments, results, [labels[result.source.path] for result in results]) if labels else None
     text = _as_text(results, weights) if arguments.text else _as_json(results, weights, drawn)
@@ -121,9 +126,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _estimate(path: Path, weights: Weights, reading: Reading, with_report: bool) -> Estimated:
     from ..enhance import estimate
+    from ..images.search import check_entry
     from ..sources import open_images
     from ..vectors import image_lines
 
+    check_entry(path)
     source = open_images(path, reading)
     page = next(source.pages())
     vector = estimate([page], weights).vectors[0]
@@ -135,7 +142,8 @@ def _as_text(results: list[Estimated], weights: Weights) -> str:
     blocks = [[f"weights: {weights.source} (for {weights.backbone})"]]
     for result in results:
         first, *rest = result.report
-        blocks.append([f"{result.source.path}: {first}", *rest])
+        name = str(result.source.path).encode("utf-8", "backslashreplace").decode()  # a name may be any bytes
+        blocks.append([f"{name}: {first}", *rest])
     return "\n\n".join("\n".join(block) for block in blocks) + "\n"
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..names import DTYPES, HIDRA_TINY
-from .console import INTERRUPTED, OK, UsageError, advance, log, progress_bar, reason, say
-from .inputs import check_folder, check_model_paths, check_paths, find_files, require
+from .console import FAILED, INTERRUPTED, OK, UsageError, log, reason, say
+from .inputs import check_folder, check_model_paths, check_paths, find_files, readable, require
 from .model import check_pair, load_pair
 from .options import add_command, add_device, add_overwrite, add_quiet
+from .progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,6 +162,7 @@ class _Plan:
     """Everything that is decided before the first image is enhanced."""
 
     tasks: list[Task]
+    unreadable: int
     methods: dict[str, Method]
     fusions: list[str | FusedFolder]
     networks: dict[str, Measure]
@@ -186,26 +188,26 @@ def run(arguments: argparse.Namespace) -> int:
     plan = _plan(arguments)
     results: list[Result] = []
     total = (len(plan.methods) + 1) * sum(len(task) for task in plan.tasks)  # the input is a method too
-    with progress_bar(total, arguments) as bar:
+    with progress(total, arguments) as shown:
 
         def show(done: int, what: str) -> None:
             before = (len(plan.methods) + 1) * sum(len(result.task) for result in results)
             task = plan.tasks[len(results)]
-            bar.set_description_str(f"{len(results) + 1}/{len(plan.tasks)} {task.name}: {what}")
-            advance(bar, before + done)
+            shown.begin(f"{len(results) + 1}/{len(plan.tasks)} {task.name}: {what}")
+            shown.advance(before + done)
 
         try:
             for task in plan.tasks:
                 result = _measure(task, plan, arguments, show)
                 _write(arguments.output, [*results, result], plan.about)
                 results.append(result)
-            advance(bar, total)
+            shown.advance(total)
         except KeyboardInterrupt:
             kept = f"{arguments.output} holds their results" if results else "no table was written"
             log.error("stopped after %d of %d tasks; %s", len(results), len(plan.tasks), kept)
             return INTERRUPTED
     say((arguments.output / TABLE).read_text(encoding="utf-8").rstrip(), arguments)
-    return OK
+    return FAILED if plan.unreadable else OK
 
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
@@ -214,7 +216,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     from ..evaluation import measures, perceptual, runner
     from ..evaluation.baselines import BASELINES
 
-    tasks = _tasks(arguments)
+    tasks, unreadable = _tasks(arguments)
     keys = _chosen("metrics", arguments.metrics, {key: key for key in measures.SELECTABLE})
     baselines = _chosen("baselines", arguments.baselines, {runner.slug(name): name for name in BASELINES})
     fusions = _fusions(arguments)
@@ -237,7 +239,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
         if not metrics:
             reasons = "; ".join(f"{key}: {why}" for key, why in (about["not_measured"] | unfit).items() if key in keys)
             raise UsageError(f"nothing can be measured on the task {name}; {reasons or 'name more --metrics'}")
-    return _Plan(tasks, methods | models, fusions, networks, columns, about)
+    return _Plan(tasks, unreadable, methods | models, fusions, networks, columns, about)
 
 
 def _measure(task: Task, plan: _Plan, arguments: argparse.Namespace, show: Callable[[int, str], None]) -> Result:
@@ -282,7 +284,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"{option} must be at least {least}, got {value}")
 
 
-def _tasks(arguments: argparse.Namespace) -> list[Task]:
+def _tasks(arguments: argparse.Namespace) -> tuple[list[Task], int]:
+    """(tasks, number of inputs that cannot be read and are left out)."""
     from ..evaluation.tasks import DEGRADED, PAPER_TASKS, TASKS, ImageSet, RenderedScenes, Task, partners
 
     default = FUSION if arguments.visible else DEGRADED if arguments.references else ",".join(PAPER_TASKS)
@@ -304,8 +307,12 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
         if names[0] in (FUSION, DEGRADED):
             raise UsageError(f"the task {names[0]} needs images: name files or a folder")
         inputs: ImageSet = RenderedScenes()
+        unreadable = 0
     else:
-        inputs = ImageSet(_files(arguments.inputs, leave_out=arguments.output))
+        files = _files(arguments.inputs, leave_out=arguments.output)
+        kept = set(readable(list(files.values()), arguments))
+        inputs = ImageSet({name: path for name, path in files.items() if path in kept})
+        unreadable = len(files) - len(inputs)
     try:
         others = {}
         for role, folder in (("references", arguments.references), ("visible", arguments.visible)):
@@ -314,7 +321,8 @@ def _tasks(arguments: argparse.Namespace) -> list[Task]:
                 others[role] = partners(list(inputs), _files([folder]), f"--{role} {folder}", as_is=seen)
     except ValueError as error:
         raise UsageError(reason(error)) from error
-    return [Task(name, inputs, seed=arguments.seed, draws=arguments.draws, **others) for name in names]
+    tasks = [Task(name, inputs, seed=arguments.seed, draws=arguments.draws, **others) for name in names]
+    return tasks, unreadable
 
 
 def _files(inputs: list[str], leave_out: Path | None = None) -> dict[str, Path]:

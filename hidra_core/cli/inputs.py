@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..names import HIDRA_TINY
-from .console import UsageError, reason
+from .console import AT_END, UsageError, log, reason, report
+from .results import is_of_earlier_run
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..images.search import PassedOver
 
 
 def find_files(inputs: list[str], leave_out: Path | None = None, *, clips: bool = False) -> list[tuple[Path, Path]]:
     """Find the image files, thermal files (and clips) that inputs stand for.
 
     Results of an earlier run do not count as inputs: files in the folder ``leave_out`` are left out, unless an input
-    names that folder, a folder inside it, or the file itself.
+    names that folder, a folder inside it, or the file itself; so are comparisons and reports beside the image that they
+    are named after, unless an input names the file itself. What was passed over is said when the command ends.
 
     Args:
         inputs: files, folders and patterns.
@@ -22,31 +31,77 @@ def find_files(inputs: list[str], leave_out: Path | None = None, *, clips: bool 
         clips: whether clips count.
 
     Returns:
-        (file, relative name) pairs, see :func:`~hidra_core.images.find_images`.
+        (file, relative name) pairs, see :func:`~hidra_core.images.find_images`. Some may turn out not to be readable,
+        see :func:`~hidra_core.images.search.check_entry`.
 
     Raises:
         UsageError: there are no such files.
     """
-    from ..images import find_images
+    from ..images.search import PassedOver, search
     from ..sources.opening import CLIPS, THERMAL_EXTENSIONS
 
+    extensions = (*THERMAL_EXTENSIONS, *(CLIPS if clips else ()))
+    known = frozenset((*THERMAL_EXTENSIONS, *CLIPS))
     try:
-        files = find_images(inputs, (*THERMAL_EXTENSIONS, *(CLIPS if clips else ())))
+        found = search(inputs, extensions, lambda name, names: is_of_earlier_run(name, names, known))
     except FileNotFoundError as error:
         raise UsageError(reason(error)) from error
     if leave_out is None:
-        return files
-    results = leave_out.resolve()
-    given = [Path(name).expanduser().resolve() for name in inputs]
+        _say_passed_over(inputs, found.passed_over)
+        return found.files
+    results = Path(os.path.realpath(leave_out))
+    given = [Path(os.path.realpath(os.path.expanduser(name))) for name in inputs]
     wanted = [path for path in given if path == results or results in path.parents]
 
     def is_input(file: Path) -> bool:
-        path = file.resolve()
+        path = Path(os.path.realpath(file))
         return results not in path.parents or any(name in (path, *path.parents) for name in wanted)
 
-    kept = [(file, name) for file, name in files if is_input(file)]
+    kept = [(file, name) for file, name in found.files if is_input(file)]
     if not kept:
-        raise UsageError(f"all {len(files)} inputs lie in the output folder {leave_out}; choose another output folder")
+        raise UsageError(
+            f"all {len(found.files)} inputs lie in the output folder {leave_out}; choose another output folder"
+        )
+    passed_over = [entry for entry in found.passed_over if is_input(entry.path)]
+    passed_over += [PassedOver(file, "in the output folder") for file, _ in found.files if not is_input(file)]
+    _say_passed_over(inputs, passed_over)
+    return kept
+
+
+def _say_passed_over(inputs: list[str], passed_over: list[PassedOver]) -> None:
+    from ..images.search import in_words
+
+    for entry in passed_over:
+        log.info("%s is passed over: %s", entry.path, entry.reason)
+    if passed_over:
+        where = inputs[0] if len(inputs) == 1 else "the inputs"
+        count, words = len(passed_over), in_words(passed_over)
+        were = "entry of %s was" if count == 1 else "entries of %s were"
+        hint = "" if log.isEnabledFor(logging.INFO) else "; --verbose names each"
+        log.warning(f"%d {were} passed over: %s%s", count, where, words, hint, extra=AT_END)
+
+
+def readable(files: list[Path], arguments: argparse.Namespace) -> list[Path]:
+    """The files without those that cannot be read as they are named, such as broken links, which are reported.
+
+    Args:
+        files: from :func:`find_files`.
+        arguments: the parsed command line.
+
+    Raises:
+        ValueError: none is left.
+    """
+    from ..images.search import check_entry
+
+    kept = []
+    for file in files:
+        try:
+            check_entry(file)
+            kept.append(file)
+        except OSError as error:
+            report(error, arguments, file)
+    if not kept:
+        raise ValueError(f"none of the {len(files)} inputs can be read")
     return kept
 
 
@@ -87,7 +142,7 @@ def check_file(path: Path, overwrite: bool, inputs: list[Path], option: str = "-
         raise UsageError(f"{option} {path}: no folder {path.parent}; make it first")
     check_folder(path.absolute().parent, option)
     if path.exists():
-        if any(path.samefile(source) for source in inputs):
+        if any(os.path.exists(source) and path.samefile(source) for source in inputs):
             raise UsageError(f"{option} {path} is one of the inputs; choose another name")
         if not overwrite:
             raise UsageError(f"{option} {path} exists; --overwrite replaces it")

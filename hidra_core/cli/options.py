@@ -38,7 +38,9 @@ def add_command(
     )
     parser.set_defaults(run=run, quiet=False)
     parser.add_argument(
-        "--verbose", action="store_true", help="show where errors come from and which files are skipped"
+        "--verbose",
+        action="store_true",
+        help="show which files are skipped or passed over and why, and where unexpected errors come from",
     )
     return parser
 
@@ -105,7 +107,7 @@ def add_overwrite(group: argparse._ActionsContainer, text: str) -> None:
 
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Add the option for silence."""
-    parser.add_argument("--quiet", action="store_true", help="write errors only: no progress bar, no summary")
+    parser.add_argument("--quiet", action="store_true", help="write errors only: no progress, no summary")
 
 
 def tile_size(text: str) -> int | str | None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from torch import Tensor
 
@@ -60,10 +60,53 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink()
 
 
+def check_names(paths: Iterable[Path]) -> None:
+    """Say before any work whether files may have these names.
+
+    Args:
+        paths: the files to write; their folders need not exist yet.
+
+    Raises:
+        OSError: a name is longer than its file system allows; says how long, the limit and the remedy.
+    """
+    for path in paths:
+        size, limit = _size(path.name), _longest_name(path.parent)
+        if size > limit:
+            unit = "characters" if os.name == "nt" else "bytes"
+            raise OSError(
+                errno.ENAMETOOLONG,
+                f"the name is {size} {unit} long, and {limit} are allowed; give the input a shorter name",
+                str(path),
+            )
+
+
+def _size(name: str) -> int:
+    """The length of a name as file systems count it: in UTF-16 units on Windows, else in bytes."""
+    return len(name.encode("utf-16-le", "surrogatepass")) // 2 if os.name == "nt" else len(os.fsencode(name))
+
+
+def _longest_name(folder: Path) -> int:
+    """The length that names may have in a folder, or in the one that it would be made in."""
+    existing = Path(os.path.abspath(folder))
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        return os.pathconf(existing, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows has no pathconf, some file systems have no answer
+        return 255
+
+
 def _create_beside(path: Path) -> Path:
-    """A new empty file in the folder of ``path``, with the permissions that the process gives to new files."""
+    """A new empty file in the folder of ``path``, with the permissions that the process gives to new files.
+
+    Its name is that of ``path`` between a dot and a random part, cut where it would become longer than names may be.
+    """
+    longest = _longest_name(path.parent)
     while True:
-        temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+        stem, ending = path.stem, f"-{secrets.token_hex(4)}{path.suffix}"
+        while stem and _size(f".{stem}{ending}") > longest:
+            stem = stem[:-1]
+        temporary = path.with_name(f".{stem}{ending}")
         with suppress(FileExistsError):
             # the kernel applies the umask, which Python could read only by changing it for a moment
             os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -82,6 +125,8 @@ def _explained(error: OSError, path: Path) -> OSError:
     remedy = "choose a folder that exists, is writable and has room"
     if error.errno == errno.EISDIR:
         remedy = "choose a name that no folder has"
+    elif error.errno == errno.ENAMETOOLONG:
+        remedy = f"choose a name of at most {_longest_name(path.parent)} bytes"
     return type(error)(error.errno, f"cannot write {path}: {reason}. This file was not written; {remedy}")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hidra_core.images.files import atomic_path, write_json
+from hidra_core.images.files import atomic_path, check_names, write_json
 
 
 def test_an_error_about_an_input_is_not_told_as_one_of_the_output(tmp_path):
@@ -76,3 +76,20 @@ def test_the_suffix_is_kept_for_writers_that_choose_by_it(tmp_path):
         assert temporary.suffix == ".mp4"
         assert temporary.parent == Path(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+@pytest.mark.parametrize("stem", [251 * "x", 83 * "熱" + "ab", 62 * "🔥" + "abc"], ids=["1 byte", "3 bytes", "4 bytes"])
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path, stem):
+    target = tmp_path / f"{stem}.png"
+    check_names([target, tmp_path / "not" / "there" / target.name])
+    with atomic_path(target) as temporary:
+        assert temporary.suffix == ".png"
+        assert temporary.name.startswith(f".{stem[:10]}")
+        temporary.write_bytes(b"x")
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
+    longer = tmp_path / f"{stem}x.png"
+    with pytest.raises(OSError, match="the name is 256 .* long, and 255 are allowed; give the input a shorter name"):
+        check_names([target, longer])
+    with pytest.raises(OSError, match="choose a name of at most 255 bytes"), atomic_path(longer):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [target.name]
