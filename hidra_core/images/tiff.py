@@ -203,9 +203,9 @@ def _write_pages(writer: Any, pages: TiffPages, tags: TiffTags, blocks: list[byt
             options["description"] = _ome_xml(pages)
         writer.write(plane, **options)
         if masks is not None:
-            # GDAL's internal mask: a page of its own, 255 where pixels count
-            mask = (next(masks) * np.uint8(255)).astype(np.uint8)
-            writer.write(mask, photometric="mask", subfiletype=4, compression="zlib", metadata=None, software=False)
+            # GDAL's internal mask: a page of its own of one bit, set where pixels count
+            options = {"photometric": "mask", "subfiletype": 4, "compression": "zlib", "metadata": None}
+            writer.write(next(masks).astype(bool), software=False, **options)
 
 
 def _page_options(exif: bytes, tags: TiffTags, factor: int) -> dict[str, Any]:
