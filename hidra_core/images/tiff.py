@@ -115,26 +115,63 @@ def read_layout(path: Path) -> TiffLayout:
         return TiffLayout()
 
 
+class Bands:
+    """A plane that is made from top to bottom, a few rows at a time.
+
+    Args:
+        rows: arrays ``[h, W]`` or ``[h, W, C]`` of any heights, in order.
+    """
+
+    def __init__(self, rows: Iterable[np.ndarray]) -> None:
+        self.rows = rows
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return iter(self.rows)
+
+    def tiles(self, side: int) -> Iterator[np.ndarray]:
+        """The plane in tiles of this side, row by row; the last ones are filled up by repeating the edge."""
+        waiting: list[np.ndarray] = []
+        held = 0
+        for band in self.rows:
+            waiting.append(band)
+            held += len(band)
+            while held >= side:
+                block = np.concatenate(waiting)
+                yield from _cut(block[:side], side)
+                waiting, held = [block[side:]], held - side
+        if held:
+            yield from _cut(np.concatenate(waiting), side)
+
+
+def _cut(rows: np.ndarray, side: int) -> Iterator[np.ndarray]:
+    padding = [(0, side - len(rows)), (0, -rows.shape[1] % side), *[(0, 0)] * (rows.ndim - 2)]
+    rows = np.pad(rows, padding, mode="edge")
+    for left in range(0, rows.shape[1], side):
+        yield np.ascontiguousarray(rows[:, left : left + side])
+
+
 @dataclass(frozen=True, eq=False)
 class TiffPages:
     """The pixels of a TIFF that is to be written.
 
     Attributes:
         planes: the pages in order, each ``[h, w]``, or ``[h, w, C]`` with C of 2 (grey, alpha), 3 (RGB) or 4 (RGB and
-            alpha).
+            alpha). Large ones may be :class:`Bands`, which are written in tiles.
         count: their number.
         shape: that of a page.
         dtype: of the pixels.
         masks: for each page ``[h, w]`` bool, true where a pixel counts; None for no mask pages.
         factor: by how many times the pixels are smaller than those of the layout's file.
+        whole: whether the planes are arrays; false for bands.
     """
 
-    planes: Iterable[np.ndarray]
+    planes: Iterable[np.ndarray | Bands]
     count: int
     shape: tuple[int, ...]
     dtype: np.dtype
     masks: Iterable[np.ndarray] | None = None
     factor: int = 1
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -169,6 +206,7 @@ def write_tiff(path: Path, pages: TiffPages, tags: TiffTags) -> None:
 
     layout, dtype = tags.layout, np.dtype(pages.dtype)
     imagej = layout.imagej is not None and dtype.name in _IMAGEJ_TYPES and len(pages.shape) == 2
+    imagej = imagej and pages.whole
     size = pages.count * int(np.prod(pages.shape, dtype=np.int64)) * dtype.itemsize
     blocks = [layout.page_exif[index] if layout.page_exif else tags.exif for index in range(pages.count)]
     channels = pages.shape[2] if len(pages.shape) == 3 else 1
@@ -201,7 +239,11 @@ def _write_pages(writer: Any, pages: TiffPages, tags: TiffTags, blocks: list[byt
         options = {**common, "metadata": None, **_page_options(blocks[index], tags, pages.factor)}
         if layout.ome and index == 0:
             options["description"] = _ome_xml(pages)
-        writer.write(plane, **options)
+        if isinstance(plane, Bands):
+            options |= {"tile": (_TILE, _TILE), "shape": pages.shape, "dtype": pages.dtype, "maxworkers": 1}
+            writer.write(plane.tiles(_TILE), **options)
+        else:
+            writer.write(plane, **options)
         if masks is not None:
             # GDAL's internal mask: a page of its own of one bit, set where pixels count
             options = {"photometric": "mask", "subfiletype": 4, "compression": "zlib", "metadata": None}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from ..images.tiff import Bands
     from ..thermal import AnchorReport, Unit
 
 log = logging.getLogger(__name__)
@@ -127,24 +128,36 @@ class CountsSource(Source):
 
     def _restored(self, values: Tensor, page: int, change: Change) -> tuple[np.ndarray, AnchorReport | None]:
         """The counts ``[h, w]`` of an enhanced page ``[h, w, 1]``, and the report of radiometric mode."""
-        kind = self.image.counts.dtype
+        restored, report = self.changed(values, page, change)
+        return self.scene.put_back(page, rounded(restored, self.image.counts.dtype)), report
+
+    def changed(self, values: Tensor, page: int, change: Change) -> tuple[np.ndarray, AnchorReport | None]:
+        """The counts of the scene that an enhanced page gives, float64 and not rounded.
+
+        Args:
+            values: ``[k·h, k·w, 1]`` in [0, 1].
+            page: its index.
+            change: how much of the change the result gets.
+
+        Returns:
+            (counts ``[k·h, k·w]``; the report of radiometric mode, None without it)
+        """
         if change.blend == 0:
-            restored, report = self._untouched(values, page), None
-        else:
-            restored, report = bring_page_back(
-                values[..., 0],
-                self.scene,
-                self.mapping,
-                page,
-                radiometric=change.radiometric,
-                with_shading=change.shading,
-            )
-            if not change.is_whole:
-                # the share of the change alone, so that 32-bit arithmetic does not round the counts
-                before = self._untouched(values, page)
-                share = change.apply(*(torch.from_numpy(part)[..., None] for part in _from_zero(before, restored)))
-                restored = before + share[..., 0].double().numpy()
-        return self.scene.put_back(page, rounded(restored, kind)), report
+            return self._untouched(values, page), None
+        restored, report = bring_page_back(
+            values[..., 0],
+            self.scene,
+            self.mapping,
+            page,
+            radiometric=change.radiometric,
+            with_shading=change.shading,
+        )
+        if change.is_whole:
+            return restored, report
+        # the share of the change alone, so that 32-bit arithmetic does not round the counts
+        before = self._untouched(values, page)
+        share = change.apply(*(torch.from_numpy(part)[..., None] for part in _from_zero(before, restored)))
+        return before + share[..., 0].double().numpy(), report
 
     def _untouched(self, values: Tensor, page: int) -> np.ndarray:
         """The counts of a page, enlarged as the networks' input is, float64."""
@@ -197,7 +210,12 @@ class CountsSource(Source):
         self._write(output, counts, None, radiometric=radiometric)
 
     def _write(
-        self, output: Path, counts: np.ndarray | Iterator[np.ndarray], factor: int | None, *, radiometric: bool | None
+        self,
+        output: Path,
+        counts: np.ndarray | Iterator[np.ndarray | Bands],
+        factor: int | None,
+        *,
+        radiometric: bool | None,
     ) -> None:
         note: dict[str, Any] = {"mapping": {"kind": self.mapping.kind, "parameters": self.mapping.parameters}}
         if radiometric is not None:

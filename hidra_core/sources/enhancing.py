@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from ..enhance import enhance, estimate
+import torch
+
+from ..enhance import PIXEL_BUDGET, enhance, estimate
 from ..images.blend import untouched
 from ..names import CLIP_SAMPLES, SMOOTHING
+from ..tiling import SharedNormalisation
 from ..vectors import average
 from ..video import enhance_frames
 from .base import Beside, Change, Source
 from .clip import ClipSource
+from .large import LargeCountsSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +26,10 @@ if TYPE_CHECKING:
     from ..backbone import Backbone
     from ..enhance import Progress, Tile
     from ..weights import Weights
+
+
+PART_SAMPLES = 32
+"""Parts of a large page whose degradation is averaged for the whole."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ def enhance_file(
             return (untouched([page], running.upscale)[0] for page in pages)
         if isinstance(source, ClipSource):
             return _frames(source, pages, backbone, weights, running, progress)
+        if isinstance(source, LargeCountsSource):
+            return _parts(source, pages, backbone, weights, running, progress)
         return _pages(source, pages, backbone, weights, running, progress)
 
     source.rewrite(output, enhanced, change, beside)
@@ -111,6 +121,30 @@ def _pages(
             restraint=running.restraint,
             progress=done,
         )[0]
+
+
+def _parts(
+    source: LargeCountsSource,
+    parts: Iterator[Tensor],
+    backbone: Backbone,
+    weights: Weights,
+    running: Running,
+    progress: Progress | None,
+) -> Iterator[Tensor]:
+    """Enhance the parts of large pages with one degradation and one normalisation, so that they agree."""
+    # one tall image: the DEM sees large images in windows of this size and averages what it reads in them
+    degradation = estimate([torch.cat(source.samples(PART_SAMPLES))], weights)
+    shared = SharedNormalisation(backbone.modules())
+    options = {"strength": running.strength, "restraint": running.restraint}
+    with shared.recording():
+        enhance([source.overview(PIXEL_BUDGET)], backbone, degradation, tile=None, **options)
+    total = source.page_count or 1
+    for index, part in enumerate(parts):
+        with shared.imposed():
+            [enhanced] = enhance([part], backbone, degradation, upscale=running.upscale, tile=None, **options)
+        if progress is not None:
+            progress(min(1.0, (index + 1) / total), None)
+        yield enhanced
 
 
 def _frames(

@@ -12,7 +12,9 @@ from ..images.false_colour import check_choice
 from ..thermal import LinearKelvin, Mapping, Scene, ThermalImage, fit, identity
 from ..thermal.mapping import as_scene, sample
 from ..thermal.readers import RawLayout
+from ..thermal.writing import is_large
 from .counts import CountsSource
+from .large import LargeCountsSource
 
 if TYPE_CHECKING:
     from ..thermal import Unit
@@ -92,7 +94,8 @@ class Reading:
         for note in image.notes:
             log.info("%s: %s", image.path, note)
         _warn_of_wide_range(scene, mapping)
-        return CountsSource(image, mapping, scene, self.unit)
+        kind = LargeCountsSource if is_large(image) else CountsSource
+        return kind(image, mapping, scene, self.unit)
 
     def _with_relation(self, image: ThermalImage) -> ThermalImage:
         if image.display and (self.relation is not None or self.unit is not None):

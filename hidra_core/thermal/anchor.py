@@ -158,7 +158,7 @@ def anchor(
     sigma = noise(rest, valid)
     power = uniform_filter(rest**2, _WIENER, mode="reflect")
     offset = offset + rest * (1 - sigma**2 / np.maximum(power, 1e-12)).clip(0, 1)
-    offset = offset + gaussian_filter(data - (slope * guide + offset), _SMOOTH)
+    offset = offset + _smooth(data - (slope * guide + offset), valid)
     result = (_enlarged(slope, factor) * large + _enlarged(offset, factor)) * step
 
     native, data = _shrunk(result, factor), data * step
@@ -182,6 +182,14 @@ def anchor(
                 low_frequency_kelvin=_block_deviation(in_kelvin[0] - in_kelvin[2], valid),
             )
     return result, report
+
+
+def _smooth(plane: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """The smooth part of a plane, of its valid pixels alone."""
+    if valid is None:
+        return gaussian_filter(plane, _SMOOTH)
+    weights = gaussian_filter(valid.astype(np.float64), _SMOOTH)
+    return gaussian_filter(np.where(valid, plane, 0), _SMOOTH) / np.maximum(weights, 1e-12)
 
 
 def bring_back(

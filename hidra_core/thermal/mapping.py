@@ -193,11 +193,11 @@ def scene_range(scene: Scene) -> tuple[float, float]:
     """Lowest and highest count of the scene on all pages, single dead pixels and lines apart (of the 3x3 medians)."""
     lows, highs = [], []
     for page in range(len(scene.image.counts)):
-        smooth = median_filter(scene.counts(page), size=3, mode="nearest")
-        valid = scene.valid(page)
-        smooth = smooth if valid is None else smooth[valid]
-        lows.append(float(smooth.min()))
-        highs.append(float(smooth.max()))
+        for counts, valid in scene.bands(page, margin=1):
+            smooth = median_filter(counts, size=3, mode="nearest")
+            smooth = smooth if valid is None else smooth[valid]
+            lows.append(float(smooth.min()))
+            highs.append(float(smooth.max()))
     return min(lows), max(highs)
 
 
@@ -232,8 +232,8 @@ def sample(scene: Scene, most: int = 1 << 24) -> np.ndarray:
     every = -(-scene.image.counts.size // most)
     parts = []
     for page in range(len(scene.image.counts)):
-        plane, valid = scene.image.counts[page][scene.rows, scene.columns], scene.valid(page)
-        parts.append((plane.ravel() if valid is None else plane[valid])[::every])
+        for counts, valid in scene.bands(page):
+            parts.append((counts.ravel() if valid is None else counts[valid])[::every].copy())
     return np.concatenate(parts)
 
 

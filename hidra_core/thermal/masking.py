@@ -16,12 +16,15 @@ from scipy.ndimage import label
 from .frames import Frames, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .counts import ThermalImage
 
 _LEAST_BLANK = 0.005  # share of the pixels from which a border counts as blank
 _SHARES = (1.0, 99.0)  # percentiles between which 98 % of the pixels lie
 _ABSOLUTE_ZERO = -273.15  # °C
 _BAND = 1 << 24  # pixels that are looked at at once
+_LARGEST_WITH_BORDERS = 1 << 26  # pixels of a page up to which blank borders are searched for: it is held at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +82,43 @@ class Scene:
         """A page within the rectangle, ``[h, w]``, masked pixels filled."""
         plane, valid = self.image.counts[page][self.rows, self.columns], self.valid(page)
         return plane if valid is None else fill(plane, valid)
+
+    def part(self, page: int, rows: slice, columns: slice = slice(None)) -> tuple[np.ndarray, np.ndarray | None]:
+        """Some rows of a page.
+
+        Args:
+            page: its index.
+            rows: within the rectangle.
+            columns: within the rectangle.
+
+        Returns:
+            (counts, masked pixels as they are; where they are scene, None: everywhere)
+        """
+        start, stop = self.rows.start + rows.start, self.rows.start + rows.stop
+        counts = rows_of(self.image.counts, page, start, stop)[:, self.columns][:, columns]
+        if self.image.valid is None:
+            return counts, None
+        valid = rows_of(self.image.valid, page, start, stop)[:, self.columns][:, columns]
+        return counts, None if valid.all() else valid
+
+    def bands(self, page: int, margin: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """A page from top to bottom in bands that fit into memory; a page of usual size is one.
+
+        Args:
+            page: its index.
+            margin: by how many rows neighbours overlap on either side.
+
+        Yields:
+            (counts, masked pixels filled; where they are scene, None: everywhere); bands without scene are left out.
+        """
+        height, width = self.shape
+        step = max(1, _BAND // width)
+        for top in range(0, height, step):
+            counts, valid = self.part(page, slice(max(0, top - margin), min(height, top + step + margin)))
+            if valid is None:
+                yield counts, None
+            elif valid.any():
+                yield fill(counts, valid), valid
 
     def put_back(self, page: int, result: np.ndarray) -> np.ndarray:
         """The whole page with a result in its rectangle; masked pixels are those of the input.
@@ -159,14 +199,20 @@ def with_finite_mask(image: ThermalImage) -> ThermalImage:
     if image.counts.dtype.kind != "f":
         return image
 
-    def valid(index: int) -> np.ndarray:
-        plane = image.counts[index]
-        good = np.isfinite(plane) if image.valid is None else image.valid[index] & np.isfinite(plane)
+    def finite(plane: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+        good = np.isfinite(plane) if known is None else known & np.isfinite(plane)
         if good.any() and plane[good].max() > _ABSOLUTE_ZERO:
             good &= plane >= _ABSOLUTE_ZERO  # no temperature: a mark for missing data, whatever its value
         return good
 
-    return replace(image, valid=Frames(valid, image.counts.shape, bool))
+    def valid(index: int) -> np.ndarray:
+        return finite(image.counts[index], None if image.valid is None else image.valid[index])
+
+    def rows(index: int, start: int, stop: int) -> np.ndarray:
+        known = None if image.valid is None else rows_of(image.valid, index, start, stop)
+        return finite(rows_of(image.counts, index, start, stop), known)
+
+    return replace(image, valid=Frames(valid, image.counts.shape, bool, rows))
 
 
 # --- blank borders ---------------------------------------------------------------------------------------------------
@@ -183,6 +229,8 @@ def without_blank_borders(image: ThermalImage) -> ThermalImage:
     """
     kind = image.counts.dtype
     if image.display or kind not in (np.uint16, np.int16) or image.metadata.layout.nodata:
+        return image
+    if image.counts.shape[1] * image.counts.shape[2] > _LARGEST_WITH_BORDERS:
         return image
     page = image.counts[0]
     known = np.ones(page.shape, bool) if image.valid is None else image.valid[0]

@@ -6,7 +6,6 @@ import json
 import logging
 from contextlib import suppress
 from dataclasses import replace
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +14,9 @@ from PIL import ExifTags, Image
 
 from ..images import Picture, check_writable, write_image
 from ..images.files import atomic_path
-from ..images.tiff import TiffPages, TiffTags, write_tiff
+from ..images.tiff import Bands, TiffPages, TiffTags, write_tiff
 from .counts import LinearKelvin, Planck, ThermalImage
+from .frames import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 Unit = Literal["celsius", "kelvin"]
 """Units in which temperatures are written, as 32-bit floats."""
+
+LARGE = 1 << 25
+"""Pixels of a page above which it is enhanced and written in bands."""
 
 _EXIF_IFD = int(ExifTags.IFD.Exif)
 _USER_COMMENT = int(ExifTags.Base.UserComment)
@@ -46,7 +49,7 @@ _EMPTY_XMP = (
 
 def write_thermal(
     path: str | Path,
-    counts: Planes | Iterable[np.ndarray],
+    counts: Planes | Iterable[np.ndarray | Bands],
     like: ThermalImage,
     *,
     factor: int | None = None,
@@ -62,7 +65,8 @@ def write_thermal(
     Args:
         path: ``.png`` or ``.tif(f)`` (8-bit counts: any format of ``images.EXTENSIONS``); several pages and other than
             8 or 16 bits: TIFF only.
-        counts: pages ``[h, w]`` of the type of ``like.counts``, as many as there or one: an array, or one by one.
+        counts: pages ``[h, w]`` of the type of ``like.counts``, as many as there or one: an array, or one by one; large
+            ones in bands.
         like: the file they were made from.
         factor: by how many times the pages are larger than those of ``like``; None: by the size of an array's.
         unit: write temperatures as 32-bit floats instead of counts; TIFF only.
@@ -85,22 +89,19 @@ def write_thermal(
     factor = factor or 1
     metadata = _with_record(like, note or {})
     if path.suffix.lower() not in _TIFF:
-        _write_page(path, next(iter(counts)), like, metadata, factor)
+        page = next(iter(counts))
+        assert isinstance(page, np.ndarray)  # check_thermal_writable refuses others
+        _write_page(path, page, like, metadata, factor)
         return
     if count == 1:
         metadata = replace(metadata, xmp=_with_band_name(metadata.xmp))
     with suppress(OSError):  # a folder that cannot be made is reported by the next line
         path.parent.mkdir(parents=True, exist_ok=True)
-    planes = iter(counts)
-    if unit is not None:
-        planes = (
-            temperatures(plane, like, unit, mask) for plane, mask in zip(planes, _masks(like, factor), strict=False)
-        )
-    if like.alpha is not None:
-        pairs = zip(planes, _enlarged(like.alpha, factor), strict=False)
-        planes = (np.stack([plane, alpha.astype(plane.dtype)], -1) for plane, alpha in pairs)
+    planes = (_completed(plane, page, like, factor, unit) for page, plane in enumerate(counts))
     height, width = (side * factor for side in like.counts.shape[1:])
     layout = metadata.layout.placed(factor)
+    if is_large(like):
+        layout = replace(layout, tiled=True, compressed=True)
     if unit is not None:
         layout = replace(layout, nodata="nan" if like.valid is not None else "", gdal="")
     with atomic_path(path) as temporary:
@@ -113,6 +114,7 @@ def write_thermal(
                 like.counts.dtype if unit is None else np.dtype(np.float32),
                 _enlarged(like.valid, factor) if layout.mask_pages and like.valid is not None else None,
                 factor,
+                whole=isinstance(counts, np.ndarray) or not is_large(like),
             ),
             TiffTags(metadata.exif, metadata.xmp, metadata.icc_profile, layout),
         )
@@ -147,6 +149,8 @@ def check_thermal_writable(
     check_writable(path, Picture(like.path, np.zeros((1, 1, channels), np.float32), depth))
     if not is_tiff and like.counts.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"{path}: {path.suffix} cannot hold the {like.counts.dtype} values of {like.path}; use .tiff")
+    if is_large(like) and not is_tiff:
+        raise ValueError(f"{path}: pictures as large as {like.path} are written as .tiff, part by part; use .tiff")
     if (len(like.counts) if pages is None else pages) > 1 and not is_tiff:
         raise ValueError(f"{path}: {path.suffix} cannot hold the {len(like.counts)} pages of {like.path}; use .tiff")
 
@@ -166,11 +170,37 @@ def temperatures(counts: np.ndarray, like: ThermalImage, unit: Unit, valid: np.n
     return (result if valid is None else np.where(valid, result, np.nan)).astype(np.float32)
 
 
-def _masks(like: ThermalImage, factor: int) -> Iterator[np.ndarray | None]:
-    return repeat(None) if like.valid is None else _enlarged(like.valid, factor)
+def is_large(image: ThermalImage) -> bool:
+    """Whether the pages are so large that they are enhanced and written in bands."""
+    return image.counts.shape[1] * image.counts.shape[2] > LARGE
 
 
-def _enlarged(planes: Planes, factor: int) -> Iterator[np.ndarray]:
+def _completed(
+    plane: np.ndarray | Bands, page: int, like: ThermalImage, factor: int, unit: Unit | None
+) -> np.ndarray | Bands:
+    """A page as it is written: in its unit, and with its alpha."""
+
+    def rows(band: np.ndarray, top: int) -> np.ndarray:
+        start, stop = top // factor, -(-(top + len(band)) // factor)
+
+        def beside(planes: Planes) -> np.ndarray:
+            part = next(_enlarged([rows_of(planes, page, start, stop)], factor))
+            return part[top - start * factor :][: len(band)]
+
+        if unit is not None:
+            band = temperatures(band, like, unit, None if like.valid is None else beside(like.valid))
+        return band if like.alpha is None else np.stack([band, beside(like.alpha).astype(band.dtype)], -1)
+
+    def all_bands(bands: Bands) -> Iterator[np.ndarray]:
+        top = 0
+        for band in bands:
+            yield rows(band, top)
+            top += len(band)
+
+    return Bands(all_bands(plane)) if isinstance(plane, Bands) else rows(plane, 0)
+
+
+def _enlarged(planes: Planes | list[np.ndarray], factor: int) -> Iterator[np.ndarray]:
     """The planes, each pixel repeated: masks and alpha have no values between theirs."""
     return (plane if factor == 1 else plane.repeat(factor, 0).repeat(factor, 1) for plane in planes)
 

@@ -54,7 +54,7 @@ def counts_of(frame: av.VideoFrame) -> np.ndarray:
 
 def _first_plane(frame: av.VideoFrame, order: str) -> np.ndarray:
     plane = frame.planes[0]
-    words = np.frombuffer(plane, "<u2" if order == "le" else ">u2").reshape(-1, plane.line_size // 2)
+    words = np.frombuffer(bytes(plane), "<u2" if order == "le" else ">u2").reshape(-1, plane.line_size // 2)
     return words[: frame.height, : frame.width].astype(np.uint16)
 
 

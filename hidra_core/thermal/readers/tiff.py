@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 from ...images import DECODER_ERRORS, Metadata, image_metadata, turn_upright
 from ...images.tiff import TiffLayout, layout_of
 from ..counts import COUNT_TYPES, LinearKelvin, ThermalImage
-from ..frames import Frames, Planes, derived
+from ..frames import Frames, Planes, derived, rows_of
 from .stored import from_stored, in_memory
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> Therma
     orientation = 1 if layout.geo else orientation  # coordinates on the ground belong to the pixels as stored
     stacked = _stacked(tif, first) if len(pages) == 1 else None
     counts: Planes = stacked if stacked is not None else _planes(path, pages)
-    counts, alpha = _without_alpha(counts, first)
-    valid = _valid(counts, alpha, layout, masks and _planes(path, masks))
+    alpha = None if first.samplesperpixel == 1 else _planes(path, pages, 1)
+    valid = _valid(counts, alpha, layout, _planes(path, masks) if masks else None)
     if orientation != 1:
         counts = _turned(counts, orientation)
         alpha, valid = (None if planes is None else _turned(planes, orientation) for planes in (alpha, valid))
@@ -166,10 +166,11 @@ def _directory(tif: Any, page: Any) -> Callable[[int | None], dict[int, Any]]:
 # --- pixels ----------------------------------------------------------------------------------------------------------
 
 
-def _planes(path: Path, pages: list[Any]) -> Frames:
-    """The pages, each decoded when it is asked for."""
+def _planes(path: Path, pages: list[Any], channel: int = 0) -> Frames:
+    """The pages, or one of their channels, each decoded when it is asked for."""
     first = pages[0]
     dtype = first.dtype.newbyteorder("=")
+    separate = first.planarconfig == 2
 
     def decoded(index: int) -> np.ndarray:
         page = pages[index]
@@ -178,18 +179,20 @@ def _planes(path: Path, pages: list[Any]) -> Frames:
             if len(page.dataoffsets) < expected:
                 raise ValueError(f"{len(page.dataoffsets)} of {expected} parts of its pixels are there")
             plane = page.asarray(maxworkers=1)
+        if page.samplesperpixel > 1:
+            plane = plane[channel] if separate else plane[..., channel]
         return np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("="))
 
     def rows(index: int, start: int, stop: int) -> np.ndarray:
         with decoding(path, f"page {index + 1}"):
-            return _rows(pages[index], start, stop).astype(dtype, copy=False)
+            return _rows(pages[index], start, stop, channel).astype(dtype, copy=False)
 
     shape = (len(pages), first.imagelength, first.imagewidth)
-    flat = first.samplesperpixel == 1
-    return Frames(decoded, shape, dtype, rows if flat and len(first.dataoffsets) > 1 else None)
+    divided = len(first.dataoffsets) > 1 and (first.samplesperpixel == 1 or not separate)
+    return Frames(decoded, shape, dtype, rows if divided else None)
 
 
-def _rows(page: Any, start: int, stop: int) -> np.ndarray:
+def _rows(page: Any, start: int, stop: int, channel: int) -> np.ndarray:
     """Some rows of a page, of which only the strips or tiles that hold them are decoded."""
     tall = page.tilelength if page.is_tiled else page.rowsperstrip
     wide = page.tilewidth if page.is_tiled else page.imagewidth
@@ -198,19 +201,18 @@ def _rows(page: Any, start: int, stop: int) -> np.ndarray:
     handle = page.parent.filehandle
     for down in range(start // tall, -(-stop // tall)):
         for column in range(across):
-            index = down * across + column
+            index, top, left = down * across + column, down * tall, column * wide
+            low, high = max(start, top), min(stop, top + tall, page.imagelength)
+            right = min(page.imagewidth, left + wide)
             size = page.databytecounts[index]
             if size == 0:  # sparse: GDAL leaves out parts without data
-                result[:] = page.nodata if page.nodata else result
+                result[low - start : high - start, left:right] = page.nodata
                 continue
             handle.seek(page.dataoffsets[index])
             part = page.decode(handle.read(size), index, jpegtables=page.jpegtables)[0]
             if part is None:
                 raise ValueError(f"part {index + 1} of its pixels is missing")
-            part = part.reshape(part.shape[1:3])
-            top, left = down * tall, column * wide
-            low, high = max(start, top), min(stop, top + len(part), page.imagelength)
-            right = min(page.imagewidth, left + part.shape[1])
+            part = part[0, ..., channel]  # of [depth, rows, columns, channels]
             result[low - start : high - start, left:right] = part[low - top : high - top, : right - left]
     return result
 
@@ -240,40 +242,31 @@ def _stacked(tif: Any, page: Any) -> Frames | None:
     return Frames(frame, (count, height, width), stored.newbyteorder("="))
 
 
-def _without_alpha(counts: Planes, page: Any) -> tuple[Planes, Planes | None]:
-    if page.samplesperpixel == 1:
-        return counts, None
-    shape, dtype = counts.shape, counts.dtype
-    separate = page.planarconfig == 2
-
-    def channel(which: int) -> Frames:
-        def read_plane(index: int) -> np.ndarray:
-            plane = counts[index]
-            return np.ascontiguousarray(plane[which] if separate else plane[..., which])
-
-        return Frames(read_plane, shape, dtype)
-
-    return channel(0), channel(1)
-
-
-def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Planes | list) -> Frames | None:
+def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Planes | None) -> Frames | None:
     """Where the pages have data, by mask page, alpha and the value for no data; None: everywhere."""
     value = _nodata_value(layout, counts.dtype)
-    if value is None and alpha is None and not isinstance(masks, Frames):
+    value = None if value is None or np.isnan(value) else value
+    if value is None and alpha is None and masks is None:
         return None
 
-    def valid(index: int) -> np.ndarray:
-        plane = counts[index]
-        good = np.ones(plane.shape, bool)
-        if value is not None and not np.isnan(value):
-            good &= plane != value
-        if alpha is not None:
-            good &= alpha[index] != 0
-        if isinstance(masks, Frames):
-            good &= masks[min(index, len(masks) - 1)] != 0
+    def combined(plane: np.ndarray, *others: np.ndarray) -> np.ndarray:
+        good = np.ones(plane.shape, bool) if value is None else plane != value
+        for other in others:
+            good &= other != 0
         return good
 
-    return Frames(valid, counts.shape, bool)
+    def others(read: Callable[[Planes, int], np.ndarray], index: int) -> list[np.ndarray]:
+        beside = [] if alpha is None else [read(alpha, index)]
+        return beside if masks is None else [*beside, read(masks, min(index, len(masks) - 1))]
+
+    def valid(index: int) -> np.ndarray:
+        return combined(counts[index], *others(lambda planes, at: planes[at], index))
+
+    def rows(index: int, start: int, stop: int) -> np.ndarray:
+        beside = others(lambda planes, at: rows_of(planes, at, start, stop), index)
+        return combined(rows_of(counts, index, start, stop), *beside)
+
+    return Frames(valid, counts.shape, bool, rows)
 
 
 def _nodata_value(layout: TiffLayout, dtype: np.dtype) -> float | None:
