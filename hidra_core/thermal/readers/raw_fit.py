@@ -10,9 +10,10 @@ from .planes import ByteOrder, OrderGuess, guess_order
 from .raw_layouts import KNOWN_LAYOUTS, FrameLayout
 
 _SAME = 1.03  # differences between rows within this factor are alike
-_ONE_FRAME = 1.5  # the same where the file is one frame of a sensor, which it is far more often than several of another
-_WEAK_SEAM = 1.3
+_LIKELY = 1.5  # the same for one frame of a sensor, which files far more often are, and for layouts of one width
+_WEAK_SEAM = 1.3  # times the usual difference, and it may be a seam
 _SEAM = 2.0  # times the usual difference, and the pixels are no neighbours
+_FRAME_SEAM = 3.0  # the same for rows, of which fewer are compared
 _TELEMETRY = 6.0  # times the usual difference between rows, and a row is no part of the picture
 _CHROMA = 4  # levels around 128 that the chroma of a grey picture keeps within
 
@@ -153,8 +154,12 @@ def best(fits: list[Fit], stream: np.ndarray) -> list[Fit]:
     smooth = [entry for entry in recognised or fits if not (entry.rough or _too_small(entry, stream))]
     if len(smooth) < 2:
         return smooth
-    smoothest = min(entry.across for entry in smooth)
-    rivals = [entry for entry in smooth if entry.across <= (_ONE_FRAME if entry.count == 1 else _SAME) * smoothest]
+    smoothest = min(smooth, key=lambda entry: entry.across)
+    rivals = []
+    for entry in smooth:
+        likely = entry.count == 1 or entry.layout.width == smoothest.layout.width
+        if entry.across <= (_LIKELY if likely else _SAME) * smoothest.across:
+            rivals.append(entry)
     left = [entry for entry in rivals if not any(_has_ends_inside(entry, other, stream) for other in rivals)]
     return left or rivals
 
@@ -202,7 +207,7 @@ def _has_ends_inside(entry: Fit, other: Fit, stream: np.ndarray) -> bool:
     """Whether neighbours of ``entry`` differ as pixels do where the rows or frames of ``other`` end."""
     width = other.layout.width
     if entry.layout.width == width:
-        return _frame_seam(_ordered(stream, entry), other.layout, entry.layout.height) > _SEAM
+        return _frame_seam(_ordered(stream, entry), other.layout, entry.layout.height) > _FRAME_SEAM
     if entry.layout.width % width == 0:
         return _row_seam(_ordered(stream, entry), other.layout, entry.layout.width) > _SEAM
     return False
