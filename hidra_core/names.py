@@ -14,6 +14,9 @@ DTYPES = ("fp32", "bf16", "fp16")
 MAPPINGS = ("linear", "percentile", "plateau")
 """Ways to map counts to the range of the networks, see :mod:`hidra_core.thermal.mapping`."""
 
+UNITS = ("celsius", "kelvin")
+"""Units in which temperatures are written, see :func:`hidra_core.thermal.write_thermal`."""
+
 CUTOFF = 64.0
 """Period in pixels that separates low from high frequencies, see :func:`hidra_core.images.blend.lowpass`."""
 

@@ -15,7 +15,7 @@ from .inputs import check_folder, check_model_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 from .progress import progress
-from .reading import add_mapping, add_raw, reading_of
+from .reading import OBJECT_PARAMETERS, add_mapping, add_object_temperatures, add_raw, reading_of
 from .results import Job, in_use, plan, remove_stale
 
 if TYPE_CHECKING:
@@ -35,10 +35,20 @@ _NOT_FOR_CLIPS = {
     "--mapping": "images and counts",
     "--limits": "images and counts",
     "--plateau": "images and counts",
-    "--kelvin": "images and counts",
+    "--kelvin": "counts",
+    "--unit": "counts",
+    "--object-temperatures": "counts",
+    **{f"--{name}": "counts" for name in OBJECT_PARAMETERS},
+    "--crop": "counts",
+    "--telemetry": "counts",
+    "--plane": "counts",
     "--format": "images and counts",
 }
 """Options that are refused for clips, and what they are for."""
+
+_FOR_CLIPS = ("degradation_per", "smoothing", "on_broken_frame", "lossless")
+_FOR_RAW = ("raw_size", "raw_order", "raw_offset")
+"""Options for one kind of file, by their names in the parsed command line, that are refused if no input is of it."""
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -85,10 +95,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     counts = parser.add_argument_group("thermal counts")
     add_mapping(counts)
+    add_object_temperatures(counts)
     add_radiometric(counts)
     add_raw(counts)
     add_clips(parser.add_argument_group("clips"))
     add_quiet(parser)
+    parser.set_defaults(defaults={name: parser.get_default(name) for name in (*_FOR_CLIPS, *_FOR_RAW)})
 
 
 def _add_files(group: argparse._ActionsContainer) -> None:
@@ -237,6 +249,7 @@ def _enhance(
 def _plan(arguments: argparse.Namespace) -> list[Job]:
     """The files to enhance and to write; raises UsageError if a target is an input."""
     from ..sources import result_suffix
+    from ..thermal.readers.y16 import EXTENSIONS as RAW
     from ..video import import_av, is_clip
 
     folder = arguments.output
@@ -246,7 +259,12 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
             if vars(arguments)[option.removeprefix("--").replace("-", "_")] not in (None, False):
                 raise UsageError(f"{option} is for {what}, not for clips: enhance clips without it")
         import_av()
+    _check_used(arguments, _FOR_CLIPS, "clips", any(is_clip(source) for source, _ in files))
+    _check_used(arguments, _FOR_RAW, "raw frames", any(source.suffix.lower() in RAW for source, _ in files))
+    if arguments.unit is not None and arguments.format == "png":
+        raise UsageError("--unit writes floating-point numbers, which PNG cannot hold: leave out --format png")
     suffix = f".{arguments.format}" if arguments.format else None
+    suffix = ".tiff" if arguments.unit is not None else suffix
 
     def suffix_of(source: Path) -> str:
         if not os.path.isfile(source):  # a pipe would be waited for; opening it says what is wrong
@@ -262,6 +280,14 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
             if same is not None:
                 raise UsageError(f"{target} would overwrite the input {same}; choose another --output")
     return jobs
+
+
+def _check_used(arguments: argparse.Namespace, names: tuple[str, ...], kind: str, are_there: bool) -> None:
+    """Refuse options for one kind of file where none of the inputs is of it."""
+    for name in names:
+        if not are_there and vars(arguments)[name] != arguments.defaults[name]:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"{option} is for {kind}, and none of the inputs is of that kind: leave it out")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..names import MAPPINGS, PALETTES
+from ..names import MAPPINGS, PALETTES, UNITS
 from .console import UsageError, reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..sources import Reading
 
 
@@ -26,6 +28,27 @@ def add_raw(group: argparse._ActionsContainer) -> None:
         choices=("auto", "little", "big"),
         default="auto",
         help="byte order of raw Y16 frames; auto: the order in which neighbouring pixels differ less (default: auto)",
+    )
+    group.add_argument(
+        "--raw-offset", metavar="BYTES", type=int, default=0, help="bytes before the first raw Y16 frame (default: 0)"
+    )
+    group.add_argument(
+        "--plane",
+        choices=("upper", "lower"),
+        help="of counts in frames of doubled height, use this half alone (default: as recognised, else the whole)",
+    )
+    group.add_argument(
+        "--crop",
+        metavar="LEFT,TOP,WIDTHxHEIGHT",
+        type=_parsed("parse_crop"),
+        help="of counts, use this part alone, such as 16,8,320x240",
+    )
+    group.add_argument(
+        "--telemetry",
+        metavar="TOP,BOTTOM",
+        type=_parsed("parse_telemetry"),
+        help="rows at the top and at the bottom of counts that are no picture; they are given back unchanged, and "
+        "nothing else sees them (default: as recognised in raw frames, else 0,0)",
     )
 
 
@@ -73,8 +96,50 @@ def add_mapping(group: argparse._ActionsContainer) -> None:
         metavar="SCALE[,OFFSET]",
         type=_kelvin,
         help="kelvin per count (and kelvin at count 0), for cameras in TLinear mode (0.04 or 0.01); reports are then "
-        "in kelvin too",
+        "in kelvin too. Files that state their own relation keep it",
     )
+    group.add_argument(
+        "--force-kelvin", action="store_true", help="use --kelvin also for files that state their own relation"
+    )
+    group.add_argument(
+        "--unit",
+        choices=UNITS,
+        help="write temperatures in this unit, as 32-bit floating-point TIFF, instead of counts",
+    )
+
+
+def add_object_temperatures(group: argparse._ActionsContainer) -> None:
+    """Add the options for what lies between an object and the camera."""
+    group.add_argument(
+        "--object-temperatures",
+        action="store_true",
+        help="temperatures of the objects instead of apparent ones, by the emissivity, distance, air and reflected "
+        "temperature that a FLIR file states, or by those given with the following options",
+    )
+    for name, (_, metavar, text) in OBJECT_PARAMETERS.items():
+        group.add_argument(f"--{name}", metavar=metavar, type=float, help=text)
+
+
+OBJECT_PARAMETERS = {
+    "emissivity": ("emissivity", "0..1", "emissivity of the objects"),
+    "reflected-temperature": ("reflected_temperature", "°C", "temperature of what the objects reflect"),
+    "air-temperature": ("atmospheric_temperature", "°C", "temperature of the air"),
+    "humidity": ("relative_humidity", "0..1", "relative humidity of the air, 0.5 for 50 %%"),
+    "distance": ("object_distance", "METRES", "distance of the objects"),
+    "window-temperature": ("ir_window_temperature", "°C", "temperature of a window before the camera"),
+    "window-transmission": ("ir_window_transmission", "0..1", "transmission of a window before the camera"),
+}
+"""Options: the library's name of the parameter, metavar and help."""
+
+
+def _object_temperatures(options: dict[str, Any]) -> dict[str, float] | None:
+    """The parameters that the options give, temperatures in kelvin; None where apparent temperatures are asked for."""
+    given = {}
+    for name, (parameter, metavar, _) in OBJECT_PARAMETERS.items():
+        value = options.get(name.replace("-", "_"))
+        if value is not None:
+            given[parameter] = value + (273.15 if metavar == "°C" else 0.0)
+    return given if given or options.get("object_temperatures") else None
 
 
 def reading_of(arguments: argparse.Namespace) -> Reading:
@@ -87,7 +152,7 @@ def reading_of(arguments: argparse.Namespace) -> Reading:
         UsageError: an option without the one that it belongs to, or a number out of range.
     """
     from ..sources import Reading
-    from ..thermal import LinearKelvin
+    from ..thermal import LinearKelvin, SceneRegion
     from ..thermal.readers import RawLayout
 
     options = vars(arguments)
@@ -100,8 +165,12 @@ def reading_of(arguments: argparse.Namespace) -> Reading:
     kelvin = options.get("kelvin")
     try:
         return Reading(
-            raw=RawLayout(options.get("raw_size"), options.get("raw_order", "auto")),
+            raw=RawLayout(options.get("raw_size"), options.get("raw_order", "auto"), options.get("raw_offset", 0)),
+            region=SceneRegion(options.get("crop"), options.get("telemetry"), options.get("plane")),
             relation=None if kelvin is None else LinearKelvin(*kelvin),
+            force_relation=options.get("force_kelvin", False),
+            object_temperatures=_object_temperatures(options),
+            unit=options.get("unit"),
             mapping=mapping,
             parameters=parameters,
             as_counts=options.get("radiometric", False),
@@ -131,3 +200,17 @@ def _size(text: str) -> tuple[int, int]:
         return parse_size(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _parsed(name: str) -> Callable[[str], Any]:
+    """The function of ``hidra_core.thermal.scene`` with this name, for argparse; imported when it is called."""
+
+    def parse(text: str) -> Any:
+        from ..thermal import scene
+
+        try:
+            return getattr(scene, name)(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse

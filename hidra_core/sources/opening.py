@@ -40,6 +40,11 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     """
     path, reading = Path(path), reading or Reading()
     if is_clip(path):
+        if reading.only_for_counts:
+            raise ValueError(
+                f"{path} is a clip, to which {', '.join(reading.only_for_counts)} cannot be applied; leave that out, or "
+                "save its frames as 16-bit TIFF"
+            )
         return ClipSource(
             path,
             on_broken=reading.on_broken,
@@ -48,10 +53,8 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
             as_is=reading.as_is,
         )
     read = read_thermal if reading.wants_counts else read_input
-    content: ThermalImage | Picture = read(path, raw=reading.raw)
+    content: ThermalImage | Picture = read(path, raw=reading.raw, region=reading.region)
     if isinstance(content, Picture):
-        if reading.relation is not None:
-            raise ValueError(f"{path} is a picture for display, whose grey levels are no counts: it has no kelvin")
         return PictureSource(content, palette=reading.palette, as_is=reading.as_is)
     if reading.palette not in (None, AUTO):
         raise ValueError(f"{path} holds counts, not the colours of '{reading.palette}'; read it without a palette")

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..images.false_colour import check_choice
-from ..thermal import LinearKelvin, Mapping, Scene, ThermalImage, fit, identity
+from ..thermal import (
+    Frames,
+    LinearKelvin,
+    Mapping,
+    ObjectParameters,
+    Planck,
+    RadiometricChain,
+    Scene,
+    SceneRegion,
+    ThermalImage,
+    fit,
+    identity,
+)
 from ..thermal.mapping import as_scene, sample
 from ..thermal.readers import RawLayout
 from ..thermal.writing import is_large
@@ -33,8 +45,11 @@ class Reading:
 
     Attributes:
         raw: size and byte order of raw frames.
+        region: the part of stored frames that is scene, where the user says it; not for clips and colour.
         relation: the relation of counts to kelvin, where the user knows it. Files that state their own keep it.
         force_relation: use ``relation`` for files that state their own, too.
+        object_temperatures: parameters by name that replace the file's own, see :class:`ObjectParameters`: temperatures
+            are then those of the objects, not apparent ones. Empty: with the file's own. None: apparent temperatures.
         unit: write temperatures in this unit, as 32-bit floating-point TIFF, instead of counts.
         mapping: one of ``hidra_core.names.MAPPINGS``; None: linear for counts, 8-bit images unchanged.
         parameters: of the mapping: ``low``, ``high`` and ``plateau``, see :mod:`hidra_core.thermal.mapping`.
@@ -51,8 +66,10 @@ class Reading:
     """
 
     raw: RawLayout = field(default_factory=RawLayout)
+    region: SceneRegion = field(default_factory=SceneRegion)
     relation: LinearKelvin | None = None
     force_relation: bool = False
+    object_temperatures: dict[str, float] | None = None
     unit: Unit | None = None
     mapping: str | None = None
     parameters: dict[str, float] = field(default_factory=dict)
@@ -70,9 +87,26 @@ class Reading:
         self.fit(np.arange(64, dtype=np.uint16).reshape(1, 8, 8))
 
     @property
+    def only_for_counts(self) -> list[str]:
+        """What the user asks for that only counts have, in words."""
+        asked = {
+            "a mapping": self.mapping is not None or bool(self.parameters),
+            "kelvin per count": self.relation is not None,
+            "temperatures of objects": self.object_temperatures is not None,
+            "a unit": self.unit is not None,
+            "a crop, telemetry or half of the frames": self.has_region,
+        }
+        return [words for words, is_asked in asked.items() if is_asked]
+
+    @property
     def wants_counts(self) -> bool:
-        """Whether the user asks for something that only counts have."""
-        return self.as_counts or self.mapping is not None or bool(self.parameters) or self.unit is not None
+        """Whether grey pictures are to be read as counts."""
+        return self.as_counts or bool(self.only_for_counts)
+
+    @property
+    def has_region(self) -> bool:
+        """Whether the user says which part is scene."""
+        return self.region != SceneRegion()
 
     def fit(self, counts: Scene | np.ndarray) -> Mapping:
         """The mapping for counts ``[N, H, W]``: the same one for every command, node and training."""
@@ -88,16 +122,52 @@ class Reading:
         Raises:
             ValueError: an option does not suit these counts.
         """
-        image = self._with_relation(image)
+        image = self._with_relation(self._in_region(image))
         scene = Scene.of(image)
         mapping = self.fit(scene)
-        for note in image.notes:
-            log.info("%s: %s", image.path, note)
+        for words in image.warnings:
+            log.warning("%s: %s", image.path, words)
+        for words in image.notes:
+            log.info("%s: %s", image.path, words)
         _warn_of_wide_range(scene, mapping)
         kind = LargeCountsSource if is_large(image) else CountsSource
         return kind(image, mapping, scene, self.unit)
 
+    def _in_region(self, image: ThermalImage) -> ThermalImage:
+        """The part of the image that the user says; rows of telemetry are masked."""
+        if not self.has_region:
+            return image
+        size = image.counts.shape[1:]
+        rows, columns = self.region.window(size, image.path)
+        scene_rows = self.region.scene_rows(size, image.path)
+        image = image.cut(columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start)
+        if scene_rows == slice(0, image.counts.shape[1]):
+            return image
+        mask = np.zeros(image.counts.shape[1:], bool)
+        mask[scene_rows] = True
+        before = image.valid
+
+        def valid(index: int) -> np.ndarray:
+            return mask if before is None else mask & before[index]
+
+        return replace(image, valid=Frames(valid, image.counts.shape, bool))
+
     def _with_relation(self, image: ThermalImage) -> ThermalImage:
+        image = self._with_stated(image)
+        if self.object_temperatures is None:
+            return image
+        if not isinstance(image.relation, Planck):
+            raise ValueError(
+                f"{image.path} has no Planck constants, from which temperatures of objects are computed with "
+                "emissivity and surroundings: only FLIR's radiometric files have them"
+            )
+        try:
+            given = ObjectParameters.from_parameters(image.parameters, **self.object_temperatures)
+        except ValueError as error:
+            raise ValueError(f"{image.path}: {error}") from error
+        return replace(image, relation=RadiometricChain(image.relation, given))
+
+    def _with_stated(self, image: ThermalImage) -> ThermalImage:
         if image.display and (self.relation is not None or self.unit is not None):
             raise ValueError(
                 f"{image.path} is an 8-bit picture for display, whose grey levels are no counts: it has no kelvin. Use "
@@ -105,8 +175,8 @@ class Reading:
             )
         if self.relation is None:
             return _with_guess(image)
-        if image.relation is None or self.force_relation:
-            return replace(image, relation=self.relation)
+        if image.relation is None or image.assumed or self.force_relation:
+            return replace(image, relation=self.relation, assumed=False)
         if image.relation != self.relation:
             log.warning(
                 "%s states its own relation of counts to kelvin, which is used instead of the one given; force the one "
@@ -125,7 +195,7 @@ def _with_guess(image: ThermalImage) -> ThermalImage:
         return image
     unit, offset = ("°C", 273.15) if low < _BETWEEN else ("kelvin", 0.0)
     note = f"its values, {low:.4g} to {high:.4g}, are taken for temperatures in {unit}; it does not state a unit"
-    return replace(image, relation=LinearKelvin(1.0, offset), notes=(*image.notes, note))
+    return replace(image, relation=LinearKelvin(1.0, offset), notes=(*image.notes, note), assumed=True)
 
 
 def _warn_of_wide_range(scene: Scene, mapping: Mapping) -> None:

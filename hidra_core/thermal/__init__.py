@@ -6,6 +6,8 @@ from .frames import Frames, Planes
 from .mapping import Mapping, fit, identity, rounded, scene_range
 from .masking import Scene
 from .nonuniformity import dead_pixels, guided, noise
+from .radiometry import ObjectParameters, RadiometricChain
+from .scene import SceneRegion
 from .writing import Unit, check_thermal_writable, write_thermal
 
 __all__ = [
@@ -13,6 +15,9 @@ __all__ = [
     "AnchorReport",
     "Frames",
     "LinearKelvin",
+    "ObjectParameters",
+    "RadiometricChain",
+    "SceneRegion",
     "Mapping",
     "Planck",
     "Planes",

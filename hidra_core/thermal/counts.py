@@ -3,14 +3,14 @@
 Counts are the numbers that the sensor's electronics deliver, 8 or 16 bits per pixel; some files hold temperatures
 instead, as floating-point numbers, and they are treated alike. The relation of counts to kelvin is known in one of two
 ways: a linear relation (cameras in "TLinear" mode, 0.04 or 0.01 K per count; files of temperatures), or the Planck
-constants that FLIR cameras write with their counts.
+constants that FLIR cameras write with their counts. Where it is inferred from the counts, that is said.
 """
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,20 +21,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..images import Metadata
+    from .radiometry import RadiometricChain
 
 COUNT_TYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "uint32", "float32", "float64"))
 """Types that counts may have."""
 
 _BAND = 1 << 24  # values that are looked at at once
 _RESOLUTION = 0.01  # kelvin: what a step of a floating-point temperature counts as
-
-
-class Relation(Protocol):
-    """The relation of counts to kelvin."""
-
-    def kelvin(self, counts: np.ndarray) -> np.ndarray:
-        """Temperature of counts of any shape, float64."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -97,6 +90,8 @@ class ThermalImage:
         alpha: ``[N, H, W]`` of the type of the counts, or None; given back as it is.
         times: when each page was taken, where the file says so; else empty.
         notes: what was assumed or left out, in words, for the user.
+        warnings: what was recognised or is doubtful and changes the result, in words, for the user.
+        assumed: whether the relation is inferred from the counts; it then gives way to what the user says.
         display: whether these are 8-bit levels of a picture for display, which fill their range and are no counts of a
             sensor.
     """
@@ -105,12 +100,14 @@ class ThermalImage:
     counts: Planes
     encoding: str
     camera: str = ""
-    relation: Relation | None = None
+    relation: LinearKelvin | Planck | RadiometricChain | None = None
     parameters: dict[str, float] = field(default_factory=dict)
     valid: Planes | None = None
     alpha: Planes | None = None
     times: tuple[datetime | None, ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    assumed: bool = False
     display: bool = False
 
     def __post_init__(self) -> None:
@@ -175,7 +172,7 @@ class ThermalImage:
             "highest": high,
             **relation_record(self.relation),
             "parameters": dict(self.parameters),
-            **({"notes": list(self.notes)} if self.notes else {}),
+            **({"notes": [*self.warnings, *self.notes]} if self.warnings or self.notes else {}),
         }
 
     def summary(self) -> str:
@@ -189,7 +186,7 @@ class ThermalImage:
         if kelvin is not None and np.isfinite(kelvin).all():
             coldest, warmest = kelvin - 273.15
             text += f", {coldest:.1f} to {warmest:.1f} °C{' apparent' if isinstance(self.relation, Planck) else ''}"
-        return "\n".join([text, *self.notes])
+        return "\n".join([text, *self.warnings, *self.notes])
 
     def cut(self, left: int, top: int, width: int, height: int) -> ThermalImage:
         """A part of every page.
@@ -212,8 +209,15 @@ class ThermalImage:
         return replace(self, metadata=metadata, counts=counts, valid=part(self.valid), alpha=part(self.alpha))
 
 
-def relation_record(relation: Relation | None) -> dict[str, Any]:
-    """A relation of counts to kelvin in plain JSON types: with the key ``linear`` or ``planck``, or empty for None."""
+def relation_record(relation: LinearKelvin | Planck | RadiometricChain | None) -> dict[str, Any]:
+    """A relation of counts to kelvin in plain JSON types, empty for None.
+
+    Its key is ``linear`` or ``planck``; where surroundings are corrected for, ``object_parameters`` are there too.
+    """
     if relation is None:
         return {}
-    return {"linear" if isinstance(relation, LinearKelvin) else "planck": asdict(relation)}  # pyright: ignore
+    if isinstance(relation, LinearKelvin):
+        return {"linear": asdict(relation)}
+    if isinstance(relation, Planck):
+        return {"planck": asdict(relation)}
+    return {"planck": asdict(relation.planck), "object_parameters": asdict(relation.parameters)}

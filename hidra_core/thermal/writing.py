@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping as MappingType
 
     from ..images import Metadata
-    from .counts import Relation
     from .frames import Planes
 
 log = logging.getLogger(__name__)
@@ -253,7 +252,7 @@ def stored_record(exif: bytes) -> dict[str, Any] | None:
     return _stored(_text(block.get_ifd(_EXIF_IFD).get(_USER_COMMENT)))
 
 
-def stored_relation(record: dict[str, Any], path: Path) -> Relation | None:
+def stored_relation(record: dict[str, Any], path: Path) -> LinearKelvin | Planck | None:
     """The relation in a stored record, or None; a damaged one is logged and ignored."""
     try:
         return _relation(record)
@@ -262,7 +261,7 @@ def stored_relation(record: dict[str, Any], path: Path) -> Relation | None:
         return None
 
 
-def _relation(record: MappingType[str, Any]) -> Relation | None:
+def _relation(record: MappingType[str, Any]) -> LinearKelvin | Planck | None:
     if "linear" in record:
         return LinearKelvin(**record["linear"])
     return Planck(**record["planck"]) if "planck" in record else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...images import EXTENSIONS, Picture
 from ..counts import ThermalImage
@@ -20,6 +21,9 @@ from . import arrays, cacophony, dji, flir, fluke, ijpeg, irg, pgm, pictures, te
 from .jpeg import JPEG, segments
 from .stored import in_memory
 from .y16 import RawLayout, parse_size
+
+if TYPE_CHECKING:
+    from ..scene import SceneRegion
 
 __all__ = ["THERMAL_EXTENSIONS", "RawLayout", "is_radiometric", "parse_size", "read_input", "read_thermal"]
 
@@ -31,12 +35,14 @@ THERMAL_EXTENSIONS = (*EXTENSIONS, *flir.EXTENSIONS, *y16.EXTENSIONS, *_BY_SUFFI
 """File name endings (lower case) that :func:`read_input` knows."""
 
 
-def read_thermal(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImage:
+def read_thermal(path: str | Path, *, raw: RawLayout | None = None, region: SceneRegion | None = None) -> ThermalImage:
     """Read the counts of a file.
 
     Args:
         path: the file.
         raw: size and byte order of raw frames; by default both are inferred from the file's name, length and content.
+        region: what the user says of the part that is scene; raw frames are then not searched for it. It is not
+            applied.
 
     Raises:
         OSError: the file is missing, is a folder, or may not be read.
@@ -44,16 +50,19 @@ def read_thermal(path: str | Path, *, raw: RawLayout | None = None) -> ThermalIm
             size. Names the file, what is wrong and the remedy.
         ImportError: the counts need an optional package; names it.
     """
-    content = read_input(path, raw=raw)
+    content = read_input(path, raw=raw, region=region)
     return content if isinstance(content, ThermalImage) else pictures.as_thermal(content)
 
 
-def read_input(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImage | Picture:
+def read_input(
+    path: str | Path, *, raw: RawLayout | None = None, region: SceneRegion | None = None
+) -> ThermalImage | Picture:
     """Read a file: as counts where it holds more than 8 bits or several pages, else as an ordinary image file.
 
     Args:
         path: see :func:`read_thermal`.
         raw: see :func:`read_thermal`.
+        region: see :func:`read_thermal`.
 
     Raises:
         OSError: see :func:`read_thermal`.
@@ -67,13 +76,13 @@ def read_input(path: str | Path, *, raw: RawLayout | None = None) -> ThermalImag
         raise FileNotFoundError(errno.ENOENT, "no such file; check the spelling and the folder", str(path))
     with path.open("rb") as file:
         start = file.read(4)
-    content = _read_counts(path, start, raw or RawLayout()) or pictures.read(path)
+    content = _read_counts(path, start, raw or RawLayout(), region) or pictures.read(path)
     if isinstance(content, Picture):
         return content
     return in_memory(without_blank_borders(with_finite_mask(content)))
 
 
-def _read_counts(path: Path, start: bytes, raw: RawLayout) -> ThermalImage | None:
+def _read_counts(path: Path, start: bytes, raw: RawLayout, region: SceneRegion | None) -> ThermalImage | None:
     """The counts of every kind of file but ordinary pictures; None for those."""
     suffix = path.suffix.lower()
     if start in tiff.MAGICS:
@@ -83,7 +92,7 @@ def _read_counts(path: Path, start: bytes, raw: RawLayout) -> ThermalImage | Non
     if suffix in _BY_SUFFIX:
         return _BY_SUFFIX[suffix](path).image(path)
     if suffix in y16.EXTENSIONS:
-        return y16.read(path.read_bytes(), path, raw)
+        return y16.read(path, raw, region)
     if start[:2] in pgm.MAGICS:
         return pgm.read(path.read_bytes(), path)
     if start[:2] != JPEG:
