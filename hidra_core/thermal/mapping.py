@@ -190,15 +190,20 @@ def linear(scene: Scene, low: float | None = None, high: float | None = None) ->
 
 
 def scene_range(scene: Scene) -> tuple[float, float]:
-    """Lowest and highest count of the scene on all pages, single dead pixels and lines apart (of the 3x3 medians)."""
-    lows, highs = [], []
+    """Lowest and highest count of the scene on all pages, single dead pixels and lines apart (of the 3x3 medians).
+
+    Blank pages, as sequences have them while the shutter is closed, do not count where there are others.
+    """
+    ranges = []
     for page in range(len(scene.image.counts)):
+        low, high = np.inf, -np.inf
         for counts, valid in scene.bands(page, margin=1):
             smooth = median_filter(counts, size=3, mode="nearest")
             smooth = smooth if valid is None else smooth[valid]
-            lows.append(float(smooth.min()))
-            highs.append(float(smooth.max()))
-    return min(lows), max(highs)
+            low, high = min(low, float(smooth.min())), max(high, float(smooth.max()))
+        ranges.append((low, high))
+    ranges = [(low, high) for low, high in ranges if low < high] or ranges
+    return min(low for low, _ in ranges), max(high for _, high in ranges)
 
 
 def _around(count: float, scene: Scene) -> tuple[float, float]:
@@ -223,18 +228,18 @@ def percentile(scene: Scene, low: float = 0.5, high: float = 99.5) -> Mapping:
 
 
 def sample(scene: Scene, most: int = 1 << 24) -> np.ndarray:
-    """Counts of the scene, ``[n]``: all of them, or of very many some that are spread evenly.
+    """Counts of the scene, ``[n]``, without blank pages: all of them, or of very many some that are spread evenly.
 
     Args:
         scene: the counts.
         most: about how many are returned at most.
     """
     every = -(-scene.image.counts.size // most)
-    parts = []
+    pages = []
     for page in range(len(scene.image.counts)):
-        for counts, valid in scene.bands(page):
-            parts.append((counts.ravel() if valid is None else counts[valid])[::every].copy())
-    return np.concatenate(parts)
+        bands = [counts.ravel() if valid is None else counts[valid] for counts, valid in scene.bands(page)]
+        pages.append(np.concatenate([band[::every].copy() for band in bands]))
+    return np.concatenate([page for page in pages if np.ptp(page)] or pages)
 
 
 def plateau(scene: Scene, low: float = 0.1, high: float = 99.9, plateau: float = 3.0, linear: float = 0.3) -> Mapping:
