@@ -42,8 +42,8 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
     if is_clip(path):
         if reading.only_for_counts:
             raise ValueError(
-                f"{path} is a clip, to which {', '.join(reading.only_for_counts)} cannot be applied; leave that out, or "
-                "save its frames as 16-bit TIFF"
+                f"{path} is a clip, to which {', '.join(reading.only_for_counts)} cannot be applied; leave that out, "
+                "or save its frames as 16-bit TIFF"
             )
         return ClipSource(
             path,
