@@ -131,7 +131,7 @@ class Scene:
         """
         factor = result.shape[0] // self.shape[0]
         plane = self.image.counts[page]
-        result = self._with_data(result)
+        result = self.with_data(result)
         if self.image.valid is None:
             return result
         whole = plane.repeat(factor, 0).repeat(factor, 1) if factor > 1 else plane.copy()
@@ -144,7 +144,7 @@ class Scene:
             whole[rows, columns] = np.where(valid, result, whole[rows, columns])
         return whole
 
-    def _with_data(self, result: np.ndarray) -> np.ndarray:
+    def with_data(self, result: np.ndarray) -> np.ndarray:
         """A result without the file's value for no data, for which its pixels would else be taken."""
         value = self.image.metadata.layout.no_data(result.dtype)
         if value is None or not (result == value).any():
@@ -231,10 +231,13 @@ def with_finite_mask(image: ThermalImage) -> ThermalImage:
         known = None if image.valid is None else rows_of(image.valid, index, start, stop)
         return measured(rows_of(image.counts, index, start, stop), known)
 
-    notes = image.notes
+    found = replace(image, valid=Frames(valid, image.counts.shape, bool, rows))
+    if cold_is_missing:
+        words = f"{share:.1%} of its pixels are below absolute zero or no number: taken for missing and not enhanced"
+        return replace(found, warnings=(*image.warnings, words))
     if share and not np.isnan(image.metadata.layout.no_data(image.counts.dtype) or 0.0):  # of NaN the reader tells
-        notes = (*notes, f"{share:.1%} of its pixels are no number or below absolute zero, and are not enhanced")
-    return replace(image, valid=Frames(valid, image.counts.shape, bool, rows), notes=notes)
+        return replace(found, notes=(*image.notes, f"{share:.1%} of its pixels are no number and are not enhanced"))
+    return found
 
 
 def _missing(image: ThermalImage, floor: float) -> tuple[bool, float]:
@@ -294,8 +297,8 @@ def without_blank_borders(image: ThermalImage) -> ThermalImage:
             border = _border(plane, before, value)
             return before if border is None else before & ~border
 
-        note = f"a border of {value}, {blank.mean():.1%} of the pixels, is taken for blank and is not enhanced"
-        return replace(image, valid=Frames(valid, image.counts.shape, bool), notes=(*image.notes, note))
+        words = f"a border of {value}, {blank.mean():.1%} of the pixels, is taken for blank and is not enhanced"
+        return replace(image, valid=Frames(valid, image.counts.shape, bool), warnings=(*image.warnings, words))
     return image
 
 

@@ -240,7 +240,8 @@ def _with_record(like: ThermalImage, note: dict[str, Any], unit: Unit | None) ->
     entries = dict(exif.get_ifd(_EXIF_IFD))
     record = {key: value for key, value in like.record().items() if value not in ("", {})} | note
     if unit is not None:  # what is known about the counts does not hold for their temperatures
-        record = {key: value for key, value in record.items() if key not in ("lowest", "highest", "linear", "planck")}
+        of_counts = ("lowest", "highest", *relation_record(like.relation))
+        record = {key: value for key, value in record.items() if key not in of_counts}
         record |= relation_record(LinearKelvin(1.0, 273.15 if unit == "celsius" else 0.0))
     before = _text(entries.get(_USER_COMMENT))
     if before and _stored(before) is None:
