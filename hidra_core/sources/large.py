@@ -151,7 +151,8 @@ class LargeCountsSource(CountsSource):
             total = np.concatenate([total, np.zeros((stop - done - len(total), width))])
             down = row.weights.double().numpy().repeat(factor)[:, None]
             for column, counts, valid in self._parts(page, row):
-                part = self._part(next(results, None), counts, valid, change, reports)
+                corner = self.scene.rows.start + row.slice.start, self.scene.columns.start + column.slice.start
+                part = self._part(next(results, None), counts, valid, change, reports, corner)
                 across = column.weights.double().numpy().repeat(factor)
                 left = column.slice.start * factor
                 total[start - done :, left : left + len(across)] += part * down * across
@@ -167,13 +168,14 @@ class LargeCountsSource(CountsSource):
         valid: np.ndarray | None,
         change: Change,
         reports: list[AnchorReport],
+        corner: tuple[int, int],
     ) -> np.ndarray:
         if values is None:
             raise ValueError(f"fewer enhanced parts than {self.path} has")
         image = replace(self.image, counts=counts[None], valid=None if valid is None else valid[None])
         scene = Scene(image, slice(0, counts.shape[0]), slice(0, counts.shape[1]))
         restored, report = CountsSource(image, self.mapping, scene).changed(values, 0, change)
-        reports += [] if report is None else [report]
+        reports += [] if report is None else [report.moved(*corner)]
         return restored
 
     def _whole(self, page: int, scene: np.ndarray, top: int, factor: int) -> np.ndarray:
@@ -181,7 +183,7 @@ class LargeCountsSource(CountsSource):
         start = self.scene.rows.start * factor + top
         whole = self._original(page, start, start + len(scene), factor)
         columns = slice(self.scene.columns.start * factor, self.scene.columns.stop * factor)
-        result = rounded(scene, self.image.counts.dtype)
+        result = self.scene.with_data(rounded(scene, self.image.counts.dtype))
         if self.image.valid is not None:
             first, last = start // factor, -(-(start + len(scene)) // factor)
             valid = rows_of(self.image.valid, page, first, last)[:, self.scene.columns]

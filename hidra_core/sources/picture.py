@@ -74,12 +74,27 @@ class PictureSource(Source):
         if not change.is_whole:
             pixels = change.apply(torch.from_numpy(self.picture.pixels), pixels)
             after = stretch(pixels, self._limits)
+        pixels = self._with_blank(pixels)
         write_beside(self.path, output, before, after, beside)
         same_kind = self.path.suffix.lower() == output.suffix.lower()
         if change.blend == 0 and same_kind and self._is_stored and pixels.shape == before.shape:
             give_back(self.path, output)
         else:
             write_image(output, pixels, self.picture)
+
+    def _with_blank(self, pixels: Tensor) -> Tensor:
+        """The result with the input's pixels where alpha or the value for no data say that there is nothing."""
+        stored = self.picture.pixels
+        blank = stored[..., -1] == 0 if stored.shape[-1] in (2, 4) else np.zeros(stored.shape[:2], bool)
+        value = self.picture.layout.no_data(np.dtype(np.uint8 if self.bit_depth == 8 else np.uint16))
+        if value is not None:
+            colours = stored[..., :-1] if stored.shape[-1] in (2, 4) else stored
+            blank |= (np.rint(colours * (2**self.bit_depth - 1)) == value).all(-1)
+        if not blank.any():
+            return pixels
+        factor = pixels.shape[0] // stored.shape[0]
+        mask, before = (torch.from_numpy(part.repeat(factor, 0).repeat(factor, 1)) for part in (blank, stored))
+        return torch.where(mask[..., None], before, pixels)
 
 
 def _in_grey(picture: Picture, grey: np.ndarray) -> Picture:

@@ -29,11 +29,15 @@ from .counts import CountsSource
 from .large import LargeCountsSource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..thermal import Unit
     from ..video import OnBroken
 
 log = logging.getLogger(__name__)
 
+_MOST = (1.0, 99.0)  # percentiles between which most of the pixels lie: single dead ones decide nothing
+_POSSIBLE = (150.0, 4000.0)  # K, of the middle of a scene
 _WIDE = 4.0  # range used, in multiples of the range of 98 % of the pixels, above which the user is told
 _COLDEST, _BETWEEN, _HOTTEST = -100.0, 180.0, 3000.0
 """Temperatures are taken for °C where the lowest is between the first two, for kelvin where it is above the second."""
@@ -78,6 +82,7 @@ class Reading:
     lossless: bool = False
     palette: str | None = None
     as_is: bool = False
+    _said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_choice(self.palette, self.as_is)
@@ -125,13 +130,17 @@ class Reading:
         image = self._with_relation(self._in_region(image))
         scene = Scene.of(image)
         mapping = self.fit(scene)
-        for words in image.warnings:
-            log.warning("%s: %s", image.path, words)
+        for words in (*image.warnings, *_doubts(scene, mapping)):
+            self._say(image.path, words)
         for words in image.notes:
             log.info("%s: %s", image.path, words)
-        _warn_of_wide_range(scene, mapping)
         kind = LargeCountsSource if is_large(image) else CountsSource
         return kind(image, mapping, scene, self.unit)
+
+    def _say(self, path: Path, words: str) -> None:
+        """Warn of something; of what holds for many files alike only for the first of them."""
+        log.log(logging.INFO if words in self._said else logging.WARNING, "%s: %s", path, words)
+        self._said.add(words)
 
     def _in_region(self, image: ThermalImage) -> ThermalImage:
         """The part of the image that the user says; rows of telemetry are masked."""
@@ -190,28 +199,32 @@ def _with_guess(image: ThermalImage) -> ThermalImage:
     """Floating-point values that can only be temperatures, with the unit that their range suggests."""
     if image.counts.dtype.kind != "f" or image.relation is not None:
         return image
-    low, high = image.extremes
+    low, high = (float(limit) for limit in np.percentile(sample(Scene.of(image), 1 << 20), _MOST))
     if high > _HOTTEST or low < _COLDEST or (low >= 0 and high <= 1):
         return image
     unit, offset = ("°C", 273.15) if low < _BETWEEN else ("kelvin", 0.0)
-    note = f"its values, {low:.4g} to {high:.4g}, are taken for temperatures in {unit}; it does not state a unit"
-    return replace(image, relation=LinearKelvin(1.0, offset), notes=(*image.notes, note), assumed=True)
+    words = f"floating-point values without a unit are taken for temperatures in {unit}, by their range; --kelvin "
+    words += "1,273.15 says °C, --kelvin 1 says kelvin"
+    return replace(image, relation=LinearKelvin(1.0, offset), warnings=(*image.warnings, words), assumed=True)
 
 
-def _warn_of_wide_range(scene: Scene, mapping: Mapping) -> None:
-    if mapping.kind != "linear":
-        return
+def _doubts(scene: Scene, mapping: Mapping) -> list[str]:
+    """What looks wrong with the range of the counts or with their temperatures, in words."""
+    found = []
+    some = sample(scene, 1 << 20)
+    first, last = (float(limit) for limit in np.percentile(some, _MOST))
     low, high = mapping.counts[0], mapping.counts[-1]
-    first, last = (float(limit) for limit in np.percentile(sample(scene, 1 << 20), (1, 99)))
-    if last > first and high - low > _WIDE * (last - first):
-        log.warning(
-            "%s: the range of its counts, %g to %g, is %.0f times that of 98 %% of its pixels, %g to %g, so the scene "
-            "is flat in it. If it is not hot or cold spots, name what is no scene (--crop, --telemetry), or use "
-            "--mapping percentile",
-            scene.image.path,
-            low,
-            high,
-            (high - low) / (last - first),
-            first,
-            last,
+    if mapping.kind == "linear" and last > first and high - low > _WIDE * (last - first):
+        found.append(
+            f"the range of its counts, {low:g} to {high:g}, is {(high - low) / (last - first):.0f} times that of 98 % "
+            f"of its pixels, {first:g} to {last:g}, so the scene is flat in it. If these are no hot or cold "
+            "spots, name what is no scene (--crop, --telemetry), or use --mapping percentile"
         )
+    middle = np.median(some)
+    kelvin = scene.image.kelvin(middle)
+    if kelvin is not None and not _POSSIBLE[0] <= kelvin <= _POSSIBLE[1]:
+        found.append(
+            f"with its relation to kelvin the middle of its counts, {middle:g}, is {float(kelvin):.6g} K "
+            f"({float(kelvin) - 273.15:.6g} °C), which is no temperature of a scene: check the relation (--kelvin)"
+        )
+    return found

@@ -89,6 +89,15 @@ class AnchorReport:
         """The report in plain JSON types."""
         return asdict(self)
 
+    def moved(self, down: int, right: int) -> AnchorReport:
+        """The report on a part of a file, with its places counted from the first pixel of the file."""
+        places = {
+            name: replace(deviation, row=deviation.row + down, column=deviation.column + right)
+            for name in ("residual", "low_frequency", "residual_kelvin", "low_frequency_kelvin")
+            if (deviation := getattr(self, name)) is not None
+        }
+        return replace(self, **places)
+
     def summary(self) -> str:
         """One line for a human."""
         residual, blocks, unit = self.residual, self.low_frequency, "counts"
@@ -291,27 +300,7 @@ def bring_page_back(
     kelvin = None if image.relation is None else image.relation.kelvin
     valid = scene.valid(page)
     result, report = anchor(counts, restored, with_shading=with_shading, kelvin=kelvin, valid=valid, step=image.step)
-    return result, _in_file(report, scene.rows.start, scene.columns.start)
-
-
-def _in_file(report: AnchorReport, top: int, left: int) -> AnchorReport:
-    """A report on the rectangle of the scene with its places counted from the first pixel of the file."""
-
-    def moved(deviation: Deviation | None) -> Deviation | None:
-        if deviation is None:
-            return None
-        return replace(deviation, row=deviation.row + top, column=deviation.column + left)
-
-    residual, low_frequency = moved(report.residual), moved(report.low_frequency)
-    assert residual is not None
-    assert low_frequency is not None
-    return replace(
-        report,
-        residual=residual,
-        low_frequency=low_frequency,
-        residual_kelvin=moved(report.residual_kelvin),
-        low_frequency_kelvin=moved(report.low_frequency_kelvin),
-    )
+    return result, report.moved(scene.rows.start, scene.columns.start)
 
 
 def _deviation(difference: np.ndarray, valid: np.ndarray | None, step: int = 1) -> Deviation:

@@ -7,22 +7,25 @@ import warnings
 import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import TiffImagePlugin
 
 from ...images import DECODER_ERRORS, Metadata, image_metadata, turn_upright
 from ...images.tiff_layout import TiffLayout, layout_of
-from ..counts import COUNT_TYPES, LinearKelvin, ThermalImage
+from ..counts import COUNT_TYPES, ThermalImage
 from ..frames import Frames, Planes, derived, rows_of
 from .stored import from_stored, in_memory
+from .tiff_words import left_out, notes, stated_relation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+# tifffile logs oddities of files; those that matter are said here, and the others are not for the user
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -83,6 +86,7 @@ def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> Therma
         counts = _turned(counts, orientation)
         alpha, valid = (None if planes is None else _turned(planes, orientation) for planes in (alpha, valid))
     metadata = Metadata(metadata.path, metadata.exif, metadata.icc_profile, metadata.xmp, layout)
+    relation, doubts = stated_relation(layout)
     bits = counts.dtype.itemsize * 8
     kind = {"f": " floating-point", "i": " signed"}.get(counts.dtype.kind, "")
     many = f", {len(counts)} pages" if len(counts) > 1 else ""
@@ -91,10 +95,11 @@ def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> Therma
             metadata,
             counts,
             f"{bits}-bit{kind} TIFF{many}",
-            relation=_stated_relation(layout),
+            relation=relation,
             valid=valid,
             alpha=alpha,
-            notes=_notes(layout, valid is not None, bool(masks)),
+            notes=notes(layout, valid is not None),
+            warnings=(*doubts, *left_out(path, layout)),
             display=counts.dtype == np.uint8,
         )
     )
@@ -287,39 +292,6 @@ def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Plan
 
 def _turned(planes: Planes, orientation: int) -> Frames:
     return derived(planes, lambda plane: np.ascontiguousarray(turn_upright(plane, orientation)))
-
-
-# --- what the file says ----------------------------------------------------------------------------------------------
-
-
-def _stated_relation(layout: TiffLayout) -> LinearKelvin | None:
-    """The relation to kelvin that GDAL's metadata state by unit, scale and offset; None where they do not."""
-    if not layout.gdal:
-        return None
-    try:
-        items = list(ElementTree.fromstring(layout.gdal))
-    except ElementTree.ParseError:
-        return None
-    stated = {str(item.get("role") or item.get("name") or "").lower(): (item.text or "").strip() for item in items}
-    unit = (stated.get("unittype") or stated.get("units") or "").lower().removeprefix("deg").strip(" °_")
-    if unit not in ("c", "celsius", "k", "kelvin"):
-        return None
-    try:
-        scale, offset = float(stated.get("scale") or 1), float(stated.get("offset") or 0)
-        return LinearKelvin(scale, offset + (273.15 if unit.startswith("c") else 0.0))
-    except ValueError:
-        return None
-
-
-def _notes(layout: TiffLayout, masked: bool, mask_pages: bool) -> tuple[str, ...]:
-    notes = []
-    if mask_pages:
-        notes.append("pixels that its mask page leaves out are not enhanced")
-    if masked and layout.nodata:
-        notes.append(f"pixels of its value for no data, {layout.nodata}, are not enhanced")
-    if layout.white_is_zero:
-        notes.append("its lowest counts are shown white; the counts are read as they are stored")
-    return tuple(notes)
 
 
 @contextmanager

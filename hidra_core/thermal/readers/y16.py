@@ -221,6 +221,7 @@ def read(path: Path, layout: RawLayout, by_hand: SceneRegion | None = None) -> T
         ValueError: see :func:`open_raw`.
     """
     raw = open_raw(path, layout, by_hand)
+    is_guess = layout.size is None or layout.order == "auto"
     mask = np.zeros(raw.frames.shape[1:], bool)
     mask[raw.scene_rows] = True
     return ThermalImage(
@@ -229,7 +230,7 @@ def read(path: Path, layout: RawLayout, by_hand: SceneRegion | None = None) -> T
         raw.encoding,
         relation=raw.relation,
         valid=None if mask.all() else Frames(lambda _: mask, raw.frames.shape, bool),
-        notes=raw.notes,
-        warnings=raw.warnings,
+        notes=() if is_guess else raw.notes,
+        warnings=(*raw.warnings, *raw.notes) if is_guess else raw.warnings,
         assumed=raw.relation is not None,
     )
