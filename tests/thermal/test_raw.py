@@ -357,10 +357,12 @@ def test_memory_is_that_of_some_frames(tmp_path):
     assert int(run.stdout) < 150_000, "kilobytes; the file has 197 MB"
 
 
-def test_reading_a_file_says_what_was_recognised(tmp_path, caplog):
+def test_reading_a_file_says_what_was_recognised(tmp_path):
     path = write(tmp_path / "a.raw", np.vstack([scene(120, 160)[0], telemetry(2, 160)]))
-    assert read_thermal(path).counts.shape == (1, 122, 160)
-    assert "2 rows below the picture are telemetry" in caplog.text
+    image = read_thermal(path)
+    assert image.counts.shape == (1, 122, 160)
+    assert "2 rows below the picture are telemetry" in image.warnings[0]
+    assert np.array_equal(image.valid[0].any(1), np.arange(122) < 120)
 
 
 # --- regions by hand -------------------------------------------------------------------------------------------------

@@ -48,6 +48,8 @@ def read(path: Path) -> ThermalImage | None:
             if not kept or not _is_grey(kept[0]):
                 tif.close()
                 return None
+            _check(path, kept)
+            _check_parts([*kept, *masks], tif.filehandle.size)
             content = _content(path, tif, kept, masks)
             content = in_memory(content)
             if isinstance(content.counts, np.ndarray):
@@ -65,7 +67,6 @@ def _is_grey(page: Any) -> bool:
 
 def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> ThermalImage:
     first = pages[0]
-    _check(path, pages)
     heads = [image_metadata(path, _directory(tif, page)) for page in _distinct(pages)]
     metadata, orientation = heads[0]
     if len(heads) == 1:
@@ -129,6 +130,24 @@ def _check(path: Path, pages: list[Any]) -> None:
         )
 
 
+def _check_parts(pages: list[Any], size: int) -> None:
+    """Refuse pages whose pixels are not all there, before memory is reserved for them."""
+    for number, page in enumerate(pages, 1):
+        expected = int(np.prod(page.chunked, dtype=np.int64))
+        if len(page.dataoffsets) < expected or len(page.databytecounts) < expected:
+            raise ValueError(f"page {number}: {len(page.dataoffsets)} of {expected} parts of its pixels are there")
+        beyond = sum(at + held > size for at, held in zip(page.dataoffsets, page.databytecounts, strict=False))
+        if beyond:
+            raise ValueError(
+                f"page {number}: {beyond} of {expected} parts of its pixels lie beyond the end of the file"
+            )
+        bits = page.imagewidth * page.imagelength * page.samplesperpixel * page.bitspersample
+        if page.compression == 1 and all(page.databytecounts) and sum(page.databytecounts) < bits // 8:
+            raise ValueError(
+                f"page {number}: it is {page.imagewidth}x{page.imagelength}, but holds {sum(page.databytecounts)} bytes"
+            )
+
+
 def _distinct(pages: list[Any]) -> list[Any]:
     """The pages whose tags are read: all where texts or times differ, else the first."""
 
@@ -175,9 +194,6 @@ def _planes(path: Path, pages: list[Any], channel: int = 0) -> Frames:
     def decoded(index: int) -> np.ndarray:
         page = pages[index]
         with decoding(path, f"page {index + 1}"):
-            expected = int(np.prod(page.chunked, dtype=np.int64))
-            if len(page.dataoffsets) < expected:
-                raise ValueError(f"{len(page.dataoffsets)} of {expected} parts of its pixels are there")
             plane = page.asarray(maxworkers=1)
         if page.samplesperpixel > 1:
             plane = plane[channel] if separate else plane[..., channel]
