@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_INPUTS = {
+INPUTS = {
     "--raw-size": "raw_size",
     "--raw-order": "raw_order",
     "--raw-offset": "raw_offset",
@@ -16,10 +16,13 @@ _INPUTS = {
     "--palette": "palette",
     "--as-is": "palette none",
     "use .tiff": "set format to TIFF",
+    "state the kelvin per count": "set kelvin_per_count",
+    "force the one given": "turn force_kelvin on",
+    "turn the palette back into greys first": "use Load Image and Thermal Colour Map (colour to grey)",
 }
 """What messages of the library say, and what users of the nodes set instead."""
 
-_KNOWN = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, _INPUTS))})(?![\w-])")
+_KNOWN = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, INPUTS))})(?![\w-])")
 
 
 def in_words_of_nodes(message: str) -> str:
@@ -28,4 +31,4 @@ def in_words_of_nodes(message: str) -> str:
     Args:
         message: an error, a warning or a note.
     """
-    return _KNOWN.sub(lambda found: _INPUTS[found[1]], message)
+    return _KNOWN.sub(lambda found: INPUTS[found[1]], message)

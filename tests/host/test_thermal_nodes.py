@@ -265,7 +265,7 @@ def test_a_files_own_kelvin_wins_unless_forced(client: HostClient, tmp_path: Pat
     upload(client, tmp_path, "own.tiff")
     own = record(client, file="own.tiff", kelvin_per_count=0.015625)
     assert own["linear"]["scale"] == 0.04
-    assert any("states its own relation" in note for note in own["notes"])
+    assert any("states its own relation" in note and "turn force_kelvin on" in note for note in own["notes"])
     forced = record(client, file="own.tiff", kelvin_per_count=0.015625, force_kelvin=True)
     assert forced["linear"]["scale"] == 0.015625
     assert "notes" not in forced
