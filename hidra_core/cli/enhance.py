@@ -143,7 +143,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     waiting, kept = _to_do(jobs, arguments)
     if waiting:
-        weights, backbone = load_pair(arguments, device, dtype)
+        # with a blend of 0 no network runs, and none has to be loaded
+        weights, backbone = load_pair(arguments, device, dtype) if options.change.blend else (None, None)
         enhanced, failed, code = _enhance_all(waiting, jobs, backbone, weights, options, arguments)
     else:
         enhanced, failed, code = 0, 0, OK
@@ -186,8 +187,8 @@ def _to_do(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Job], l
 def _enhance_all(
     jobs: list[Job],
     all_jobs: list[Job],
-    backbone: Backbone,
-    weights: Weights,
+    backbone: Backbone | None,
+    weights: Weights | None,
     options: Options,
     arguments: argparse.Namespace,
 ) -> tuple[int, int, int]:
@@ -222,7 +223,12 @@ def _enhance_all(
 
 
 def _enhance(
-    job: Job, files_in_use: set[str], backbone: Backbone, weights: Weights, options: Options, show: Progress
+    job: Job,
+    files_in_use: set[str],
+    backbone: Backbone | None,
+    weights: Weights | None,
+    options: Options,
+    show: Progress,
 ) -> None:
     """Do one job; a result that it replaces takes along what only that one had beside it."""
     from ..images.files import check_names

@@ -24,7 +24,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from .files import atomic_path
 from .grey import display_range, fit_alpha, to_grey
-from .tiff import GDAL_METADATA, GDAL_NODATA, GEO_TAGS, TiffLayout, TiffPages, TiffTags, read_layout, write_tiff
+from .tiff import TiffPages, TiffTags, write_tiff
+from .tiff_layout import GDAL_METADATA, GDAL_NODATA, GEO_TAGS, TiffLayout, read_layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,110 +9,27 @@ kept, and scaled where a result is larger or cut.
 from __future__ import annotations
 
 import io
-import logging
+import math
 import struct
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 import numpy as np
+
+from .tiff_layout import GDAL_METADATA, GDAL_NODATA, TiffLayout, gdal_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-log = logging.getLogger(__name__)
-
-Tag = tuple[int, int, int, Any]
-"""Code, type, count and value of a TIFF tag."""
-
-_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _GEO_KEYS, _RPC = 33550, 33922, 34264, 34735, 50844
-GEO_TAGS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _GEO_KEYS, 34736, 34737, _RPC)
-"""Codes of GeoTIFF's tags (OGC 19-008r4), and of rational polynomial coefficients."""
-
-GDAL_METADATA, GDAL_NODATA = 42112, 42113
-
 _EXIF_IFD, _GPS_IFD = 34665, 34853
 _DESCRIPTION, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _XMP = 270, 282, 283, 296, 700
 _USER_COMMENT, _UNDEFINED = 37510, 7
-_RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes by type, TIFF 6.0
 _CLASSIC_LIMIT = 3_900_000_000  # bytes of pixels; classic TIFF ends at 4 GiB
 _TILE = 256
 _IMAGEJ_TYPES = ("uint8", "uint16", "float32")
 _IMAGEJ_COUNTED = ("ImageJ", "images", "channels", "slices", "frames", "hyperstack")  # which the writer counts itself
-
-
-@dataclass(frozen=True, eq=False)
-class TiffLayout:
-    """What a TIFF says beyond EXIF, for a result that says it too.
-
-    Attributes:
-        white_is_zero: whether a viewer shows the lowest value white; the stored values do not depend on it.
-        compressed: whether the pixels are compressed; a result then is, without loss.
-        tiled: whether they lie in tiles; a result then does.
-        geo: tags that tie the pixels to the ground, see :data:`GEO_TAGS`.
-        gdal: GDAL's metadata, XML; empty if there are none.
-        nodata: GDAL's value of pixels without data, as text; empty if there is none.
-        imagej: ImageJ's description and metadata by name; None if ImageJ did not write the file.
-        ome: whether the description is OME-XML.
-        mask_pages: whether each page has a mask page of its own.
-        page_exif: EXIF blocks of the pages, where they differ; else empty, and the file's own serves for all.
-    """
-
-    white_is_zero: bool = False
-    compressed: bool = False
-    tiled: bool = False
-    geo: tuple[Tag, ...] = ()
-    gdal: str = ""
-    nodata: str = ""
-    imagej: dict[str, Any] | None = None
-    ome: bool = False
-    mask_pages: bool = False
-    page_exif: tuple[bytes, ...] = ()
-
-    def placed(self, factor: int = 1, left: int = 0, top: int = 0) -> TiffLayout:
-        """The layout of a result that starts at a pixel of this picture, and is larger by a whole factor."""
-        return replace(self, geo=tuple(_placed(tag, factor, left, top, _is_point(self.geo)) for tag in self.geo))
-
-
-def layout_of(tif: Any, page: Any, page_exif: tuple[bytes, ...] = (), mask_pages: bool = False) -> TiffLayout:
-    """The layout of an open TIFF.
-
-    Args:
-        tif: opened by tifffile.
-        page: its first page of pixels.
-        page_exif: see :class:`TiffLayout`.
-        mask_pages: see :class:`TiffLayout`.
-    """
-    tags = page.tags
-    geo = tuple((tag.code, int(tag.dtype), tag.count, tag.value) for tag in tags if tag.code in GEO_TAGS)
-    nodata = tags[GDAL_NODATA].value if GDAL_NODATA in tags else ""
-    return TiffLayout(
-        white_is_zero=page.photometric == 0,
-        compressed=page.compression != 1,
-        tiled=page.is_tiled,
-        geo=tuple((*tag[:3], (tag[3],) if isinstance(tag[3], int | float) else tag[3]) for tag in geo),
-        gdal=str(tags[GDAL_METADATA].value) if GDAL_METADATA in tags else "",
-        nodata=str(nodata).strip(" \0"),
-        imagej=dict(tif.imagej_metadata or {}) if tif.is_imagej else None,
-        ome=bool(tif.is_ome),
-        mask_pages=mask_pages,
-        page_exif=page_exif,
-    )
-
-
-def read_layout(path: Path) -> TiffLayout:
-    """The layout of a TIFF; an empty one, with a warning, where it cannot be read."""
-    import tifffile
-
-    try:
-        with tifffile.TiffFile(path) as tif:
-            return layout_of(tif, tif.pages.first)
-    except Exception as error:  # noqa: BLE001  tifffile documents no set of errors, and the pixels were read
-        log.warning("%s: what it says beyond its pixels cannot be read (%s) and is left out", path, error)
-        return TiffLayout()
 
 
 class Bands:
@@ -220,9 +137,9 @@ def write_tiff(path: Path, pages: TiffPages, tags: TiffTags) -> None:
         common |= {"planarconfig": "contig", "extrasamples": ["unassalpha"] if channels in (2, 4) else []}
     with tifffile.TiffWriter(path, bigtiff=size > _CLASSIC_LIMIT, byteorder="<", imagej=imagej, ome=False) as writer:
         if imagej:
-            options = {**common, **_page_options(blocks[0], tags, pages.factor), **_imagej_options(layout, pages.count)}
-            shape = (pages.count, *pages.shape) if pages.count > 1 else pages.shape
-            writer.write(iter(pages.planes), shape=shape, dtype=dtype, **options)
+            stack = _imagej_options(layout, pages.count)
+            options = {**common, **_page_options(blocks[0], tags, pages.factor), "metadata": stack["metadata"]}
+            writer.write(iter(pages.planes), shape=(*stack["shape"], *pages.shape), dtype=dtype, **options)
         else:
             _write_pages(writer, pages, tags, blocks, common)
     _add_sub_ifds(path, blocks[:1] if imagej else blocks)
@@ -236,7 +153,7 @@ def _write_pages(writer: Any, pages: TiffPages, tags: TiffTags, blocks: list[byt
         common = {**common, "compression": "zlib", "predictor": np.dtype(pages.dtype).kind in "iu"}
     masks = iter(pages.masks) if pages.masks is not None else None
     for index, plane in enumerate(pages.planes):
-        options = {**common, "metadata": None, **_page_options(blocks[index], tags, pages.factor)}
+        options = {**common, "metadata": None, **_page_options(blocks[index], tags, pages.factor, index)}
         if layout.ome and index == 0:
             options["description"] = _ome_xml(pages)
         if isinstance(plane, Bands):
@@ -250,7 +167,7 @@ def _write_pages(writer: Any, pages: TiffPages, tags: TiffTags, blocks: list[byt
             writer.write(next(masks).astype(bool), software=False, **options)
 
 
-def _page_options(exif: bytes, tags: TiffTags, factor: int) -> dict[str, Any]:
+def _page_options(exif: bytes, tags: TiffTags, factor: int, page: int = 0) -> dict[str, Any]:
     """Arguments for tifffile's writer: the tags of the main directory of an EXIF block, and all that is not in it."""
     layout, extra, resolution = tags.layout, [], {}
     skipped = {_EXIF_IFD, _GPS_IFD, _XMP}
@@ -268,8 +185,10 @@ def _page_options(exif: bytes, tags: TiffTags, factor: int) -> dict[str, Any]:
         options["resolutionunit"] = resolution.get(_RESOLUTION_UNIT, (2,))[0]
     if tags.xmp:
         extra.append((_XMP, 1, len(tags.xmp), tags.xmp, False))
-    extra += [(*tag, False) for tag in layout.geo]
-    gdal = _without_statistics(layout.gdal)
+    extra += [(*tag, False) for tag in (layout.page_geo[page] if layout.page_geo else layout.geo)]
+    gdal = layout.gdal  # statistics are those of the old pixels
+    if "STATISTICS_" in gdal:
+        gdal = gdal_items(gdal, lambda name: not name.startswith("STATISTICS_"))
     for code, text in ((GDAL_METADATA, gdal), (GDAL_NODATA, layout.nodata)):
         if text:
             extra.append((code, 2, 0, text.encode("utf-8"), False))
@@ -277,9 +196,14 @@ def _page_options(exif: bytes, tags: TiffTags, factor: int) -> dict[str, Any]:
 
 
 def _imagej_options(layout: TiffLayout, count: int) -> dict[str, Any]:
-    known = {name: value for name, value in (layout.imagej or {}).items() if name not in _IMAGEJ_COUNTED}
-    along = "T" if (layout.imagej or {}).get("frames", 1) > 1 else "Z"
-    return {"metadata": known | ({"axes": f"{along}YX"} if count > 1 else {"axes": "YX"})}
+    """Arguments for tifffile's writer: ImageJ's metadata, and the shape of the stack as ImageJ numbers its pages."""
+    stated = layout.imagej or {}
+    known = {name: value for name, value in stated.items() if name not in _IMAGEJ_COUNTED}
+    sizes = {axis: stated.get(name, 1) for axis, name in (("T", "frames"), ("Z", "slices"), ("C", "channels"))}
+    if math.prod(sizes.values()) != count:
+        sizes = {"T" if sizes["T"] > 1 else "Z": count}
+    kept = {axis: size for axis, size in sizes.items() if size > 1}
+    return {"metadata": known | {"axes": "".join(kept) + "YX"}, "shape": tuple(kept.values())}
 
 
 def _ome_xml(pages: TiffPages) -> str:
@@ -292,56 +216,6 @@ def _ome_xml(pages: TiffPages) -> str:
         f'SizeY="{height}" SizeC="1" SizeZ="1" SizeT="{pages.count}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
         "<TiffData/></Pixels></Image></OME>"
     )
-
-
-def _without_statistics(gdal: str) -> str:
-    """GDAL's metadata without the statistics of the old pixels; unchanged where it cannot be parsed."""
-    if "STATISTICS_" not in gdal:
-        return gdal
-    with suppress(ElementTree.ParseError):
-        root = ElementTree.fromstring(gdal)
-        for item in [item for item in root if item.get("name", "").startswith("STATISTICS_")]:
-            root.remove(item)
-        return ElementTree.tostring(root, encoding="unicode") if len(root) else ""
-    return gdal
-
-
-# --- the ground ------------------------------------------------------------------------------------------------------
-
-
-def _is_point(geo: tuple[Tag, ...]) -> bool:
-    """Whether the coordinates of GeoTIFF's tags count from the middle of the first pixel instead of its corner."""
-    keys: list[int] = next((list(tag[3]) for tag in geo if tag[0] == _GEO_KEYS), [])
-    return any(keys[at] == _RASTER_TYPE and keys[at + 3] == _PIXEL_IS_POINT for at in range(4, len(keys) - 3, 4))
-
-
-def _placed(tag: Tag, factor: int, left: int, top: int, is_point: bool) -> Tag:
-    """A tag for a picture that starts ``left`` and ``top`` pixels further, with pixels smaller by ``factor``."""
-    code, kind, count, value = tag
-    middle = 0.5 if is_point else 0.0
-
-    def moved(position: float, start: int) -> float:
-        return (position - start + middle) * factor - middle
-
-    if code == _PIXEL_SCALE:
-        value = (value[0] / factor, value[1] / factor, *value[2:])
-    elif code == _TIE_POINTS:
-        points = [list(value[at : at + 6]) for at in range(0, len(value), 6)]
-        for point in points:
-            point[0], point[1] = moved(point[0], left), moved(point[1], top)
-        value = tuple(number for point in points for number in point)
-    elif code == _TRANSFORMATION:
-        matrix = np.array(value, dtype=np.float64).reshape(4, 4)
-        shift = (middle / factor - middle) * np.array([1.0, 1.0]) + np.array([left, top])
-        matrix[:, 3] += matrix[:, 0] * shift[0] + matrix[:, 1] * shift[1]
-        matrix[:, :2] /= factor
-        value = tuple(matrix.ravel().tolist())
-    elif code == _RPC and len(value) >= 9:
-        numbers = list(value)  # the third and fourth are line and sample offset, the eighth and ninth their scales
-        numbers[2], numbers[3] = (numbers[2] - top + 0.5) * factor - 0.5, (numbers[3] - left + 0.5) * factor - 0.5
-        numbers[7], numbers[8] = numbers[7] * factor, numbers[8] * factor
-        value = tuple(numbers)
-    return code, kind, count, value
 
 
 # --- directories -----------------------------------------------------------------------------------------------------

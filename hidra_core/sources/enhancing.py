@@ -57,8 +57,8 @@ class Running:
 def enhance_file(
     source: Source,
     output: Path,
-    backbone: Backbone,
-    weights: Weights,
+    backbone: Backbone | None,
+    weights: Weights | None,
     *,
     running: Running | None = None,
     change: Change | None = None,
@@ -70,8 +70,8 @@ def enhance_file(
     Args:
         source: from :func:`~hidra_core.sources.open_source`.
         output: the file to write, see :meth:`Source.rewrite`.
-        backbone: the one-step backbone.
-        weights: the DEM, and the adapter for this backbone.
+        backbone: the one-step backbone; None serves where ``change`` applies nothing.
+        weights: the DEM, and the adapter for this backbone; None as there.
         running: how the networks run.
         change: how much of the change the result gets.
         beside: further files to write.
@@ -86,6 +86,8 @@ def enhance_file(
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
         if change.blend == 0:  # nothing of the change is applied: no network has to run
             return (untouched([page], running.upscale)[0] for page in pages)
+        if backbone is None or weights is None:
+            raise ValueError("a backbone and weights are needed, unless blend is 0")
         if isinstance(source, ClipSource):
             return _frames(source, pages, backbone, weights, running, progress)
         if isinstance(source, LargeCountsSource):

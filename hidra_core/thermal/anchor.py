@@ -156,7 +156,7 @@ def anchor(
     rest = data - (slope * guide + offset)
     rest = rest if valid is None else np.where(valid, rest, 0)
     sigma = noise(rest, valid)
-    power = uniform_filter(rest**2, _WIENER, mode="reflect")
+    power = _power(rest, valid)
     offset = offset + rest * (1 - sigma**2 / np.maximum(power, 1e-12)).clip(0, 1)
     offset = offset + _smooth(data - (slope * guide + offset), valid)
     result = (_enlarged(slope, factor) * large + _enlarged(offset, factor)) * step
@@ -182,6 +182,14 @@ def anchor(
                 low_frequency_kelvin=_block_deviation(in_kelvin[0] - in_kelvin[2], valid),
             )
     return result, report
+
+
+def _power(rest: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """The mean square around every pixel, of valid pixels alone; the others are 0 in ``rest``."""
+    power = uniform_filter(rest**2, _WIENER, mode="reflect")
+    if valid is None:
+        return power
+    return power / np.maximum(uniform_filter(valid.astype(np.float64), _WIENER, mode="reflect"), 1e-12)
 
 
 def _smooth(plane: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
@@ -282,7 +290,28 @@ def bring_page_back(
     image = scene.image
     kelvin = None if image.relation is None else image.relation.kelvin
     valid = scene.valid(page)
-    return anchor(counts, restored, with_shading=with_shading, kelvin=kelvin, valid=valid, step=image.step)
+    result, report = anchor(counts, restored, with_shading=with_shading, kelvin=kelvin, valid=valid, step=image.step)
+    return result, _in_file(report, scene.rows.start, scene.columns.start)
+
+
+def _in_file(report: AnchorReport, top: int, left: int) -> AnchorReport:
+    """A report on the rectangle of the scene with its places counted from the first pixel of the file."""
+
+    def moved(deviation: Deviation | None) -> Deviation | None:
+        if deviation is None:
+            return None
+        return replace(deviation, row=deviation.row + top, column=deviation.column + left)
+
+    residual, low_frequency = moved(report.residual), moved(report.low_frequency)
+    assert residual is not None
+    assert low_frequency is not None
+    return replace(
+        report,
+        residual=residual,
+        low_frequency=low_frequency,
+        residual_kelvin=moved(report.residual_kelvin),
+        low_frequency_kelvin=moved(report.low_frequency_kelvin),
+    )
 
 
 def _deviation(difference: np.ndarray, valid: np.ndarray | None, step: int = 1) -> Deviation:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from scipy.ndimage import label
 
+from .counts import LinearKelvin
 from .frames import Frames, rows_of
 
 if TYPE_CHECKING:
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from .counts import ThermalImage
 
 _LEAST_BLANK = 0.005  # share of the pixels from which a border counts as blank
-_SHARES = (1.0, 99.0)  # percentiles between which 98 % of the pixels lie
-_ABSOLUTE_ZERO = -273.15  # °C
+_SHARES = (0.1, 1.0, 99.0, 99.9)  # percentiles: all but single dead pixels, and 98 % of the pixels
+_ABSOLUTE_ZERO, _COLDEST = 0.01, -273.14  # kelvin, °C; with room for -273.15 °C in 32 bits
+_HUGE = 1e30  # beyond all measured values, below the marks 1e36 and 3.4e38 for missing data
 _BAND = 1 << 24  # pixels that are looked at at once
 _LARGEST_WITH_BORDERS = 1 << 26  # pixels of a page up to which blank borders are searched for: it is held at once
 
@@ -129,6 +131,7 @@ class Scene:
         """
         factor = result.shape[0] // self.shape[0]
         plane = self.image.counts[page]
+        result = self.with_data(result)
         if self.image.valid is None:
             return result
         whole = plane.repeat(factor, 0).repeat(factor, 1) if factor > 1 else plane.copy()
@@ -140,6 +143,17 @@ class Scene:
             valid = valid.repeat(factor, 0).repeat(factor, 1)
             whole[rows, columns] = np.where(valid, result, whole[rows, columns])
         return whole
+
+    def with_data(self, result: np.ndarray) -> np.ndarray:
+        """A result without the file's value for no data, for which its pixels would else be taken."""
+        value = self.image.metadata.layout.no_data(result.dtype)
+        if value is None or not (result == value).any():
+            return result
+        if result.dtype.kind == "f":
+            beside = np.nextafter(result.dtype.type(value), result.dtype.type(np.inf))
+        else:
+            beside = value + 1 if value < np.iinfo(result.dtype).max else value - 1
+        return np.where(result == value, beside, result).astype(result.dtype)
 
 
 def _span(hits: np.ndarray) -> slice:
@@ -191,28 +205,65 @@ def _shifted(length: int, by: int) -> np.ndarray:
 
 
 def with_finite_mask(image: ThermalImage) -> ThermalImage:
-    """Mask floating-point values that are NaN or infinite, and those below absolute zero among temperatures.
+    """Mask floating-point values that are no measurement, such as NaN and marks for missing data.
+
+    Marks are infinite and huge numbers, and numbers that are no temperature because they lie at or below absolute zero,
+    if most of these are one and the same; if they differ, the values are no temperatures but numbers like others.
 
     Args:
         image: counts of any type; integers are returned as they are.
     """
     if image.counts.dtype.kind != "f":
         return image
+    relation = image.relation
+    floor = (_ABSOLUTE_ZERO - relation.offset) / relation.scale if isinstance(relation, LinearKelvin) else _COLDEST
+    cold_is_missing, share = _missing(image, floor)
 
-    def finite(plane: np.ndarray, known: np.ndarray | None) -> np.ndarray:
-        good = np.isfinite(plane) if known is None else known & np.isfinite(plane)
-        if good.any() and plane[good].max() > _ABSOLUTE_ZERO:
-            good &= plane >= _ABSOLUTE_ZERO  # no temperature: a mark for missing data, whatever its value
-        return good
+    def measured(plane: np.ndarray, known: np.ndarray | None) -> np.ndarray:
+        good = np.abs(plane) < _HUGE  # not for NaN
+        good = good & (plane > floor) if cold_is_missing else good
+        return good if known is None else good & known
 
     def valid(index: int) -> np.ndarray:
-        return finite(image.counts[index], None if image.valid is None else image.valid[index])
+        return measured(image.counts[index], None if image.valid is None else image.valid[index])
 
     def rows(index: int, start: int, stop: int) -> np.ndarray:
         known = None if image.valid is None else rows_of(image.valid, index, start, stop)
-        return finite(rows_of(image.counts, index, start, stop), known)
+        return measured(rows_of(image.counts, index, start, stop), known)
 
-    return replace(image, valid=Frames(valid, image.counts.shape, bool, rows))
+    found = replace(image, valid=Frames(valid, image.counts.shape, bool, rows))
+    if cold_is_missing:
+        words = f"{share:.1%} of its pixels are below absolute zero or no number: taken for missing and not enhanced"
+        return replace(found, warnings=(*image.warnings, words))
+    if share and not np.isnan(image.metadata.layout.no_data(image.counts.dtype) or 0.0):  # of NaN the reader tells
+        return replace(found, notes=(*image.notes, f"{share:.1%} of its pixels are no number and are not enhanced"))
+    return found
+
+
+def _missing(image: ThermalImage, floor: float) -> tuple[bool, float]:
+    """Missing data without a value for it, as the first page that has some shows it.
+
+    Returns:
+        (whether values up to ``floor`` are marks for missing data; share of pixels without a measurement)
+    """
+    pages, height, width = image.counts.shape
+    step, share = max(1, _BAND // width), 0.0
+    for page in range(pages):
+        cold, empty, known = [], 0, 0
+        for top in range(0, height, step):
+            band = rows_of(image.counts, page, top, min(height, top + step)).ravel()
+            if image.valid is not None:
+                band = band[rows_of(image.valid, page, top, min(height, top + step)).ravel()]
+            numbers = band[np.abs(band) < _HUGE]
+            cold.append(numbers[numbers <= floor])
+            known, empty = known + band.size, empty + band.size - numbers.size
+        marks = np.concatenate(cold)
+        usual = np.partition(marks, marks.size // 2)[marks.size // 2] if marks.size else floor
+        is_mark = 0 < marks.size < known - empty and 2 * np.count_nonzero(marks == usual) >= marks.size
+        share = share or (empty + is_mark * marks.size) / max(1, known)
+        if is_mark:
+            return True, share
+    return False, share
 
 
 # --- blank borders ---------------------------------------------------------------------------------------------------
@@ -221,21 +272,21 @@ def with_finite_mask(image: ThermalImage) -> ThermalImage:
 def without_blank_borders(image: ThermalImage) -> ThermalImage:
     """Mask borders of one extreme value, such as a mosaic's collar of zeros, where the file itself does not.
 
-    A border counts as blank if it holds half a per cent of the pixels, has the lowest or highest value that its type
-    can have, and lies as far from all other values as those span.
+    A border counts as blank if it holds half a per cent of the pixels, is 0 or the lowest or highest value that
+    integers of its type can have, and lies as far from the other values as those span. Of floating-point values a
+    quarter of that is enough, as no measurement gives many that are exactly 0.
 
     Args:
         image: counts whose file names no value for missing data.
     """
     kind = image.counts.dtype
-    if image.display or kind not in (np.uint16, np.int16) or image.metadata.layout.nodata:
+    if image.display or kind == np.uint8 or image.metadata.layout.nodata:
         return image
     if image.counts.shape[1] * image.counts.shape[2] > _LARGEST_WITH_BORDERS:
         return image
     page = image.counts[0]
     known = np.ones(page.shape, bool) if image.valid is None else image.valid[0]
-    limits = np.iinfo(kind)
-    for value in {0, limits.min, limits.max}:
+    for value in {0} if kind.kind == "f" else {0, np.iinfo(kind).min, np.iinfo(kind).max}:
         blank = _border(page, known, value)
         if blank is None:
             continue
@@ -246,8 +297,8 @@ def without_blank_borders(image: ThermalImage) -> ThermalImage:
             border = _border(plane, before, value)
             return before if border is None else before & ~border
 
-        note = f"a border of {value}, {blank.mean():.1%} of the pixels, is taken for blank and is not enhanced"
-        return replace(image, valid=Frames(valid, image.counts.shape, bool), notes=(*image.notes, note))
+        words = f"a border of {value}, {blank.mean():.1%} of the pixels, is taken for blank and is not enhanced"
+        return replace(image, valid=Frames(valid, image.counts.shape, bool), warnings=(*image.warnings, words))
     return image
 
 
@@ -267,6 +318,6 @@ def _border(page: np.ndarray, known: np.ndarray, value: int) -> np.ndarray | Non
     rest = page[known & ~blank & (page != value)]
     if not rest.size:
         return None
-    low, high = (float(limit) for limit in np.percentile(rest, _SHARES))
-    gap = min(abs(float(rest.min()) - value), abs(float(rest.max()) - value))
-    return blank if gap >= max(1.0, high - low) else None
+    lowest, low, high, highest = (float(limit) for limit in np.percentile(rest, _SHARES))
+    gap, share = max(lowest - value, value - highest), 0.25 if page.dtype.kind == "f" else 1.0
+    return blank if gap > 0 and gap >= share * (high - low) else None

@@ -164,10 +164,10 @@ def _constant_along_columns(
 ) -> np.ndarray:
     """The significant part of the level that each column of ``rest [H, W]`` has along its whole length; ``[W]``."""
     sigma = np.maximum(sigma, 0.5)
-    if valid is not None:
-        return _with_gaps(rest, sigma, valid)
     weights = 1 / (1 + (np.gradient(scene, axis=1) / sigma) ** 2) if scene.shape[1] > 1 else np.ones_like(scene)
     segments = _bounds(len(rest), max(2, min(_SEGMENTS, len(rest) // _BLOCK))) if len(rest) > 1 else [(0, 1)]
+    if valid is not None:
+        return _with_gaps(rest, weights, sigma, valid, segments)
     levels = []
     for top, bottom in segments:
         part, weight, spread = rest[top:bottom], weights[top:bottom], 2 * sigma[top:bottom]
@@ -182,18 +182,31 @@ def _constant_along_columns(
     return _significant(level, variance)
 
 
-def _with_gaps(rest: np.ndarray, sigma: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """The same where some pixels do not count: a column's level is the median of those that do."""
-    counted = valid.sum(0)
-    enough = counted >= _BLOCK
-    level, scatter = np.zeros(rest.shape[1]), np.zeros(rest.shape[1])
+def _with_gaps(
+    rest: np.ndarray, weights: np.ndarray, sigma: np.ndarray, valid: np.ndarray, segments: list[tuple[int, int]]
+) -> np.ndarray:
+    """The same where some pixels do not count; 0 for columns of which fewer than two segments do."""
+    weights, data = weights * valid, np.where(valid, rest, np.nan)
+    levels = np.full((len(segments), rest.shape[1]), np.nan)
+    for level, (top, bottom) in zip(levels, segments, strict=True):
+        known = valid[top:bottom].sum(0) >= min(_BLOCK, bottom - top) / 2
+        part, weight = data[top:bottom, known], weights[top:bottom, known]
+        if part.size:
+            middle, spread = np.nanmedian(part, axis=0), 2 * sigma[top:bottom, known]
+            around = np.nan_to_num(np.clip(part - middle, -spread, spread))
+            level[known] = middle + (weight * around).sum(0) / weight.sum(0)
+    held = np.isfinite(levels).sum(0)
+    enough = held >= min(2, len(segments))
+    offsets = np.zeros(rest.shape[1])
     if enough.any():
-        data = np.where(valid, rest, np.nan)[:, enough]
-        level[enough] = np.nanmedian(data, axis=0)
-        scatter[enough] = _NORMAL * np.nanmedian(np.abs(data - level[enough]), axis=0)
-    scatter = np.maximum(scatter, np.where(valid, sigma, 0).sum(0) / np.maximum(counted, 1))
-    variance = _MEDIAN_VARIANCE * scatter**2 / np.maximum(counted, 1)
-    return np.where(enough, _significant(level, variance), 0)
+        levels, held = levels[:, enough], held[enough]
+        level = np.nanmedian(levels, axis=0)
+        scatter = _NORMAL * np.nanmedian(np.abs(levels - level), axis=0)
+        variance = gaussian_filter1d(scatter**2 * _MEDIAN_VARIANCE / held, 1.0)
+        counted = valid.sum(0)[enough]
+        mean_power = np.where(valid, sigma**2, 0).sum(0)[enough] / counted
+        offsets[enough] = _significant(level, np.maximum(variance, _MEDIAN_VARIANCE * mean_power / counted))
+    return offsets
 
 
 def _significant(level: np.ndarray, variance: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 from ..images import Picture, check_writable, write_image
 from ..images.files import atomic_path
 from ..images.tiff import Bands, TiffPages, TiffTags, write_tiff
-from .counts import LinearKelvin, Planck, ThermalImage
+from .counts import LinearKelvin, Planck, ThermalImage, relation_record
 from .frames import rows_of
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ LARGE = 1 << 25
 _EXIF_IFD = int(ExifTags.IFD.Exif)
 _USER_COMMENT = int(ExifTags.Base.UserComment)
 _ASCII = b"ASCII\0\0\0"  # how a UserComment says which characters it holds (Exif 2.3, table 9)
+_UNICODE = b"UNICODE\0"
 _KEY = "hidra_thermal"
 _TIFF = (".tif", ".tiff")
 _BAND_NAME = b'xmlns:Camera="http://pix4d.com/camera/1.0" Camera:BandName="LWIR"'
@@ -86,7 +87,7 @@ def write_thermal(
             )
         factor = counts.shape[1] // like.counts.shape[1]
     factor = factor or 1
-    metadata = _with_record(like, note or {})
+    metadata = _with_record(like, note or {}, unit)
     if path.suffix.lower() not in _TIFF:
         page = next(iter(counts))
         assert isinstance(page, np.ndarray)  # check_thermal_writable refuses others
@@ -102,7 +103,7 @@ def write_thermal(
     if is_large(like):
         layout = replace(layout, tiled=True, compressed=True)
     if unit is not None:
-        layout = replace(layout, nodata="nan" if like.valid is not None else "", gdal="")
+        layout = layout.for_temperatures("°C" if unit == "celsius" else "K", missing=like.valid is not None)
     with atomic_path(path) as temporary:
         write_tiff(
             temporary,
@@ -207,6 +208,11 @@ def _enlarged(planes: Planes | list[np.ndarray], factor: int) -> Iterator[np.nda
 def _write_page(path: Path, counts: np.ndarray, like: ThermalImage, metadata: Metadata, factor: int) -> None:
     full = np.float32(np.iinfo(counts.dtype).max)
     pixels = counts.astype(np.float32)[..., None] / full
+    if like.metadata.layout.geo or like.metadata.layout.nodata:
+        log.warning(
+            "%s: %s cannot hold the georeference and the value for no data of %s, which are left out; use .tiff",
+            *(path, path.suffix, like.path),
+        )
     if like.alpha is not None:
         alpha = next(_enlarged(like.alpha, factor)).astype(np.float32)[..., None] / full
         pixels = np.concatenate([pixels, alpha], -1)
@@ -225,7 +231,7 @@ def _with_band_name(xmp: bytes | None) -> bytes:
     return xmp[:place] + b" " + name + xmp[place:]
 
 
-def _with_record(like: ThermalImage, note: dict[str, Any]) -> Metadata:
+def _with_record(like: ThermalImage, note: dict[str, Any], unit: Unit | None) -> Metadata:
     """The metadata of ``like`` with the record in the user comment; an existing comment is kept in the record."""
     metadata = like.metadata
     pages = metadata.layout.page_exif
@@ -233,6 +239,10 @@ def _with_record(like: ThermalImage, note: dict[str, Any]) -> Metadata:
     exif.load(pages[0] if pages else metadata.exif)
     entries = dict(exif.get_ifd(_EXIF_IFD))
     record = {key: value for key, value in like.record().items() if value not in ("", {})} | note
+    if unit is not None:  # what is known about the counts does not hold for their temperatures
+        of_counts = ("lowest", "highest", *relation_record(like.relation))
+        record = {key: value for key, value in record.items() if key not in of_counts}
+        record |= relation_record(LinearKelvin(1.0, 273.15 if unit == "celsius" else 0.0))
     before = _text(entries.get(_USER_COMMENT))
     if before and _stored(before) is None:
         record["comment"] = before
@@ -268,7 +278,11 @@ def _relation(record: MappingType[str, Any]) -> LinearKelvin | Planck | None:
 
 
 def _text(comment: Any) -> str:
-    if isinstance(comment, bytes):
+    if isinstance(comment, bytes) and comment.startswith(_UNICODE):
+        text = comment.removeprefix(_UNICODE)
+        order = "le" if text[1::2].count(0) >= text[::2].count(0) else "be"  # that of the file, which is not kept here
+        comment = text.decode(f"utf-16-{order}", "replace").lstrip("\ufeff")
+    elif isinstance(comment, bytes):
         comment = comment.removeprefix(_ASCII).decode("latin-1")
     return (comment or "").strip("\0 ").removeprefix(_ASCII.decode()) if isinstance(comment, str) else ""
 

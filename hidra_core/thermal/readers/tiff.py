@@ -13,7 +13,7 @@ import numpy as np
 from PIL import TiffImagePlugin
 
 from ...images import DECODER_ERRORS, Metadata, image_metadata, turn_upright
-from ...images.tiff import TiffLayout, layout_of
+from ...images.tiff_layout import TiffLayout, layout_of
 from ..counts import COUNT_TYPES, LinearKelvin, ThermalImage
 from ..frames import Frames, Planes, derived, rows_of
 from .stored import from_stored, in_memory
@@ -73,7 +73,7 @@ def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> Therma
         page_exif: tuple[bytes, ...] = ()
     else:
         page_exif = tuple(head.exif for head, _ in heads)
-    layout = layout_of(tif, first, page_exif, bool(masks))
+    layout = layout_of(tif, first, page_exif, bool(masks), pages[1:] and pages)
     orientation = 1 if layout.geo else orientation  # coordinates on the ground belong to the pixels as stored
     stacked = _stacked(tif, first) if len(pages) == 1 else None
     counts: Planes = stacked if stacked is not None else _planes(path, pages)
@@ -260,7 +260,7 @@ def _stacked(tif: Any, page: Any) -> Frames | None:
 
 def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Planes | None) -> Frames | None:
     """Where the pages have data, by mask page, alpha and the value for no data; None: everywhere."""
-    value = _nodata_value(layout, counts.dtype)
+    value = layout.no_data(counts.dtype)
     value = None if value is None or np.isnan(value) else value
     if value is None and alpha is None and masks is None:
         return None
@@ -283,17 +283,6 @@ def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Plan
         return combined(rows_of(counts, index, start, stop), *beside)
 
     return Frames(valid, counts.shape, bool, rows)
-
-
-def _nodata_value(layout: TiffLayout, dtype: np.dtype) -> float | None:
-    try:
-        value = float(layout.nodata)
-    except ValueError:
-        return None
-    if dtype.kind == "f":
-        return float(dtype.type(value)) if np.isfinite(value) else np.nan
-    limits = np.iinfo(dtype)
-    return value if np.isfinite(value) and limits.min <= value <= limits.max else None
 
 
 def _turned(planes: Planes, orientation: int) -> Frames:
