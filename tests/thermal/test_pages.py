@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hidra_core.images import Metadata
-from hidra_core.images.tiff import TiffLayout
+from hidra_core.images.tiff_layout import TiffLayout
 from hidra_core.thermal import Frames, ThermalImage
 
 
