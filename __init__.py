@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+WEB_DIRECTORY = "./web"
+"""Scripts that the host's page loads."""
+
 
 async def comfy_entrypoint() -> Any:
     """The pack's nodes, in the form that ComfyUI's V3 API expects."""

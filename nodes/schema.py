@@ -27,6 +27,24 @@ def schema(**described: Any) -> io.Schema:
     return io.Schema(**{key: value for key, value in described.items() if key in _KNOWN})
 
 
+class UploadInput(io.Combo.Input):
+    """A combo of files with an upload button for files of any kind, see ``web/upload.js``.
+
+    Args:
+        name: its identifier.
+        endings: of the files that can be uploaded, in lower case, with the dot.
+        **described: see ``io.Combo.Input``.
+    """
+
+    def __init__(self, name: str, endings: Iterable[str], **described: Any) -> None:
+        super().__init__(name, **described)
+        self._endings = ",".join(endings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As the host sends it to the page."""
+        return super().as_dict() | {"hidra_upload": self._endings}
+
+
 def one_of(value: str | None, options: Iterable[str], remedy: str) -> bool | str:
     """Check a combo's value in ``validate_inputs``, as not every host does.
 

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from comfy_api.latest import io, ui
 
 from ..hidra_core.images import check_images, to_grey
 from ..hidra_core.images.files import write_json
-from ..hidra_core.names import MAPPINGS
 from ..hidra_core.scenes import SCENES
 from ..hidra_core.sources import Change, CountsSource, Reading, open_source
-from ..hidra_core.thermal import LinearKelvin
-from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS, RawLayout, parse_size
+from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS
 from ..hidra_core.thermal.sample import thermal_sample
+from ..hidra_core.video import is_clip
 from . import host
-from .schema import one_of, schema
+from .reading import (
+    MAPPING_OPTIONS,
+    FrameInputs,
+    MappingInputs,
+    frame_inputs,
+    mapping_inputs,
+    parsed,
+    reading_of,
+)
+from .schema import UploadInput, one_of, schema
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..hidra_core.thermal import Unit
 
 Thermal = io.Custom("HIDRA_THERMAL")
 NO_FILE = ""
-"""The choice of no file: the frontend then neither shows an image nor asks the host for one."""
+"""The choice of no file."""
 
-AUTO = "auto"
-MAPPING_OPTIONS = [AUTO, *MAPPINGS]
 FORMATS = {"TIFF": ".tiff", "PNG": ".png"}
+COUNTS = "counts"
+UNITS: dict[str, Unit | None] = {COUNTS: None, "celsius": "celsius", "kelvin": "kelvin"}
+SHOWN = 32
+"""Pages that a node shows at most: the host writes a file for each."""
 
 
 class LoadThermal(io.ComfyNode):
@@ -35,77 +52,45 @@ class LoadThermal(io.ComfyNode):
         return schema(
             node_id="HiDRA_LoadThermal",
             display_name="Load Thermal Image",
-            description="Reads the counts of a thermal camera: 8- and 16-bit PNG and TIFF (several pages become a "
-            "batch), FLIR and DJI radiometric JPEG, FLIR FFF, raw Y16. The image has the range that the networks "
-            "expect; Save Thermal Image converts it back to counts.",
-            search_aliases=["hidra", "thermal", "infrared", "16-bit", "radiometric", "flir", "dji", "tiff", "y16"],
-            inputs=[
-                io.Combo.Input(
-                    "file",
-                    options=[NO_FILE, *host.input_names(THERMAL_EXTENSIONS)],
-                    default=NO_FILE,
-                    upload=io.UploadType.image,
-                    image_folder=io.FolderType.input,
-                    tooltip="A file from ComfyUI's input folder. Empty: the sample scene.",
-                ),
-                io.Combo.Input(
-                    "sample",
-                    options=list(SCENES),
-                    default="street",
-                    tooltip="Without a file: a rendered 16-bit frame with noise and stripes, 0.04 K per count.",
-                ),
-                io.Combo.Input(
-                    "mapping",
-                    options=MAPPING_OPTIONS,
-                    default=AUTO,
-                    tooltip="How counts become grey. linear: between the extremes of the scene; percentile: linear, "
-                    "with clipped tails; plateau: plateau equalisation; auto: linear for 16 bits, 8 bits unchanged.",
-                ),
-                io.Float.Input(
-                    "clip",
-                    default=0.5,
-                    min=0.0,
-                    max=20.0,
-                    step=0.1,
-                    tooltip="Percentage of pixels clipped at each end by percentile and plateau. Save Thermal Image "
-                    "restores the clipped counts.",
-                ),
-                io.Float.Input(
-                    "plateau",
-                    default=3.0,
-                    min=0.1,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Where plateau equalisation cuts the histogram: 1 is nearly linear, 100 nearly full.",
-                ),
-                io.Float.Input(
-                    "kelvin_per_count",
-                    default=0.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.001,
-                    round=0.0001,
-                    tooltip="For cameras in TLinear mode: 0.04, 0.01 or 0.1 (count 0 is 0 K). 0: as the file says.",
-                ),
-                io.String.Input(
-                    "raw_size",
-                    default="",
-                    tooltip="Raw Y16 frames only: size in pixels, such as 640x512. Empty: read from the file's name or "
-                    "guessed from its length.",
-                ),
+            description="Reads the counts of a thermal camera, or temperatures: grey PNG, PGM and TIFF (also floating "
+            "point, GeoTIFF and stacks), FLIR, DJI and InfiRay radiometric JPEG, FLIR FFF, SEQ and CSQ, raw Y16, NumPy "
+            "arrays; with optional packages also .irg, .is2, .cptv and .hcc. Pages and frames become a batch. The "
+            "image has the range that the networks expect; Save Thermal Image converts it back.",
+            search_aliases=[
+                *("hidra", "thermal", "infrared", "16-bit", "radiometric", "temperature"),
+                *("flir", "dji", "tiff", "geotiff", "y16", "raw", "seq", "csq", "npy"),
             ],
+            inputs=[*_file_inputs(), *mapping_inputs(), *frame_inputs()],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="The counts as grey images; pages are a batch."),
+                io.Image.Output(
+                    display_name="image",
+                    tooltip="The scene as grey images, without borders and telemetry; pages are a batch.",
+                ),
                 Thermal.Output(display_name="thermal", tooltip="Counts, mapping and metadata, for Save Thermal Image."),
-                io.String.Output(display_name="record", tooltip="Camera, encoding, range and constants, as JSON."),
+                io.String.Output(
+                    display_name="record", tooltip="Camera, encoding, range, constants and what to know, as JSON."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None, sample: str | None, mapping: str | None) -> bool | str:
+    def validate_inputs(
+        cls,
+        file: str | None,
+        sample: str | None,
+        mapping: str | None,
+        raw_size: str | None = None,
+        crop: str | None = None,
+        telemetry: str | None = None,
+    ) -> bool | str:
         if file and not host.input_exists(file):
             return f"'{file}' is not in ComfyUI's input folder. Put it there or upload it, or choose another"
+        try:
+            for name, text in (("raw_size", raw_size), ("crop", crop), ("telemetry", telemetry)):
+                parsed(name, text or "")
+        except ValueError as error:
+            return str(error)
         known = one_of(sample, SCENES, "Choose another")
         return known if known is not True else one_of(mapping, MAPPING_OPTIONS, "Choose another")
 
@@ -115,38 +100,70 @@ class LoadThermal(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, file: str, sample: str, mapping: str, clip: float, plateau: float, kelvin_per_count: float, raw_size: str
+        cls,
+        file: str,
+        sample: str,
+        mapping: str,
+        clip: float,
+        plateau: float,
+        kelvin_per_count: float,
+        raw_size: str,
+        **frames: Any,
     ) -> io.NodeOutput:
-        reading = Reading(
-            raw=RawLayout(parse_size(raw_size) if file and raw_size.strip() else None),
-            relation=LinearKelvin(kelvin_per_count) if kelvin_per_count else None,
-            mapping=None if mapping == AUTO else mapping,
-            parameters=_parameters(mapping, clip, plateau),
-            as_counts=True,
-        )
-        source = open_source(host.input_path(file), reading) if file else _sample(sample, reading)
-        if not isinstance(source, CountsSource):
+        if is_clip(file):
             raise ValueError(f"{file} is a clip: load it with Load Video, and enhance it with Enhance Thermal Video")
-        record = json.dumps(source.image.record(), indent=1)
-        host.show_text(source.image.summary(), cls.hidden.unique_id)
-        images = _as_image(torch.cat(list(source.pages()), -1).movedim(-1, 0))
-        return io.NodeOutput(images, source, record, ui=ui.PreviewImage(images, cls=cls))
+        with host.noting() as warnings:
+            counts = MappingInputs(mapping, clip, plateau, kelvin_per_count)
+            reading = reading_of(file, counts, FrameInputs(raw_size, **frames))
+            source = _opened(host.input_path(file), reading) if file else _sample(sample, reading)
+            images = _batch(source)
+        also = host.beyond(warnings, source.image)
+        host.show_text("\n".join([host.in_words_of_nodes(source.image.summary()), *also]), cls.hidden.unique_id)
+        record = json.dumps(_in_words(source.image.record(), also), indent=1)
+        return io.NodeOutput(images, source, record, ui=ui.PreviewImage(images[:SHOWN], cls=cls))
 
 
-def _parameters(mapping: str, clip: float, plateau: float) -> dict[str, float]:
-    if mapping in (AUTO, "linear"):
-        return {}
-    tails = {"low": clip, "high": 100 - clip}
-    return {**tails, "plateau": plateau} if mapping == "plateau" else tails
+def _file_inputs() -> list[Any]:
+    return [
+        UploadInput(
+            "file",
+            THERMAL_EXTENSIONS,
+            options=[NO_FILE, *host.input_names(THERMAL_EXTENSIONS)],
+            default=NO_FILE,
+            tooltip="A file from ComfyUI's input folder; others can be uploaded or dropped onto the node. Empty: the "
+            "sample scene.",
+        ),
+        io.Combo.Input(
+            "sample",
+            options=list(SCENES),
+            default="street",
+            tooltip="Without a file: a rendered 16-bit frame with noise and stripes, 0.04 K per count.",
+        ),
+    ]
+
+
+def _opened(path: Path, reading: Reading) -> CountsSource:
+    source = open_source(path, reading)
+    assert isinstance(source, CountsSource)  # grey pictures are read as counts, and clips were refused
+    return source
 
 
 def _sample(scene: str, reading: Reading) -> CountsSource:
     return reading.source(thermal_sample(scene).image)
 
 
-def _as_image(values: torch.Tensor) -> torch.Tensor:
-    """``[N, H, W]`` as IMAGE ``[N, H, W, 3]``."""
-    return values[..., None].expand(-1, -1, -1, 3).contiguous()
+def _batch(source: CountsSource) -> torch.Tensor:
+    """All pages as one IMAGE ``[N, H, W, 3]``."""
+    images = torch.empty(len(source.image.counts), *source.scene.shape, 3)
+    for image, page in zip(images, source.pages(), strict=True):
+        image[:] = page
+    return images
+
+
+def _in_words(record: dict[str, Any], also: list[str]) -> dict[str, Any]:
+    """A record in the words of the nodes, with these notes too."""
+    notes = [*also, *map(host.in_words_of_nodes, record.get("notes", ()))]
+    return {**record, "notes": notes} if notes else record
 
 
 class SaveThermal(io.ComfyNode):
@@ -158,7 +175,8 @@ class SaveThermal(io.ComfyNode):
             node_id="HiDRA_SaveThermal",
             display_name="Save Thermal Image",
             description="Converts enhanced images back to the counts of the file they came from, and saves them with "
-            "its bit depth and metadata. Radiometric mode keeps temperatures and reports the change.",
+            "its bit depth and metadata, or as temperatures. What was no scene (telemetry, borders, no data) is saved "
+            "as it was. Radiometric mode keeps temperatures and reports the change.",
             search_aliases=["hidra", "thermal", "infrared", "16-bit", "radiometric", "tiff", "temperature"],
             is_output_node=True,
             inputs=[
@@ -173,7 +191,8 @@ class SaveThermal(io.ComfyNode):
                     "format",
                     options=list(FORMATS),
                     default="TIFF",
-                    tooltip="TIFF keeps several pages in one file; PNG makes one file per page.",
+                    tooltip="TIFF keeps several pages in one file, and temperatures; PNG makes one file per page, of 8 "
+                    "or 16 bits.",
                 ),
                 io.Boolean.Input(
                     "radiometric",
@@ -187,6 +206,14 @@ class SaveThermal(io.ComfyNode):
                     tooltip="Radiometric mode only: also remove smooth shading around the middle. In a single image it "
                     "cannot be told from a scene that is warmer there.",
                 ),
+                io.Combo.Input(
+                    "unit",
+                    options=list(UNITS),
+                    default=COUNTS,
+                    optional=True,
+                    tooltip="What is saved: counts as in the file, or temperatures as 32-bit floating-point TIFF in °C "
+                    "or K.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="image", tooltip="The saved counts, as grey images."),
@@ -196,8 +223,15 @@ class SaveThermal(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, format: str | None) -> bool | str:  # noqa: A002  the input's identifier in saved workflows
-        return one_of(format, FORMATS, "Choose another")
+    def validate_inputs(
+        cls,
+        format: str | None,  # noqa: A002  the input's identifier in saved workflows
+        unit: str | None = COUNTS,
+    ) -> bool | str:
+        if format == "PNG" and unit in ("celsius", "kelvin"):
+            return f"PNG cannot hold temperatures in {unit} as floating-point numbers: set format to TIFF"
+        known = one_of(format, FORMATS, "Choose another")
+        return known if known is not True else one_of(unit, UNITS, "Choose another")
 
     @classmethod
     def execute(
@@ -208,24 +242,62 @@ class SaveThermal(io.ComfyNode):
         format: str,  # noqa: A002  the input's identifier in saved workflows
         radiometric: bool,
         shading: bool,
+        unit: str = COUNTS,
     ) -> io.NodeOutput:
         check_images(image)
+        stem = host.output_stem(filename_prefix, image.shape[2], image.shape[1])
         progress = host.Progress()
         change = Change(radiometric=radiometric, shading=shading and radiometric)
-        counts, reports = thermal.restore(
-            to_grey(image)[:, 0].float().cpu(), change, after_page=lambda done, total: progress(done / total)
-        )
-        stem = host.output_stem(filename_prefix, image.shape[2], image.shape[1])
-        record = thermal.record(reports)
-        if reports:
-            write_json(stem.with_name(f"{stem.name}.json"), record)
-            host.show_text("\n".join(entry.summary() for entry in reports), cls.hidden.unique_id)
-        suffix = FORMATS[format]
-        if suffix == ".tiff" or len(counts) == 1:
-            thermal.save(stem.with_name(f"{stem.name}{suffix}"), counts, radiometric=radiometric)
-        else:
-            for page, plane in enumerate(counts):
-                path = stem.with_name(f"{stem.name}{page:05}_{suffix}")
-                thermal.save(path, plane[None], radiometric=radiometric)
-        images = _as_image(thermal.mapping.to_values(counts))
-        return io.NodeOutput(images, json.dumps(record, indent=1), ui=ui.PreviewImage(images, cls=cls))
+        grey = to_grey(image)[:, 0].float().cpu()
+        with host.noting() as warnings:
+            source = CountsSource(thermal.image, thermal.mapping, thermal.scene, UNITS[unit])
+            files = _files(stem, FORMATS[format], source)
+            counts, reports = source.restore(grey, change, after_page=lambda done, total: progress(done / total))
+            record = _in_words(source.record(reports), [])
+            if reports:
+                write_json(stem.with_name(f"{stem.name}.json"), record)
+            for path, first, pages in files:
+                pages.save(path, counts[first : first + len(pages.image.counts)], radiometric=radiometric)
+        text = [*(entry.summary() for entry in reports), *warnings]
+        if text:
+            host.show_text("\n".join(text), cls.hidden.unique_id)
+        images = _shown(source, counts, grey)
+        return io.NodeOutput(images, json.dumps(record, indent=1), ui=ui.PreviewImage(images[:SHOWN], cls=cls))
+
+
+def _files(stem: Path, suffix: str, source: CountsSource) -> list[tuple[Path, int, CountsSource]]:
+    """The files to write: path, index of the first page in it, its pages.
+
+    Raises:
+        ValueError: the format cannot hold them.
+    """
+    if suffix == ".tiff" or len(source.image.counts) == 1:
+        files = [(stem.with_name(f"{stem.name}{suffix}"), 0, source)]
+    else:
+        files = [
+            (
+                stem.with_name(f"{stem.name}{page:05}_{suffix}"),
+                page,
+                CountsSource(source.image.pages(page, 1), source.mapping, source.scene, source.unit),
+            )
+            for page in range(len(source.image.counts))
+        ]
+    for path, _, pages in files:
+        pages.check_writable(path)
+    return files
+
+
+def _shown(source: CountsSource, counts: np.ndarray, grey: torch.Tensor) -> torch.Tensor:
+    """The saved counts as IMAGE of the size of the enhanced images ``[N, h, w]``, which stand where no scene is."""
+    scene = source.scene
+    factor = grey.shape[1] // scene.shape[0]
+    rows, columns = (slice(side.start * factor, side.stop * factor) for side in (scene.rows, scene.columns))
+    images = torch.empty(*grey.shape, 3)
+    for page, plane in enumerate(counts):
+        values = source.mapping.to_values(np.nan_to_num(plane[rows, columns]))
+        valid = scene.valid(page)
+        if valid is not None:
+            known = torch.from_numpy(valid.repeat(factor, 0).repeat(factor, 1))
+            values = torch.where(known, values, grey[page])
+        images[page] = values[..., None]
+    return images

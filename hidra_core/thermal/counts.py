@@ -208,6 +208,44 @@ class ThermalImage:
         metadata = replace(self.metadata, layout=self.metadata.layout.placed(1, left, top))
         return replace(self, metadata=metadata, counts=counts, valid=part(self.valid), alpha=part(self.alpha))
 
+    def pages(self, first: int, count: int | None = None) -> ThermalImage:
+        """Some of the pages, with what belongs to each of them.
+
+        Args:
+            first: index of the first one.
+            count: how many; None: all that follow.
+
+        Raises:
+            ValueError: there are no such pages.
+        """
+        total = len(self.counts)
+        stop = max(total, first + 1) if count is None else first + count
+        if not 0 <= first < stop <= total:
+            raise ValueError(
+                f"{self.path} has {total} page{'s' if total > 1 else ''}, and pages {first + 1} to {stop} are asked "
+                f"for: ask for pages between 1 and {total}"
+            )
+
+        def part(planes: Planes) -> Planes:
+            if isinstance(planes, np.ndarray):
+                return planes[first:stop]
+            return Frames(
+                lambda index: planes[first + index],
+                (stop - first, *planes.shape[1:]),
+                planes.dtype,
+                lambda index, top, bottom: planes.rows(first + index, top, bottom),
+            )
+
+        layout = self.metadata.layout
+        return replace(
+            self,
+            metadata=replace(self.metadata, layout=replace(layout, page_exif=layout.page_exif[first:stop])),
+            counts=part(self.counts),
+            valid=None if self.valid is None else part(self.valid),
+            alpha=None if self.alpha is None else part(self.alpha),
+            times=self.times[first:stop],
+        )
+
 
 def relation_record(relation: LinearKelvin | Planck | RadiometricChain | None) -> dict[str, Any]:
     """A relation of counts to kelvin in plain JSON types, empty for None.

@@ -22,7 +22,9 @@ from .files import (
     register_weights_folder,
 )
 from .loading import load_checkpoint, native_backbone, weights
+from .notes import beyond, noting
 from .progress import Progress, show_text
+from .words import in_words_of_nodes
 
 __all__ = [
     "DEGRADATIONS_FOLDER",
@@ -32,9 +34,11 @@ __all__ = [
     "adapting",
     "applied_to_both",
     "apply",
+    "beyond",
     "choices",
     "files",
     "fingerprint",
+    "in_words_of_nodes",
     "input_exists",
     "input_fingerprint",
     "input_names",
@@ -42,6 +46,7 @@ __all__ = [
     "load_checkpoint",
     "native_backbone",
     "next_output",
+    "noting",
     "output_stem",
     "path_of",
     "register_degradations_folder",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -17,6 +18,50 @@ WORKFLOWS = Path(__file__).parents[2] / "example_workflows"
 BUILT_IN = sorted(path for path in WORKFLOWS.glob("*.json") if "SD-Turbo" not in path.stem)
 SHOWING = ("PreviewImage", "SaveImage", "SaveVideo")
 """Nodes that show what came out."""
+
+
+def open_thermal(frontend: Frontend) -> None:
+    """A new Load Thermal Image on the canvas, whose record is shown."""
+    frontend.page.evaluate(
+        """() => {
+            app.graph.clear()
+            const [load, show] = ["HiDRA_LoadThermal", "PreviewAny"].map(type => LiteGraph.createNode(type))
+            for (const node of [load, show]) app.graph.add(node)
+            load.pos = [0, 0]
+            show.pos = [load.size[0] + 100, 0]
+            load.connect(2, show, 0)
+        }"""
+    )
+    frontend.page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.Canvas.FitView') }")
+    frontend.page.wait_for_timeout(1000)
+
+
+def place_of(frontend: Frontend, name: str) -> tuple[float, float]:
+    """The middle of a widget of Load Thermal Image, in pixels of the page."""
+    place = frontend.page.evaluate(
+        """name => {
+            const node = app.graph.nodes.find(one => one.type === "HiDRA_LoadThermal")
+            const widget = node.widgets.find(one => one.name === name)
+            const { scale, offset } = app.canvas.ds
+            const corner = app.canvas.canvas.getBoundingClientRect()
+            const x = (node.pos[0] + node.size[0] / 2 + offset[0]) * scale + corner.left
+            return [x, (node.pos[1] + widget.last_y + 10 + offset[1]) * scale + corner.top]
+        }""",
+        name,
+    )
+    return place[0], place[1]
+
+
+def thermal_widgets(frontend: Frontend) -> dict[str, Any]:
+    node = frontend.page.evaluate("() => app.graph.nodes.find(one => one.type === 'HiDRA_LoadThermal').id")
+    return frontend.widgets(node)
+
+
+def shown_record(frontend: Frontend) -> dict[str, Any]:
+    """The record that Load Thermal Image gives in a run of the graph."""
+    outputs = frontend.run()["outputs"].values()
+    (text,) = [output["text"][0] for output in outputs if output.get("text")]
+    return json.loads(text)
 
 
 def test_every_workflow_has_its_thumbnail() -> None:
@@ -71,3 +116,66 @@ def test_links_are_consistent(path: Path) -> None:
         assert identifier in nodes[source]["outputs"][slot]["links"]
         assert nodes[target]["inputs"][place]["link"] == identifier
         assert nodes[source]["outputs"][slot]["type"] == kind
+
+
+def test_a_sixty_fourth_of_a_kelvin_can_be_typed(frontend: Frontend) -> None:
+    open_thermal(frontend)
+    frontend.page.mouse.click(*place_of(frontend, "kelvin_per_count"))
+    frontend.page.keyboard.press("Control+a")
+    frontend.page.keyboard.type("0.015625")
+    frontend.page.keyboard.press("Enter")
+    assert thermal_widgets(frontend)["kelvin_per_count"] == 0.015625
+    frontend.page.mouse.click(*place_of(frontend, "force_kelvin"))
+    assert shown_record(frontend)["linear"]["scale"] == 0.015625
+
+
+def test_frames_without_a_picture_format_are_uploaded(frontend: Frontend, tmp_path: Path) -> None:
+    counts = np.arange(80 * 60, dtype=np.uint16).reshape(60, 80) + 1000
+    path = tmp_path / "upload.npy"
+    np.save(path, counts)
+    open_thermal(frontend)
+    with frontend.page.expect_file_chooser() as chooser:
+        frontend.page.mouse.click(*place_of(frontend, "upload"))
+    assert ".npy" in chooser.value.element.get_attribute("accept").split(",")
+    chooser.value.set_files(path)
+    frontend.page.wait_for_function(
+        "() => app.graph.nodes.some(node => node.widgets.some(one => one.value === 'upload.npy'))"
+    )
+    record = shown_record(frontend)
+    assert (record["file"], record["width"], record["highest"]) == ("upload.npy", 80, counts.max())
+    frontend.screenshot("uploaded.png")
+    frontend.check()
+
+
+def test_files_are_dropped_onto_the_node(frontend: Frontend) -> None:
+    open_thermal(frontend)
+    drop = """([x, y, name]) => {
+        const data = new DataTransfer()
+        data.items.add(new File([new Uint8Array(9600)], name))
+        const target = document.elementFromPoint(x, y)
+        for (const kind of ["dragenter", "dragover", "drop"]) {
+            const place = { clientX: x, clientY: y, bubbles: true, cancelable: true, dataTransfer: data }
+            target.dispatchEvent(new DragEvent(kind, place))
+        }
+    }"""
+    frontend.page.evaluate(drop, [*place_of(frontend, "mapping"), "dropped_80x60.raw"])
+    frontend.page.wait_for_function(
+        "() => app.graph.nodes.some(node => node.widgets.some(one => one.value === 'dropped_80x60.raw'))"
+    )
+    frontend.check()
+
+
+def test_earlier_workflows_keep_their_values(frontend: Frontend) -> None:
+    workflow = json.loads((WORKFLOWS / "Sixteen-bit radiometric.json").read_text(encoding="utf-8"))
+    for node in workflow["nodes"]:
+        if node["type"] == "HiDRA_LoadThermal":
+            node["widgets_values"] = ["", "night", "percentile", 1.5, 4.0, 0.04, "640x512", "image"]
+        if node["type"] == "HiDRA_SaveThermal":
+            node["widgets_values"] = ["prefix", "PNG", False, True]
+    frontend.load(workflow)
+    (save,) = [node["id"] for node in workflow["nodes"] if node["type"] == "HiDRA_SaveThermal"]
+    values = thermal_widgets(frontend)
+    assert (values["sample"], values["kelvin_per_count"], values["raw_size"]) == ("night", 0.04, "640x512")
+    assert (values["raw_order"], values["raw_offset"], values["crop"]) == ("auto", 0, "")
+    assert (values["first_page"], values["page_count"], values["force_kelvin"]) == (1, 0, False)
+    assert frontend.widgets(save)["unit"] == "counts"

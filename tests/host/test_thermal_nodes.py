@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from client import HostClient, PromptRejectedError
 from PIL import Image
 
@@ -45,9 +47,33 @@ def upload(client: HostClient, folder: Path, name: str, pages: int = 1) -> np.nd
     """A 16-bit TIFF of sample scenes in the host's input folder; its counts."""
     first = thermal_sample(height=96, width=128).image
     counts = np.concatenate([thermal_sample(height=96, width=128, seed=seed).image.counts for seed in range(pages)])
-    write_thermal(folder / name, counts, first)
+    write_thermal(folder / name, counts, replace(first, counts=counts))
     client.upload(folder / name)
     return counts
+
+
+def noise(*shape: int) -> np.ndarray:
+    """Smooth 16-bit counts."""
+    generator = np.random.default_rng(0)
+    planes = np.cumsum(np.cumsum(generator.normal(0, 3, shape), -1), -2)
+    return np.clip(29000 + planes, 20000, 40000).astype(np.uint16)
+
+
+def placed(host: HostServer, name: str, content: bytes) -> None:
+    (host.folder("input") / name).write_bytes(content)
+
+
+def record(client: HostClient, **inputs: Any) -> dict[str, Any]:
+    """The record that Load Thermal Image gives."""
+    prompt = {"load": load(**inputs), "show": {"class_type": "PreviewAny", "inputs": {"source": ["load", 2]}}}
+    return json.loads(client.run(prompt).outputs["show"]["text"][0])
+
+
+def refusal(client: HostClient, **inputs: Any) -> str:
+    """The message with which Load Thermal Image fails."""
+    result = client.wait(client.queue({"load": load(**inputs), "save": save()}))
+    assert result.status == "error"
+    return result.error["exception_message"]
 
 
 def saved(host: HostServer, prefix: str) -> list[Path]:
@@ -57,9 +83,11 @@ def saved(host: HostServer, prefix: str) -> list[Path]:
 def test_save_is_an_output_node_and_load_offers_the_input_folder(client: HostClient, tmp_path: Path) -> None:
     assert client.object_info("HiDRA_SaveThermal")["output_node"]
     upload(client, tmp_path, "offered.tiff")
-    kind, options = client.object_info("HiDRA_LoadThermal")["input"]["required"]["file"]
+    inputs = client.object_info("HiDRA_LoadThermal")["input"]
+    _, options = inputs["required"]["file"]
     assert "offered.tiff" in options["options"]
-    assert options["image_upload"]
+    assert {".seq", ".csq", ".raw", ".y16", ".fff", ".npy", ".tif"} <= set(options["hidra_upload"].split(","))
+    assert list(inputs["optional"])[:5] == ["raw_order", "raw_offset", "plane", "crop", "telemetry"]
 
 
 @pytest.mark.parametrize("mapping", ["auto", "percentile", "plateau"])
@@ -133,7 +161,11 @@ def test_bad_input_says_what_is_wrong(client: HostClient, tmp_path: Path) -> Non
     colours = Image.fromarray(np.arange(1024, dtype=np.uint8).reshape(32, 32))
     colours.putpalette([value for step in range(256) for value in (step, 0, 255 - step)])
     colours.save(tmp_path / "palette.png")
-    for name, message in (("cut.tiff", "damaged"), ("nan.tiff", "floating-point"), ("palette.png", "palette")):
+    for name, message in (
+        ("cut.tiff", "not an image file"),
+        ("nan.tiff", "no pixel of page 1 has data"),
+        ("palette.png", "palette"),
+    ):
         client.upload(tmp_path / name)
         result = client.wait(client.queue({"load": load(file=name), "save": save()}))
         assert result.status == "error"
@@ -158,6 +190,120 @@ def test_a_changed_file_is_read_again(client: HostClient, host: HostServer, tmp_
     counts = upload(client, tmp_path, "live.tiff", pages=2)
     client.run(prompt)
     assert np.array_equal(read_thermal(saved(host, "live")[-1]).counts, counts)
+
+
+def test_telemetry_is_cut_off_and_put_back(client: HostClient, host: HostServer) -> None:
+    frame = noise(122, 160)
+    frame[120:] = np.arange(320, dtype=np.uint16).reshape(2, 160) * 200
+    placed(host, "lepton.raw", frame.tobytes())
+    result = client.run({"load": load(file="lepton.raw"), "save": save(filename_prefix="lepton")})
+    for node in ("load", "save"):
+        assert Image.open(io.BytesIO(client.view(result.images(node)[0]))).size == (160, 120)
+    (path,) = saved(host, "lepton")
+    assert np.array_equal(tifffile.imread(path), frame)
+
+
+def test_no_data_and_georeference_come_back(client: HostClient, host: HostServer, tmp_path: Path) -> None:
+    counts = noise(60, 80)
+    counts[:, :20] = counts[30:34, 50:60] = 0
+    scale, corner = (0.05, 0.05, 0.0), (0.0, 0.0, 0.0, 500000.0, 5200000.0, 0.0)
+    keys = (1, 1, 0, 2, 1024, 0, 1, 1, 3072, 0, 1, 32633)
+    tags = [(33550, 12, 3, scale), (33922, 12, 6, corner), (34735, 3, len(keys), keys), (42113, 2, 2, "0")]
+    tifffile.imwrite(tmp_path / "geo.tif", counts, extratags=tags, metadata=None)
+    client.upload(tmp_path / "geo.tif")
+    result = client.run({"load": load(file="geo.tif"), "save": save(filename_prefix="geo")})
+    assert Image.open(io.BytesIO(client.view(result.images("load")[0]))).size == (60, 60)
+    (path,) = saved(host, "geo")
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        assert np.array_equal(page.asarray(), counts)
+        assert [page.tags[code].value for code in (33550, 33922, 34735)] == [scale, corner, keys]
+        assert page.tags[42113].value.strip("\0 ") == "0"
+
+
+def test_frames_are_described_by_the_inputs(client: HostClient, host: HostServer) -> None:
+    frames = noise(2, 96, 64)
+    placed(host, "frames.raw", b"\0" * 10 + frames.astype(">u2").tobytes())
+    described = {"file": "frames.raw", "raw_size": "64x96", "raw_offset": 10, "raw_order": "big"}
+    whole = record(client, **described)
+    assert (whole["pages"], whole["height"], whole["highest"]) == (2, 96, frames.max())
+    lower = record(client, **described, plane="lower", crop="8,4,40x30", telemetry="6,0")
+    assert (lower["width"], lower["height"]) == (40, 30)
+    part = frames[:, 48:][:, 4:34, 8:48][:, 2:]
+    assert (lower["lowest"], lower["highest"]) == (part.min(), part.max())
+
+
+def test_messages_speak_of_inputs(client: HostClient, host: HostServer, tmp_path: Path) -> None:
+    placed(host, "unknown.raw", b"\0" * 1234)
+    message = refusal(client, file="unknown.raw")
+    assert "raw_size WIDTHxHEIGHT" in message
+    assert "--" not in message
+    upload(client, tmp_path, "small.tiff")
+    assert "raw_size can be set for raw frames" in refusal(client, file="small.tiff", raw_size="128x96")
+    assert "is not inside its frames of 128x96; give a smaller crop" in refusal(
+        client, file="small.tiff", crop="9,9,128x96"
+    )
+    for name, text in (("crop", "1,2,3"), ("telemetry", "two"), ("raw_size", "640")):
+        with pytest.raises(PromptRejectedError, match=f"{name}: expected .* got '{text}'"):
+            client.queue({"load": load(file="small.tiff", **{name: text}), "save": save()})
+
+
+def test_what_was_recognised_is_in_text_and_record(client: HostClient, host: HostServer) -> None:
+    frame = noise(122, 160)
+    frame[120:] = 7
+    placed(host, "said.raw", frame.tobytes())
+    prompt = {"load": load(file="said.raw"), "save": save(filename_prefix="said")}
+    ((_, text),) = [told for told in client.run(prompt).texts if told[0] == "load"]
+    notes = record(client, file="said.raw")["notes"]
+    for words in (text, "\n".join(notes)):
+        assert "telemetry TOP,BOTTOM says otherwise" in words
+        assert words.count("are telemetry") == 1
+        assert "--" not in words
+
+
+def test_a_files_own_kelvin_wins_unless_forced(client: HostClient, tmp_path: Path) -> None:
+    upload(client, tmp_path, "own.tiff")
+    own = record(client, file="own.tiff", kelvin_per_count=0.015625)
+    assert own["linear"]["scale"] == 0.04
+    assert any("states its own relation" in note and "turn force_kelvin on" in note for note in own["notes"])
+    forced = record(client, file="own.tiff", kelvin_per_count=0.015625, force_kelvin=True)
+    assert forced["linear"]["scale"] == 0.015625
+    assert "notes" not in forced
+
+
+def test_some_pages_are_loaded_and_saved(client: HostClient, host: HostServer, tmp_path: Path) -> None:
+    counts = upload(client, tmp_path, "many.tiff", pages=5)
+    some = load(file="many.tiff", first_page=3, page_count=2)
+    client.run({"load": some, "save": save(filename_prefix="some")})
+    (path,) = saved(host, "some")
+    assert np.array_equal(read_thermal(path).counts, counts[2:4])
+    assert "has 5 pages, and pages 5 to 6 are asked for" in refusal(
+        client, file="many.tiff", first_page=5, page_count=2
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [((1200, 512, 640), "first_page and page_count"), ((1, 6000, 6000), "a part of it with crop")],
+)
+def test_what_is_too_large_is_refused(
+    client: HostClient, host: HostServer, shape: tuple[int, int, int], message: str
+) -> None:
+    np.lib.format.open_memmap(host.folder("input") / "huge.npy", "w+", np.uint16, shape).flush()
+    assert message in refusal(client, file="huge.npy")
+
+
+def test_temperatures_are_saved_as_floats(client: HostClient, host: HostServer, tmp_path: Path) -> None:
+    counts = upload(client, tmp_path, "warm.tiff")
+    client.run({"load": load(file="warm.tiff"), "save": save(filename_prefix="warm", unit="celsius")})
+    (path,) = saved(host, "warm")
+    assert np.allclose(tifffile.imread(path), counts[0] * 0.04 - 273.15, atol=1e-3)
+    with pytest.raises(PromptRejectedError, match="set format to TIFF"):
+        client.queue({"load": load(file="warm.tiff"), "save": save(format="PNG", unit="kelvin")})
+    tifffile.imwrite(tmp_path / "float.tif", counts[0] * np.float32(0.04))
+    client.upload(tmp_path / "float.tif")
+    result = client.wait(client.queue({"load": load(file="float.tif"), "save": save(format="PNG")}))
+    assert "set format to TIFF" in result.error["exception_message"]
 
 
 def test_workflow_runs_as_it_opens(frontend: Frontend) -> None:
