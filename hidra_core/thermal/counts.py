@@ -171,6 +171,7 @@ class ThermalImage:
             "lowest": low,
             "highest": high,
             **relation_record(self.relation),
+            **({"assumed": True} if self.assumed else {}),
             "parameters": dict(self.parameters),
             **({"notes": [*self.warnings, *self.notes]} if self.warnings or self.notes else {}),
         }

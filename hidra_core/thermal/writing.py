@@ -85,6 +85,8 @@ def write_thermal(
             raise ValueError(
                 f"counts to write must be [N, h, w] {like.counts.dtype}, got {counts.dtype} {counts.shape}"
             )
+        if len(counts) not in (1, len(like.counts)):
+            raise ValueError(f"{len(counts)} pages to write for the {len(like.counts)} pages of {like.path}")
         factor = counts.shape[1] // like.counts.shape[1]
     factor = factor or 1
     metadata = _with_record(like, note or {}, unit)

@@ -67,5 +67,6 @@ def from_stored(image: ThermalImage) -> ThermalImage:
         image,
         camera=str(record.get("camera", "")) or image.camera,
         relation=image.relation if relation is None else relation,
+        assumed=relation is not None and record.get("assumed") is True,
         parameters=parameters if isinstance(parameters, dict) else image.parameters,
     )

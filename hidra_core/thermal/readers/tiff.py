@@ -48,7 +48,9 @@ def read(path: Path) -> ThermalImage | None:
             pages = [page.aspage() for page in tif.pages]
             kept = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK_PAGE)] or pages[:1]
             masks = [page for page in pages if page.subfiletype & _MASK_PAGE and not page.subfiletype & _REDUCED]
-            if not kept or not _is_grey(kept[0]):
+            if not kept:
+                raise ValueError("it has no page")
+            if not _is_grey(kept[0]):
                 tif.close()
                 return None
             _check(path, kept)
