@@ -24,6 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from .files import atomic_path
 from .grey import display_range, fit_alpha, to_grey
+from .png import check_rows
 from .tiff import TiffPages, TiffTags, write_tiff
 from .tiff_layout import GDAL_METADATA, GDAL_NODATA, GEO_TAGS, TiffLayout, read_layout
 
@@ -59,7 +60,7 @@ EXTENSIONS = tuple(_FORMATS)
 """File name endings (lower case) that ``read_image`` and ``write_image`` know."""
 
 DECODER_ERRORS = (
-    *(OSError, SyntaxError, EOFError, ValueError, TypeError, IndexError, struct.error, zlib.error),
+    *(OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, AssertionError, struct.error, zlib.error),
     Image.DecompressionBombError,
 )
 """What Pillow's decoders raise on damaged files, and on files that claim to be huge."""
@@ -173,9 +174,13 @@ def read_image(path: str | Path) -> Picture:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd metadata and large images; neither matters here
             image = Image.open(io.BytesIO(data), formats=_READABLE)
+            if image.format == "PNG":
+                check_rows(data)
             bits = _bits_per_channel(image, data)
             pages = _page_count(image)
             image.load()
+            if image.mode in ("P", "PA") and image.palette is None:
+                raise ValueError("its palette is missing")
     except UnidentifiedImageError:
         what = "is empty" if not data else "is not an image file this program can read"
         raise ValueError(

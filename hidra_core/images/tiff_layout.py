@@ -23,6 +23,9 @@ _PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _GEO_KEYS, _RPC = 33550, 33922, 3426
 GEO_TAGS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _GEO_KEYS, 34736, 34737, _RPC)
 """Codes of GeoTIFF's tags (OGC 19-008r4), and of rational polynomial coefficients."""
 
+_GEO_UNITS = {_PIXEL_SCALE: (2, 3), _TIE_POINTS: (6,), _TRANSFORMATION: (16,), _GEO_KEYS: (4,), _RPC: (92,)}
+"""How many numbers such a tag has, or a multiple of them; some programs leave out the third pixel scale, of heights."""
+
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
 _RASTER_TYPE, _PIXEL_IS_POINT = 1025, 2
 _IMAGEJ_VALUES = ("cf", "vunit", "min", "max", *(f"c{order}" for order in range(5)))  # bound to the counts
@@ -131,7 +134,20 @@ def layout_of(
 
 def _geo_of(page: Any) -> tuple[Tag, ...]:
     found = [(tag.code, int(tag.dtype), tag.count, tag.value) for tag in page.tags if tag.code in GEO_TAGS]
-    return tuple((*tag[:3], (tag[3],) if isinstance(tag[3], int | float) else tag[3]) for tag in found)
+    geo = [(*tag[:3], (tag[3],) if isinstance(tag[3], int | float) else tag[3]) for tag in found]
+    for tag in geo:
+        if not _is_sound(tag):
+            name = page.parent.filename
+            log.warning("%s: its tag %d, of the ground, is damaged and is left out", name, tag[0])
+    return tuple(tag for tag in geo if _is_sound(tag))
+
+
+def _is_sound(tag: Tag) -> bool:
+    """Whether a tag has the numbers that GeoTIFF says it has."""
+    code, _, _, value = tag
+    if code not in _GEO_UNITS:
+        return True
+    return isinstance(value, tuple) and len(value) > 0 and any(len(value) % unit == 0 for unit in _GEO_UNITS[code])
 
 
 def read_layout(path: Path) -> TiffLayout:

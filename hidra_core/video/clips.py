@@ -116,6 +116,12 @@ class ClipReader:
             raise ValueError(f"{self.name} has no video stream, only {kinds}; choose a clip with frames")
         self.stream = self.container.streams.video[0]
         context = self.stream.codec_context
+        if context is None:
+            self.container.close()
+            raise ValueError(
+                f"{self.name} cannot be read as a clip: this PyAV does not know how its frames are compressed. It may "
+                "be damaged, or of an unknown kind: copy or export it again"
+            )
         self.rate = Fraction(self.stream.average_rate or self.stream.guessed_rate or 25)
         self.time_base = Fraction(self.stream.time_base or 1 / self.rate)
         self.frame_count = self._count()

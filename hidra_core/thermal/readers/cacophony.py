@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 EXTENSIONS = (".cptv",)
 
-_ERRORS = (OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, struct.error, zlib.error)
+_ERRORS = (OSError, EOFError, ValueError, LookupError, TypeError, OverflowError, MemoryError, struct.error, zlib.error)
 _LARGEST = 1 << 22  # pixels of a frame; the cameras have 160x120
 
 

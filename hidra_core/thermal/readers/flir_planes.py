@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from ...images import DECODER_ERRORS
+from ...images.png import check_rows
 from .flir_records import DamagedError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ GEOMETRY = 32
 """Bytes at the beginning of a raw-data record that describe its plane."""
 
 _PNG, _JPEG_LS = b"\x89PNG", b"\xff\xd8\xff"
+_END_OF_IMAGE = b"\xff\xd9"  # which does not occur in coded pixels: a 0 bit follows a byte of 1 bits (ITU-T T.87, A.1)
 _BYTES_PER_PIXEL = 2
 _LARGEST_PLANE = 1 << 26  # pixels; a hundred times a sensor's, so more is a damaged number
 
@@ -90,6 +92,7 @@ def _decode_png(body: bytes, shape: tuple[int, int]) -> np.ndarray:
     try:
         image = Image.open(io.BytesIO(body), formats=("PNG",))
         if (image.height, image.width) == shape:  # a damaged size is not decoded, which could fill the memory
+            check_rows(body)
             image.load()
     except DECODER_ERRORS as error:
         raise DamagedError(f"its PNG plane of raw counts cannot be read: {error}") from error
@@ -110,6 +113,8 @@ def _decode_jpeg_ls(body: bytes, shape: tuple[int, int], path: Path) -> np.ndarr
     at = body.find(b"\xff\xf7")  # start of frame: length, bits per count, height, width
     if 0 < at <= len(body) - 9:
         _check_size(struct.unpack_from(">HH", body, at + 5), shape)
+    if _END_OF_IMAGE not in body:  # where it is missing, CharLS may read on behind the end for many seconds
+        raise DamagedError("its JPEG-LS plane of raw counts is cut off")
     try:
         plane = np.asarray(imagecodecs.jpegls_decode(body))
     except RuntimeError as error:  # imagecodecs' own errors

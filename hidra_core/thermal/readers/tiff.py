@@ -30,6 +30,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _LARGEST = 1 << 36  # bytes of a page; more is a damaged header
+_ALPHA = ((1,), (2,))  # ExtraSamples of alpha; 0 is a second band
 _MIN_IS_WHITE, _MIN_IS_BLACK, _MASK_PAGE, _REDUCED = 0, 1, 4, 1
 
 
@@ -45,7 +46,7 @@ def read(path: Path) -> ThermalImage | None:
     with decoding(path):
         tif = tifffile.TiffFile(path)
         try:
-            pages = [page.aspage() for page in tif.pages]
+            pages = _all_pages(tif)
             kept = [page for page in pages if not page.subfiletype & (_REDUCED | _MASK_PAGE)] or pages[:1]
             masks = [page for page in pages if page.subfiletype & _MASK_PAGE and not page.subfiletype & _REDUCED]
             if not kept:
@@ -63,6 +64,16 @@ def read(path: Path) -> ThermalImage | None:
             tif.close()
             raise
     return content
+
+
+def _all_pages(tif: Any) -> list[Any]:
+    """The directories of a TIFF in order; tifffile would follow for ever where one of them leads back."""
+    pages: dict[int, Any] = {}
+    for page in tif.pages:
+        if page.offset in pages:
+            raise ValueError(f"page {len(pages)} leads back to an earlier page")
+        pages[page.offset] = page.aspage()
+    return [*pages.values()]
 
 
 def _is_grey(page: Any) -> bool:
@@ -111,17 +122,24 @@ def _kind(page: Any) -> str:
     return page.photometric.name.lower() if page.dtype is None else page.dtype.name
 
 
+def _channels(page: Any) -> str:
+    if page.samplesperpixel == 1:
+        return ""
+    return f" in {page.samplesperpixel} channels {'apart' if page.planarconfig == 2 else 'together'}"
+
+
 def _check(path: Path, pages: list[Any]) -> None:
     """Refuse pages that do not belong together, and values that are no counts."""
     first = pages[0]
     sizes = sorted({f"{page.imagewidth}x{page.imagelength}" for page in pages})
-    kinds = sorted({f"{page.bitspersample} bits {_kind(page)}" for page in pages})
+    kinds = sorted({f"{page.bitspersample} bits {_kind(page)}{_channels(page)}" for page in pages})
     if len(sizes) > 1 or len(kinds) > 1 or not all(_is_grey(page) for page in pages):
         raise ValueError(
             f"{path} mixes pages of {', '.join(sizes)} ({', '.join(kinds)}); grey pages of one size and one type are "
             "expected: save them apart"
         )
-    if first.samplesperpixel > (2 if first.extrasamples else 1):
+    has_alpha = first.extrasamples[:1] in _ALPHA
+    if first.samplesperpixel > (2 if has_alpha else 1):
         raise ValueError(
             f"{path} has {first.samplesperpixel} bands, one is expected: export the thermal band alone, for instance "
             "with gdal_translate -b N"
@@ -130,6 +148,11 @@ def _check(path: Path, pages: list[Any]) -> None:
         raise ValueError(
             f"{path} holds {first.dtype or 'unknown'} values of {first.bitspersample} bits; integers of 8, 16 or 32 "
             "bits or floats of 32 or 64 are expected: export it as 16-bit TIFF"
+        )
+    if first.imagedepth > 1 and not (first.is_contiguous and len(pages) == 1):
+        raise ValueError(
+            f"{path} holds a volume of {first.imagedepth} layers in tiles or compressed, pages are expected: save each "
+            "layer as a page of its own"
         )
     if not 0 < first.imagewidth * first.imagelength * first.dtype.itemsize <= _LARGEST:
         raise ValueError(
@@ -202,6 +225,8 @@ def _planes(path: Path, pages: list[Any], channel: int = 0) -> Frames:
         page = pages[index]
         with decoding(path, f"page {index + 1}"):
             plane = page.asarray(maxworkers=1)
+            if plane.shape != first.shape:
+                raise ValueError(f"its pixels are {list(plane.shape)}, those of the first page {list(first.shape)}")
         if page.samplesperpixel > 1:
             plane = plane[channel] if separate else plane[..., channel]
         return np.ascontiguousarray(plane, dtype=plane.dtype.newbyteorder("="))
@@ -242,7 +267,8 @@ def _rows(page: Any, start: int, stop: int, channel: int) -> np.ndarray:
 
 def _stacked(tif: Any, page: Any) -> Frames | None:
     """Frames that lie one after the other behind a single directory, as ImageJ and tifffile write large stacks."""
-    if not (tif.is_imagej or tif.is_shaped) or page.compression != 1 or page.samplesperpixel != 1:
+    is_stack = tif.is_imagej or tif.is_shaped or page.imagedepth > 1
+    if not is_stack or page.samplesperpixel != 1 or not page.is_contiguous:
         return None
     height, width = page.imagelength, page.imagewidth
     series = tif.series[0]
