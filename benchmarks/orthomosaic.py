@@ -47,15 +47,16 @@ def render(path: Path, side: int, share: float) -> None:
                 counts = 29000 + 700 * np.sin(x / 400) * np.cos(y / 300) + 200 * ((x // 90 + y // 130) % 2)
                 counts += generator.normal(0, 15, counts.shape) + 20 * np.sin(1.7 * x)
                 inside = ((x - side / 2) / 1.3) ** 2 + ((y - side / 2) * 1.3) ** 2 < radius**2
-                file.write(np.where(inside, counts, 0).astype(np.uint16), 1, window=Window(left, top, width, height))
+                window = Window.from_slices((top, top + height), (left, left + width))
+                file.write(np.where(inside, counts, 0).astype(np.uint16), 1, window=window)
 
 
 def facts(path: Path) -> dict[str, object]:
     """What rasterio says of a file, and how many of its pixels hold no data."""
     with rasterio.open(path) as file:
         blank = sum(
-            int((file.read(1, window=Window(0, top, file.width, min(STEP, file.height - top))) == 0).sum())
-            for top in range(0, file.height, STEP)
+            int((file.read(1, window=Window.from_slices(rows, (0, file.width))) == 0).sum())
+            for rows in ((top, min(top + STEP, file.height)) for top in range(0, file.height, STEP))
         )
         return {
             "size": (file.width, file.height),

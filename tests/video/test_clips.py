@@ -363,7 +363,8 @@ def test_wrong_options_are_refused_before_work(frames, tmp_path: Path, capsys) -
 def test_options_that_clips_do_not_have_are_refused(option: list[str], frames, tmp_path: Path, capsys) -> None:
     source = clip_files.write_clip(tmp_path / "a.mp4", frames[:1])
     assert run("enhance", source, "--output", tmp_path / "out", *option) == 2
-    assert f"{option[0]} is for images and counts, not for clips" in capsys.readouterr().err
+    what = "counts" if option[0] == "--kelvin" else "images and counts"
+    assert f"{option[0]} is for {what}, not for clips" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
