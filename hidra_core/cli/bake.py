@@ -29,7 +29,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         "fold one degradation into an ordinary LoRA and VAE",
         "Fold one degradation into ordinary files, for a camera whose degradation stays the same: NAME.safetensors is "
         "a LoRA that ComfyUI's own Load LoRA node applies, and NAME-vae.safetensors is the VAE to use with it. The "
-        "degradation is the average over the given images, or one that was saved before.",
+        "degradation is the average over the given images and all their pages, or one that was saved before. Files "
+        "that cannot be read are left out.",
         "  hidra bake camera-3/ --output models/camera-3\n  hidra bake --degradation dusk.safetensors --output dusk",
     )
     parser.add_argument(

@@ -58,15 +58,17 @@ def add(commands: argparse._SubParsersAction) -> None:
         "enhance",
         run,
         "enhance images and clips",
-        "Enhance image files, thermal files and clips. Results keep the names, sub-folders, bit depth, channels, alpha "
-        "and EXIF of their inputs. 16-bit counts are mapped to the range of the networks and brought back afterwards; "
-        "so are the counts in radiometric JPEG (FLIR, DJI), FFF and raw Y16 files, whose results are 16-bit TIFF. "
-        "Clips keep their size, frame times and sound, and become grey. An input whose result exists in the output "
-        "folder is skipped, and no input is ever overwritten. Inputs whose results would have the same name, as a.jpg "
-        "and a.png with --format tiff, give a.jpg.tiff and a.png.tiff.",
+        "Enhance image files, thermal files and clips. Results keep the names, sub-folders, bit depth, channels, "
+        "alpha, EXIF and georeference of their inputs. Counts and temperatures are mapped to the range of the "
+        "networks and brought back afterwards; those of radiometric JPEG, FLIR sequences, raw frames and the like "
+        "become TIFF, a page for each frame. Clips keep their size, frame times and sound, and become grey. An input "
+        "whose result exists in the output folder is skipped, and no input is ever overwritten. Inputs whose results "
+        "would have the same name, as a.jpg and a.png with --format tiff, give a.jpg.tiff and a.png.tiff. An option "
+        "that the inputs cannot use is refused.",
         "  hidra enhance frame.png --output clear\n"
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
         "  hidra enhance FLIR0042.jpg --output clear --radiometric\n"
+        "  hidra enhance flight.seq --output celsius --blend 0 --unit celsius\n"
         "  hidra enhance flight.mp4 --output clear --degradation-per clip\n"
         "  hidra enhance frame.png -o clear --weights hidra.safetensors --backbone sd_turbo.safetensors",
     )
@@ -107,7 +109,8 @@ def _add_files(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--format",
         choices=("png", "tiff"),
-        help="file format of results other than clips (default: that of each input)",
+        help="file format of the results, refused with clips (default: that of each input; TIFF for radiometric JPEG, "
+        "sequences, raw frames and arrays)",
     )
     group.add_argument(
         "--compare",

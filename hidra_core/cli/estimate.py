@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "Estimate the degradation vectors of images with the DEM and write them as JSON: the weights used and, for "
         "each image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm. Where the "
         "weights have probes, the JSON also says what degrades the image and how much. Of files with several pages the "
-        "first page is used. 16-bit images are stretched to their own range first, as by 'hidra enhance'.",
+        "first page is used. Counts are stretched to their own range first, as by 'hidra enhance'.",
         "  hidra estimate frame.png --text\n"
         "  hidra estimate flight/ --output vectors.json\n"
         "  hidra estimate monday/ tuesday/ --tsne map.png --output vectors.json",

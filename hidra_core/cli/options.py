@@ -58,9 +58,10 @@ def add_inputs(parser: argparse.ArgumentParser, *, clips: bool = False) -> None:
         "inputs",
         metavar="INPUT",
         nargs="+",
-        help="image file (PNG, JPEG, TIFF, BMP, WebP, PGM), thermal file (radiometric JPEG, FFF, raw Y16)"
-        f"{', clip (MP4, MOV, MKV, AVI, WebM)' if clips else ''}, folder (searched with its sub-folders) or quoted "
-        "pattern such as 'flight/**/*.png'",
+        help="image file (PNG, JPEG, TIFF, BMP, WebP, PGM), thermal file (16-bit or float TIFF, GeoTIFF, radiometric "
+        "JPEG of FLIR, DJI, InfiRay and others, FFF, SEQ, CSQ, raw Y16, NPY, NPZ; with optional packages IRG, IS2, "
+        f"CPTV, HCC){', clip (MP4, M4V, MOV, MKV, AVI, TS, WebM)' if clips else ''}, folder (searched with its "
+        "sub-folders) or quoted pattern such as 'flight/**/*.png'",
     )
 
 

@@ -21,13 +21,14 @@ def add_raw(group: argparse._ActionsContainer) -> None:
         "--raw-size",
         metavar="WIDTHxHEIGHT",
         type=_size,
-        help="size of raw Y16 frames, .raw and .y16 (default: from the name of the file, else from its length)",
+        help="size of raw Y16 frames, .raw and .y16, with all rows that are stored (default: found from the length of "
+        "the file, its name and its content)",
     )
     group.add_argument(
         "--raw-order",
         choices=("auto", "little", "big"),
         default="auto",
-        help="byte order of raw Y16 frames; auto: the order in which neighbouring pixels differ less (default: auto)",
+        help="byte order of raw Y16 frames; auto: the one in which neighbouring pixels differ less (default: auto)",
     )
     group.add_argument(
         "--raw-offset", metavar="BYTES", type=int, default=0, help="bytes before the first raw Y16 frame (default: 0)"
@@ -35,20 +36,20 @@ def add_raw(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--plane",
         choices=("upper", "lower"),
-        help="of counts in frames of doubled height, use this half alone (default: as recognised, else the whole)",
+        help="of frames of doubled height, use this half alone (default: as recognised in raw frames, else the whole)",
     )
     group.add_argument(
         "--crop",
         metavar="LEFT,TOP,WIDTHxHEIGHT",
         type=_parsed("parse_crop"),
-        help="of counts, use this part alone, such as 16,8,320x240",
+        help="use this part alone, such as 16,8,320x240; not for colours and clips",
     )
     group.add_argument(
         "--telemetry",
         metavar="TOP,BOTTOM",
         type=_parsed("parse_telemetry"),
-        help="rows at the top and at the bottom of counts that are no picture; they are given back unchanged, and "
-        "nothing else sees them (default: as recognised in raw frames, else 0,0)",
+        help="rows at the top and at the bottom that are no picture, such as 0,2: they are left out of everything and "
+        "given back unchanged; not for colours and clips (default: as recognised in raw frames, else 0,0)",
     )
 
 
@@ -57,14 +58,13 @@ def _add_colours(group: argparse._ActionsContainer) -> None:
         "--palette",
         choices=("auto", *PALETTES),
         metavar="NAME",
-        help="turn image files and clips in false colours back to grey: auto finds out the palette of each, or "
+        help="turn files in false colours back to grey: auto finds out the palette of each, or "
         f"{', '.join(PALETTES)} (default: refuse them)",
     )
     group.add_argument(
         "--as-is",
         action="store_true",
-        help="enhance the brightness of coloured image files and clips as it is, although in false colours it is not "
-        "the temperature",
+        help="take the brightness of coloured files as it is, although in false colours it is not the temperature",
     )
 
 
@@ -95,8 +95,8 @@ def add_mapping(group: argparse._ActionsContainer) -> None:
         "--kelvin",
         metavar="SCALE[,OFFSET]",
         type=_kelvin,
-        help="kelvin per count (and kelvin at count 0), for cameras in TLinear mode (0.04 or 0.01); reports are then "
-        "in kelvin too. Files that state their own relation keep it",
+        help="kelvin per count (and kelvin at count 0) of files that do not say: such as 0.04, 0.01 or 0.015625; "
+        "1,273.15 for values in °C. Reports are then in kelvin too. Files that state their own relation keep it",
     )
     group.add_argument(
         "--force-kelvin", action="store_true", help="use --kelvin also for files that state their own relation"
@@ -104,7 +104,8 @@ def add_mapping(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--unit",
         choices=UNITS,
-        help="write temperatures in this unit, as 32-bit floating-point TIFF, instead of counts",
+        help="write temperatures in this unit, as 32-bit floating-point TIFF, instead of counts; for files whose "
+        "relation to kelvin is known, or given by --kelvin",
     )
 
 
