@@ -39,9 +39,9 @@ _NOT_FOR_CLIPS = {
     "--unit": "counts",
     "--object-temperatures": "counts",
     **{f"--{name}": "counts" for name in OBJECT_PARAMETERS},
-    "--crop": "counts",
-    "--telemetry": "counts",
-    "--plane": "counts",
+    "--crop": "images and counts",
+    "--telemetry": "images and counts",
+    "--plane": "images and counts",
     "--format": "images and counts",
 }
 """Options that are refused for clips, and what they are for."""

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import warnings
-import zlib
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import TiffImagePlugin
 
-from ...images import DECODER_ERRORS, Metadata, image_metadata, turn_upright
+from ...images import Metadata, image_metadata, turn_upright
 from ...images.tiff_layout import TiffLayout, layout_of
 from ..counts import COUNT_TYPES, ThermalImage
 from ..frames import Frames, Planes, derived, rows_of
 from .stored import from_stored, in_memory
+from .tiff_decoding import decoding, needs_imagecodecs, pixels
 from .tiff_words import left_out, notes, stated_relation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -31,6 +30,7 @@ MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 _LARGEST = 1 << 36  # bytes of a page; more is a damaged header
 _ALPHA = ((1,), (2,))  # ExtraSamples of alpha; 0 is a second band
+_RGB, _SEPARATE = 2, 2
 _MIN_IS_WHITE, _MIN_IS_BLACK, _MASK_PAGE, _REDUCED = 0, 1, 4, 1
 
 
@@ -51,6 +51,7 @@ def read(path: Path) -> ThermalImage | None:
             masks = [page for page in pages if page.subfiletype & _MASK_PAGE and not page.subfiletype & _REDUCED]
             if not kept:
                 raise ValueError("it has no page")
+            _check_planes(path, kept[0])
             if not _is_grey(kept[0]):
                 tif.close()
                 return None
@@ -79,6 +80,16 @@ def _all_pages(tif: Any) -> list[Any]:
 def _is_grey(page: Any) -> bool:
     """Whether a page holds grey levels of 8 bits or more, or temperatures."""
     return page.photometric in (_MIN_IS_WHITE, _MIN_IS_BLACK) and page.bitspersample >= 8
+
+
+def _check_planes(path: Path, page: Any) -> None:
+    """Refuse an array of three or four frames that was saved as the channels of a colour picture."""
+    separate = page.photometric == _RGB and page.planarconfig == _SEPARATE and page.bitspersample > 8
+    if separate and page.samplesperpixel in (3, 4):
+        raise ValueError(
+            f"{path} holds {page.samplesperpixel} planes of {page.bitspersample} bits as the channels of a colour "
+            "picture. If they are frames, save them as pages: tifffile.imwrite(path, frames, photometric='minisblack')"
+        )
 
 
 def _content(path: Path, tif: Any, pages: list[Any], masks: list[Any]) -> ThermalImage:
@@ -224,7 +235,7 @@ def _planes(path: Path, pages: list[Any], channel: int = 0) -> Frames:
     def decoded(index: int) -> np.ndarray:
         page = pages[index]
         with decoding(path, f"page {index + 1}"):
-            plane = page.asarray(maxworkers=1)
+            plane = pixels(path, page)
             if plane.shape != first.shape:
                 raise ValueError(f"its pixels are {list(plane.shape)}, those of the first page {list(first.shape)}")
         if page.samplesperpixel > 1:
@@ -233,7 +244,12 @@ def _planes(path: Path, pages: list[Any], channel: int = 0) -> Frames:
 
     def rows(index: int, start: int, stop: int) -> np.ndarray:
         with decoding(path, f"page {index + 1}"):
-            return _rows(pages[index], start, stop, channel).astype(dtype, copy=False)
+            try:
+                return _rows(pages[index], start, stop, channel).astype(dtype, copy=False)
+            except ValueError as error:
+                if not needs_imagecodecs(error):
+                    raise
+        return decoded(index)[start:stop]
 
     shape = (len(pages), first.imagelength, first.imagewidth)
     divided = len(first.dataoffsets) > 1 and (first.samplesperpixel == 1 or not separate)
@@ -320,34 +336,3 @@ def _valid(counts: Planes, alpha: Planes | None, layout: TiffLayout, masks: Plan
 
 def _turned(planes: Planes, orientation: int) -> Frames:
     return derived(planes, lambda plane: np.ascontiguousarray(turn_upright(plane, orientation)))
-
-
-@contextmanager
-def decoding(path: Path, what: str = "") -> Iterator[None]:
-    """Within the block, whatever a damaged file makes decoders raise becomes a ValueError that names the file.
-
-    tifffile and imagecodecs document no set of errors for damaged input.
-
-    Raises:
-        ValueError: the file is damaged.
-        ImportError: its compression needs imagecodecs.
-    """
-    kinds = (*DECODER_ERRORS, KeyError, ArithmeticError, AttributeError, AssertionError, RuntimeError, MemoryError)
-    try:
-        yield
-    except ImportError:
-        raise
-    except FileNotFoundError:
-        raise
-    except (*kinds, zlib.error) as error:
-        text = str(error)
-        if "imagecodecs" in text:
-            raise ImportError(
-                f"{path}: its compression needs imagecodecs: pip install imagecodecs (or 'hidra-thermal[radiometric]')"
-            ) from error
-        if text.startswith(str(path)):
-            raise
-        where = f"{what}: " if what else ""
-        raise ValueError(
-            f"{path} is damaged or incomplete ({where}{text or error!r}); copy or export it again"
-        ) from error
