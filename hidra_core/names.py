@@ -44,6 +44,7 @@ PALETTES = (
     "green",
     "spectrum",
     "jet",
+    "hot",
 )
 """Palettes of thermal cameras, see :mod:`hidra_core.images.palettes`."""
 

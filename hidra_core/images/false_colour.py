@@ -35,6 +35,9 @@ SOME = 0.005
 """Share of clearly coloured pixels that is worth a word: of grey pictures whose hottest parts are coloured."""
 
 _ENOUGH = 1_000_000  # pixels that decide
+_MOST_OFF = 0.35  # share of pixels of other colours up to which a palette that was found out is believed
+_SATURATED = 120  # difference of the largest and smallest channel (0-255) in colours that mark something
+_FEW_LEVELS = 24  # of 255, that the brightness of most pixels of a single colour keeps within
 _ONE_HUE = 25  # degrees on either side in which nearly all hues of a tint lie
 
 
@@ -47,11 +50,15 @@ class FalseColourError(ValueError):
 
     def __init__(self, name: object, colours: FalseColour) -> None:
         self.finding = f"{name} is in false colours: {colours}"
-        named = "" if colours.palette is None else f" (or --palette '{colours.palette}')"
-        super().__init__(
-            f"{self.finding}. Use the camera's radiometric or grey file; or have the colours turned back to grey: "
-            f"--palette {AUTO}{named}; or have the brightness enhanced as it is: --as-is"
-        )
+        remedies = ["Use the camera's radiometric or grey file"]
+        if colours.palette is not None:
+            remedies.append(
+                f"have the colours turned back to grey: --palette {AUTO} (or --palette '{colours.palette}')"
+            )
+        elif not colours.marked:
+            remedies.append("if you know the palette, have the colours turned back to grey: --palette NAME")
+        remedies.append("have the brightness enhanced as it is: --as-is")
+        super().__init__(f"{self.finding}. {'; or '.join(remedies)}")
 
 
 @dataclass(frozen=True)
@@ -61,11 +68,13 @@ class FalseColour:
     Attributes:
         share: of the pixels, clearly coloured.
         tint: the colours have a single hue, and are not of a palette whose brightness falls: their order is right.
+        marked: the colours are one single colour, such as that of an isotherm.
         palette: the palette that they are, where one of :data:`~hidra_core.names.PALETTES` fits.
     """
 
     share: float
     tint: bool = False
+    marked: bool = False
     palette: str | None = None
 
     @property
@@ -89,6 +98,8 @@ class FalseColour:
         from .palettes import rises  # SciPy is slow to import
 
         found = f"{self.share:.0%} of its pixels are coloured"
+        if self.marked:
+            return f"{found}, all in about one colour, as an isotherm or alarm marks them: their brightness is lost"
         if self.palette is None:
             return f"{found}, with no palette that is known, so that brightness may not rise with temperature"
         how = "rises unevenly" if rises(self.palette) else "does not rise"
@@ -118,8 +129,18 @@ def judge(pixels: np.ndarray) -> FalseColour:
     except ValueError:
         palette = "white hot"
     known = None if palette == "white hot" else palette
+    if _has_one_colour(levels, clear):
+        return FalseColour(share, marked=True)
     tint = _has_one_hue(levels[clear]) and (known is None or rises(known))
-    return FalseColour(share, tint, known)
+    return FalseColour(share, tint, palette=known)
+
+
+def _has_one_colour(levels: np.ndarray, clear: np.ndarray) -> bool:
+    """Whether ``clear`` pixels of colours ``[N, 3]`` have about one saturated colour, and the others are brightness."""
+    coloured, brightness = levels[clear], levels @ np.array([0.299, 0.587, 0.114], np.float32)
+    saturated = np.median(coloured.max(-1) - coloured.min(-1)) > _SATURATED
+    own, all_of_them = (np.ptp(np.quantile(some, (0.25, 0.75))) for some in (brightness[clear], brightness))
+    return bool(saturated and own < _FEW_LEVELS < all_of_them and _has_one_hue(coloured))
 
 
 def _has_one_hue(levels: np.ndarray) -> bool:
@@ -147,20 +168,28 @@ def turn_back(pixels: np.ndarray, palette: str, name: object) -> Inverse | None:
     """
     from .palettes import invert  # SciPy is slow to import
 
-    if palette == AUTO and judge(pixels).share <= SOME:
-        return None
-    colours = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
+    if palette == AUTO:
+        colours = judge(pixels)
+        if colours.share <= SOME:
+            return None
+        if colours.marked:
+            raise FalseColourError(name, colours)
+    shown = pixels[..., :3] if pixels.shape[-1] >= 3 else np.repeat(pixels[..., :1], 3, axis=-1)
     try:
-        inverse = invert(colours, None if palette == AUTO else palette)
+        inverse = invert(shown, None if palette == AUTO else palette)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
     if palette == AUTO and inverse.palette == "white hot":
+        check_colours([pixels], name)
         return None
-    if inverse.off_palette > 0.5:
+    if inverse.off_palette > (_MOST_OFF if palette == AUTO else 0.5):
         raise ValueError(
-            f"{name}: {inverse.off_palette:.0%} of its pixels are none of the colours of '{palette}'; choose the "
-            f"palette that it is in, or {AUTO}"
+            f"{name}: {inverse.off_palette:.0%} of its pixels are none of the colours of '{inverse.palette}'; choose the "
+            f"palette that it is in{'' if palette == AUTO else f', or {AUTO}'}"
         )
+    if palette == AUTO:
+        words = "%s: its colours are taken for those of '%s' and turned back to grey; --palette NAME says otherwise"
+        log.warning(words, name, inverse.palette)
     for warning in inverse.warnings:
         log.warning("%s: %s", name, warning)
     return inverse

@@ -102,7 +102,7 @@ _STOPS: dict[str, _Stops] = {
     "hottest": ((0, (0, 0, 0)), (0.9, (225, 225, 225)), (0.902, (255, 120, 0)), (1, (255, 0, 0))),
     "sepia": ((0, (0, 0, 0)), (0.5, (130, 90, 55)), (1, (255, 240, 210))),
     "green": ((0, (0, 0, 0)), (0.6, (20, 160, 45)), (1, (225, 255, 225))),
-    # not of cameras: the hues at full saturation, and the jet of MATLAB and OpenCV, with which programs colour counts
+    # not of cameras: the hues at full saturation, and jet and hot of MATLAB and OpenCV, with which programs colour counts
     "spectrum": (
         (0, (0, 0, 255)),
         (0.25, (0, 255, 255)),
@@ -118,6 +118,7 @@ _STOPS: dict[str, _Stops] = {
         (0.875, (255, 0, 0)),
         (1, (128, 0, 0)),
     ),
+    "hot": ((0, (10, 0, 0)), (0.365, (255, 0, 0)), (0.746, (255, 255, 0)), (1, (255, 255, 255))),
 }
 
 
@@ -251,17 +252,22 @@ def detect(colours: np.ndarray, samples: int = 20_000) -> str:
         samples: about how many of the pixels decide.
 
     Raises:
-        ValueError: most pixels have no palette's colour; names the nearest palette.
+        ValueError: most pixels have no palette's colour; names the nearest palette. Or two palettes fit that contradict
+            each other.
     """
     levels = np.asarray(colours, dtype=np.float32).reshape(-1, 3) * 255
     levels = levels[:: max(1, len(levels) // samples)]
-    best, least = "", np.inf
+    places: dict[str, np.ndarray] = {}
+    distances: dict[str, float] = {}
     for palette in PALETTES:
         if palette == "black hot":  # the colours of white hot
             continue
         # Limited, so that text and logos do not decide. Hot spots are few as well, but they do decide between palettes
         # that are grey elsewhere.
-        distance = float(np.minimum(_nearest(levels, palette)[1], 3 * OFF_PALETTE).mean())
+        places[palette], distance, _ = _nearest(levels, palette)
+        distances[palette] = float(np.minimum(distance, 3 * OFF_PALETTE).mean())
+    best, least = "", np.inf
+    for palette, distance in distances.items():
         if distance < least - 0.01:
             best, least = palette, distance
     if least > OFF_PALETTE:
@@ -269,7 +275,19 @@ def detect(colours: np.ndarray, samples: int = 20_000) -> str:
             f"no known palette fits this image: the nearest, '{best}', is off by {least:.0f} of 255. "
             "Choose one to undo it all the same, or use the camera's grey or radiometric image"
         )
+    for palette, distance in distances.items():
+        if distance < 1.1 * least + 0.1 and _reverses(places[best], places[palette]):
+            raise ValueError(
+                f"its colours are those of '{best}' as well as of '{palette}', in which cold and warm are the other "
+                "way round: choose one of them, or use the camera's grey or radiometric image"
+            )
     return best
+
+
+def _reverses(places: np.ndarray, others: np.ndarray) -> bool:
+    """Whether two palettes put the same pixels in orders that contradict each other."""
+    spread = places.std() * others.std()
+    return bool(spread > 1 and ((places - places.mean()) * (others - others.mean())).mean() < 0.5 * spread)
 
 
 def _nearest(levels: np.ndarray, palette: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

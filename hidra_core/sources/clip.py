@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,8 @@ from ..images import to_grey
 from ..images.false_colour import check_colours, turn_back
 from ..images.files import atomic_path
 from ..thermal import Mapping
+from ..thermal.readers.planes import is_swapped
+from ..thermal.readers.telemetry import described, recognise
 from ..video import EXTENSIONS, ClipReader, ClipWriter, clip_range, spread
 from .base import Beside, Change, Enhance, Source
 
@@ -25,13 +28,16 @@ if TYPE_CHECKING:
 
     from ..video import Frame, OnBroken
 
+log = logging.getLogger(__name__)
+
 _JUDGED, _APART = 6, 10  # frames whose colours are judged, and how many frames lie between them
 
 
 class ClipSource(Source):
     """A clip; only a few frames of it are in memory at a time.
 
-    Clips of more than 8 bits are mapped from the range of all their frames, and brought back to their counts.
+    Clips of more than 8 bits are mapped from the range of all their frames, and brought back to their counts. Rows of
+    telemetry in them are no pages' part, and are given back unchanged.
 
     Args:
         source: the file; or a function that returns a source for :class:`~hidra_core.video.ClipReader`, called anew
@@ -71,6 +77,10 @@ class ClipSource(Source):
                     "ffmpeg -i CLIP -map 0:v -c copy -f rawvideo FRAMES.raw"
                 )
             self._palette = _palette(reader, palette, as_is)
+        self._rows = slice(None)  # of a frame that are scene; the others are telemetry
+        with self._open(quiet=True) as reader:
+            if reader.bit_depth == 16:
+                self._rows = _scene_rows(reader, as_is)
         with self._open(quiet=True) as reader:
             self.bits, self.bit_depth = reader.bits, reader.bit_depth
             self.page_count = reader.frame_count
@@ -156,7 +166,10 @@ class ClipSource(Source):
         ):
             frames = reader.frames(on_broken=self._on_broken, on_sound=writer.copy)
             for frame, new in zip(frames, enhanced.frames(), strict=True):
-                writer.write(self._mapped(new.pixels, mapping), frame.pts, frame.duration)
+                factor = new.pixels.shape[0] // frame.pixels.shape[0]
+                shown = self._scene(new.pixels, factor)
+                view = shown if mapping is None else mapping.to_values(self._counts(shown))
+                writer.write(view, frame.pts, frame.duration)
         return first, last
 
     def _open(self, quiet: bool = False) -> ClipReader:
@@ -167,7 +180,7 @@ class ClipSource(Source):
         """From the counts of the whole clip to the range of the networks, found once; None for 8 bits, as they are."""
         if self._mapping is None and self.bit_depth == 16:
             with self._open(quiet=True) as reader:
-                low, high = (round(limit * self._full) for limit in clip_range(reader, self._on_broken))
+                low, high = (round(limit * self._full) for limit in clip_range(reader, self._on_broken, self._rows))
             if high == low:  # a flat scene: in the middle of a band wide enough for its noise not to be blown up
                 low, high = low - 127.5, high + 127.5
             self._mapping = Mapping("linear", {"low": low, "high": high}, (low, high), (0.0, 1.0))
@@ -178,16 +191,27 @@ class ClipSource(Source):
         return 2**self.bits - 1
 
     def _mapped(self, pixels: Tensor, mapping: Mapping | None) -> Tensor:
-        """Stored pixels ``[H, W, 1]`` as the networks see them."""
-        return pixels if mapping is None else mapping.to_values(self._counts(pixels))
+        """The scene of stored pixels ``[H, W, 1]`` as the networks see it."""
+        return pixels if mapping is None else mapping.to_values(self._counts(self._scene(pixels)))
+
+    def _scene(self, pixels: Tensor, factor: int = 1) -> Tensor:
+        """The rows of stored pixels ``[k·H, k·W, 1]`` that are scene."""
+        first, last, _ = self._rows.indices(pixels.shape[0] // factor)
+        return pixels[first * factor : last * factor]
 
     def _brought_back(self, after: Tensor, pixels: Tensor, mapping: Mapping | None) -> Tensor:
         """An enhanced frame as pixels to store; counts that nothing changed come back exactly, those clipped too."""
         if mapping is None:
             return after
-        counts = self._counts(pixels)[None, ..., 0]
+        counts = self._counts(self._scene(pixels))[None, ..., 0]
+        factor = after.shape[0] // counts.shape[1]
+        whole = pixels.double().repeat_interleave(factor, 0).repeat_interleave(factor, 1)
+        if counts.min() == counts.max():  # a closed shutter: what the networks make of it is no scene
+            return whole
         restored = mapping.restore(to_grey(after[None])[:, 0].cpu().float(), counts)
-        return torch.from_numpy(np.rint(restored[0]) / self._full)[..., None]
+        result = torch.from_numpy(np.rint(restored[0]) / self._full)[..., None]
+        self._scene(whole, factor)[:] = result
+        return whole
 
     def _counts(self, pixels: Tensor) -> np.ndarray:
         return np.rint(pixels.double().numpy() * self._full)
@@ -209,6 +233,40 @@ def _palette(reader: ClipReader, palette: str | None, as_is: bool) -> str | None
     if inverse is not None and reader.bits > 8 and reader.is_grey:
         raise ValueError(f"{reader.name} holds counts of {reader.bits} bits, not the colours of '{inverse.palette}'")
     return None if inverse is None else inverse.palette
+
+
+def _scene_rows(reader: ClipReader, as_is: bool) -> slice:
+    """The rows of the frames of a clip of more than 8 bits that are scene; what was recognised is logged.
+
+    Raises:
+        ValueError: the upper half of the frames is a picture to look at.
+    """
+    full = 2**reader.bits - 1
+    frames = [
+        np.rint(frame.pixels[..., 0].double().numpy() * full).astype(np.uint16)
+        for index, frame in zip(range(_JUDGED * _APART), reader.frames(on_broken="skip"), strict=False)
+        if index % _APART == 0
+    ]
+    if is_swapped(frames):
+        log.warning(
+            "%s: its counts look as if their bytes were in the wrong order, and are read as its format says; write the "
+            "clip anew in the right order",
+            reader.name,
+        )
+    found = recognise(frames)
+    if found is None:
+        return slice(None)
+    layout, rows = found
+    if layout.picture and as_is:
+        return slice(None)
+    if layout.picture:
+        raise ValueError(
+            f"{reader.name}: {described(layout, rows)}, and the others are counts. Save the frames as raw or TIFF "
+            "frames and use these, or leave the upper half out: ffmpeg -i CLIP -vf crop=iw:"
+            f"{rows.stop - rows.start}:0:{rows.start} -c:v ffv1 COUNTS.mkv"
+        )
+    log.warning("%s: %s; they are left out of the range and given back unchanged", reader.name, described(layout, rows))
+    return rows
 
 
 def _side_by_side(before: Tensor, after: Tensor) -> Tensor:

@@ -31,17 +31,21 @@ def spread(reader: ClipReader, samples: int, on_broken: OnBroken = "stop") -> li
     return kept[::step]
 
 
-def clip_range(reader: ClipReader, on_broken: OnBroken = "stop") -> tuple[float, float]:
+def clip_range(reader: ClipReader, on_broken: OnBroken = "stop", rows: slice = slice(None)) -> tuple[float, float]:
     """Lowest and highest grey value over a clip of more than 8 bits, so that levels stay steady in all its frames.
+
+    Frames of one value, as cameras give while their shutter is closed, say nothing unless there are no others.
 
     Args:
         reader: freshly opened.
         on_broken: see :meth:`~hidra_core.video.clips.ClipReader.frames`.
+        rows: of a frame that are scene.
 
     Returns:
         (low, high), see :func:`~hidra_core.images.display_range`; (0, 1) for clips of 8 bits, which are not stretched.
     """
     if reader.bit_depth == 8:
         return 0.0, 1.0
-    lows, highs = zip(*(display_range(f.pixels) for f in reader.frames(on_broken=on_broken)), strict=True)
+    ranges = [display_range(frame.pixels[rows]) for frame in reader.frames(on_broken=on_broken)]
+    lows, highs = zip(*([(low, high) for low, high in ranges if low < high] or ranges), strict=True)
     return min(lows), max(highs)

@@ -53,7 +53,7 @@ def test_false_colours_are_named_and_refused(palette: str) -> None:
 
 def test_which_palettes_rise() -> None:
     rising = {name for name in palettes.PALETTES if palettes.rises(name)}
-    assert rising == {"white hot", "ironbow", "lava", "glowbow", "sepia", "green"}
+    assert rising == {"white hot", "ironbow", "lava", "glowbow", "sepia", "green", "hot"}
 
 
 @pytest.mark.parametrize("palette", TINTS)
@@ -107,6 +107,10 @@ def test_colours_are_turned_back(caplog) -> None:
             inverse = turn_back(rainbow, choice, "a.png")
             assert inverse.palette == "rainbow"
             assert np.abs(inverse.grey - GREY).max() < 1e-3
+        assert [record.getMessage() for record in caplog.records] == [
+            "a.png: its colours are taken for those of 'rainbow' and turned back to grey; --palette NAME says otherwise"
+        ]
+        caplog.clear()
         assert turn_back(grey, AUTO, "a.png") is None
         assert turn_back(GREY[..., None], AUTO, "a.png") is None
         assert np.allclose(turn_back(GREY[..., None], "black hot", "a.png").grey, 1 - GREY, atol=1e-6)
@@ -117,6 +121,18 @@ def test_colours_are_turned_back(caplog) -> None:
         turn_back(rainbow, "ironbow", "a.png")
     with pytest.raises(ValueError, match=r"a\.png: no known palette fits"):
         turn_back(np.random.default_rng(0).random((64, 64, 3)), AUTO, "a.png")
+
+
+def test_an_isotherm_is_no_tint() -> None:
+    """Its colour stands where brightness was."""
+    marked = np.repeat(GREY[..., None], 3, axis=-1)
+    marked[(GREY > 0.4) & (GREY < 0.6)] = (0, 1, 0)
+    assert not judge(marked).is_grey
+    with pytest.raises(FalseColourError, match="as an isotherm or alarm marks them") as error:
+        check_colours([marked], "a.png")
+    assert "--palette" not in str(error.value)  # no palette brings the brightness back
+    with pytest.raises(FalseColourError, match="as an isotherm"):
+        turn_back(marked, AUTO, "a.png")
 
 
 def test_choices_are_checked() -> None:

@@ -16,7 +16,7 @@ from hidra_core.images.tiff_layout import TiffLayout
 from hidra_core.thermal import LinearKelvin, Scene, ThermalImage, fit
 from hidra_core.thermal.anchor import bring_page_back
 from hidra_core.thermal.frames import rows_of
-from hidra_core.thermal.masking import fill, with_finite_mask, without_blank_borders
+from hidra_core.thermal.masking import fill, with_finite_mask, without_blank_areas
 from hidra_core.thermal.nonuniformity import stripes
 
 HEIGHT, WIDTH = 96, 128
@@ -107,21 +107,60 @@ def test_floats_that_are_no_temperatures_are_all_scene():
 def test_blank_borders_are_masked_and_said(dtype, value, scale, offset):
     plane = np.where(COLLAR, value, counts() * scale + offset).astype(dtype)
     plane[40, 60] = value + 5 if value < 1 else value - 5  # a dead pixel close to it hides no border
-    found = without_blank_borders(image(plane))
+    found = without_blank_areas(image(plane))
     assert np.array_equal(np.asarray(found.valid)[0], ~COLLAR)
-    assert f"a border of {value}" in found.warnings[0]
+    assert f"an area of {value}" in found.warnings[0]
 
 
 def test_what_is_no_blank_border():
     plane = counts().astype(np.uint16)
-    inside = plane.copy()
-    inside[40:60, 40:60] = 0  # not at the border
+    hot = plane.copy()
+    hot[40:60, 40:60] = 50000  # inside, and no mark for missing data
+    dead = plane.copy()
+    dead[40:90:4, 20:120:4] = 0  # single pixels
     near = np.where(COLLAR, 0, counts() - 27900).astype(np.uint16)  # the scene reaches down to it
     melting = np.where(COLLAR, 0, np.rint(counts() / 10 - 2830) / 10).astype(np.float32)  # °C, around 0
-    for pages in (plane, inside, near, melting):
-        assert without_blank_borders(image(pages)).valid is None
-    stated = image(np.where(COLLAR, 0, plane).astype(np.uint16), nodata="65535")
-    assert without_blank_borders(stated).valid is None
+    for pages in (plane, hot, dead, near, melting):
+        assert without_blank_areas(image(pages)).valid is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "value", "scale", "offset"),
+    [
+        ("uint16", 1, 1, 0),
+        ("int16", -9999, 1, -29000),
+        ("int32", -9999, 10, 0),
+        ("float32", 0, 0.05, -1440),  # °C on both sides of 0
+        ("float32", -1, 0.01, 0),
+        ("float32", 999, 0.01, -273.15),
+        ("float32", 273.15, 0.05, -1170),  # 0 °C in kelvin, and the scene on both sides of it
+    ],
+)
+def test_borders_of_any_value_are_masked(dtype, value, scale, offset):
+    plane = np.where(COLLAR, value, counts() * scale + offset).astype(dtype)
+    found = without_blank_areas(image(plane, nodata="65535"))  # a value that no pixel has
+    assert np.array_equal(np.asarray(found.valid)[0], ~COLLAR)
+
+
+def test_holes_of_missing_data_are_masked():
+    plane = counts().astype(np.uint16)
+    hole = (ROWS - 50) ** 2 + (COLUMNS - 50) ** 2 < 100
+    found = without_blank_areas(image(np.where(hole, 0, plane).astype(np.uint16)))
+    assert np.array_equal(np.asarray(found.valid)[0], ~hole)
+
+
+def test_a_border_that_only_later_pages_have_is_masked():
+    plane = counts().astype(np.uint16)
+    found = without_blank_areas(image(np.stack([plane, np.where(COLLAR, 0, plane).astype(np.uint16)])))
+    assert np.array_equal(np.asarray(found.valid), np.stack([np.ones_like(COLLAR), ~COLLAR]))
+
+
+def test_borders_of_large_pages_are_masked(monkeypatch):
+    monkeypatch.setattr("hidra_core.thermal.masking._LARGEST_WITH_AREAS", HEIGHT * WIDTH // 2)
+    plane = np.where(COLLAR, 0, counts()).astype(np.uint16)
+    found = without_blank_areas(image(plane))
+    assert np.array_equal(np.asarray(found.valid)[0], ~COLLAR)
+    assert np.array_equal(rows_of(found.valid, 0, 20, 30), ~COLLAR[20:30])
 
 
 # --- no influence ----------------------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from ...images import EXTENSIONS, Picture
 from ..counts import ThermalImage
-from ..masking import with_finite_mask, without_blank_borders
+from ..masking import with_finite_mask, without_blank_areas
 from . import arrays, cacophony, dji, flir, fluke, ijpeg, irg, pgm, pictures, telops, tiff, trailing, unread, y16
 from .jpeg import JPEG, segments
 from .stored import in_memory
+from .telemetry import with_order_checked, without_telemetry
 from .y16 import RawLayout, parse_size
 
 if TYPE_CHECKING:
@@ -79,7 +80,9 @@ def read_input(
     content = _read_counts(path, start, raw or RawLayout(), region) or pictures.read(path)
     if isinstance(content, Picture):
         return content
-    return in_memory(without_blank_borders(with_finite_mask(content)))
+    if path.suffix.lower() not in y16.EXTENSIONS:  # of which the reader itself says what it recognises
+        content = with_order_checked(without_telemetry(content, region))
+    return in_memory(without_blank_areas(with_finite_mask(content)))
 
 
 def _read_counts(path: Path, start: bytes, raw: RawLayout, region: SceneRegion | None) -> ThermalImage | None:

@@ -20,6 +20,7 @@ SENSOR_SIZES = (
 
 _FOURTEEN_BITS = 16383  # the largest count of most sensors that are not set to counts of kelvin
 _CLEARLY_SMOOTHER = 0.7  # the wrong order is some 20 times rougher; orders closer than this decide nothing
+_FAR_SMOOTHER = 0.2  # the same for files whose format says the order
 
 
 def by_length(size: int) -> tuple[int, int] | None:
@@ -83,6 +84,17 @@ def guess_order(planes: Iterable[np.ndarray]) -> OrderGuess:
     if highest_big <= _FOURTEEN_BITS < highest_little:
         return OrderGuess("big", "counts stay within 14 bits")
     return OrderGuess("little", "")
+
+
+def is_swapped(planes: Iterable[np.ndarray]) -> bool:
+    """Whether planes would be far smoother with their bytes swapped, as nothing but a wrong byte order explains.
+
+    Args:
+        planes: ``[H, W]`` uint16 each, as they were read.
+    """
+    planes = [plane for plane in planes if np.ptp(plane & 255)]  # 8 bits in the upper bytes are in the right order
+    read, swapped = (sum(_roughness(plane) for plane in some) for some in (planes, [p.byteswap() for p in planes]))
+    return swapped < _FAR_SMOOTHER * read
 
 
 def _roughness(plane: np.ndarray) -> int:

@@ -69,7 +69,7 @@ def fit(layout: FrameLayout, frames: list[np.ndarray], count: int, order: ByteOr
     chosen = order or guess.order
     if chosen == "big":
         planes = [plane.byteswap() for plane in planes]
-    scene = _scene_rows(planes, layout.telemetry)
+    scene = scene_rows(planes, layout.telemetry)
     wide = [plane[scene].astype(np.int32) for plane in planes]
     across = float(np.mean([_mean(plane[1:] - plane[:-1]) for plane in wide]))
     along = float(np.mean([_mean(plane[:, 1:] - plane[:, :-1]) for plane in wide]))
@@ -81,7 +81,7 @@ def _mean(differences: np.ndarray) -> float:
     return float(np.abs(differences).mean()) if differences.size else 0.0
 
 
-def _scene_rows(planes: list[np.ndarray], telemetry: int) -> slice:
+def scene_rows(planes: list[np.ndarray], telemetry: int) -> slice:
     """The rows that are picture, if ``telemetry`` rows at one end may not be; all of them if all continue the picture.
 
     Telemetry is a few numbers and many zeros. Rows count as telemetry if each of them differs from the first row of
