@@ -312,7 +312,8 @@ def without_blank_areas(image: ThermalImage) -> ThermalImage:
         return known & ~np.isin(band, list(found))
 
     words = tuple(
-        f"an area of {value if kind in 'iu' else f'{value:.7g}'}, {share:.1%} of the pixels, is taken for blank and is not enhanced"
+        f"an area of {value if kind in 'iu' else f'{value:.7g}'}, {share:.1%} of the pixels, is taken for blank and is "
+        "not enhanced"
         for value, share in found.items()
     )
     masked = Frames(valid, image.counts.shape, bool, rows if is_large else None)
@@ -320,7 +321,7 @@ def without_blank_areas(image: ThermalImage) -> ThermalImage:
 
 
 def _page(image: ThermalImage, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """(a page, where it has data)"""
+    """(a page, where it has data)."""
     page = np.asarray(image.counts[index])
     return page, np.ones(page.shape, bool) if image.valid is None else image.valid[index]
 
@@ -382,7 +383,7 @@ def _blank(page: np.ndarray, known: np.ndarray, value: float, *, anywhere: bool 
 
 
 def _areas(same: np.ndarray, *, inside: bool) -> np.ndarray:
-    """The areas, ``[H, W]`` bool, that touch the edge and hold half a per cent, and those ``inside`` of a few pixels."""
+    """The areas, ``[H, W]`` bool, that touch the edge and hold half a per cent; ``inside``: also those of few pixels."""
     numbered, count = cast("tuple[np.ndarray, int]", label(same))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)
     sizes[0] = 0
