@@ -383,7 +383,7 @@ def _blank(page: np.ndarray, known: np.ndarray, value: float, *, anywhere: bool 
 
 
 def _areas(same: np.ndarray, *, inside: bool) -> np.ndarray:
-    """The areas, ``[H, W]`` bool, that touch the edge and hold half a per cent; ``inside``: also those of few pixels."""
+    """The areas, ``[H, W]`` bool, at the edge that hold half a per cent; ``inside``: also those of few pixels."""
     numbered, count = cast("tuple[np.ndarray, int]", label(same))
     sizes = np.bincount(numbered.ravel(), minlength=count + 1)
     sizes[0] = 0
