@@ -184,8 +184,8 @@ def turn_back(pixels: np.ndarray, palette: str, name: object) -> Inverse | None:
         return None
     if inverse.off_palette > (_MOST_OFF if palette == AUTO else 0.5):
         raise ValueError(
-            f"{name}: {inverse.off_palette:.0%} of its pixels are none of the colours of '{inverse.palette}'; choose the "
-            f"palette that it is in{'' if palette == AUTO else f', or {AUTO}'}"
+            f"{name}: {inverse.off_palette:.0%} of its pixels are none of the colours of '{inverse.palette}'; choose "
+            f"the palette that it is in{'' if palette == AUTO else f', or {AUTO}'}"
         )
     if palette == AUTO:
         words = "%s: its colours are taken for those of '%s' and turned back to grey; --palette NAME says otherwise"

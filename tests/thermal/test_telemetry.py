@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from hidra_core.sources import ClipSource, open_source
 from hidra_core.thermal import SceneRegion
 from hidra_core.thermal.readers import read_thermal
 from hidra_core.video import ClipReader
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEIGHT, WIDTH, ROWS = 120, 160, 2
 
