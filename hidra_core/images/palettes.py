@@ -102,7 +102,7 @@ _STOPS: dict[str, _Stops] = {
     "hottest": ((0, (0, 0, 0)), (0.9, (225, 225, 225)), (0.902, (255, 120, 0)), (1, (255, 0, 0))),
     "sepia": ((0, (0, 0, 0)), (0.5, (130, 90, 55)), (1, (255, 240, 210))),
     "green": ((0, (0, 0, 0)), (0.6, (20, 160, 45)), (1, (225, 255, 225))),
-    # not of cameras: the hues at full saturation, and jet and hot of MATLAB and OpenCV, which programs use for counts
+    # not of cameras, but of programs that colour counts: the hues at full saturation; jet and hot of MATLAB and OpenCV
     "spectrum": (
         (0, (0, 0, 255)),
         (0.25, (0, 255, 255)),

@@ -142,7 +142,7 @@ class CountsSource(Source):
         Returns:
             (counts ``[k·h, k·w]``; the report of radiometric mode, None without it)
         """
-        if change.blend == 0:
+        if change.blend == 0 or self._is_blank(page) and not change.radiometric:
             return self._untouched(values, page), None
         restored, report = bring_page_back(
             values[..., 0],
@@ -158,6 +158,13 @@ class CountsSource(Source):
         before = self._untouched(values, page)
         share = change.apply(*(torch.from_numpy(part)[..., None] for part in _from_zero(before, restored)))
         return before + share[..., 0].double().numpy(), report
+
+    def _is_blank(self, page: int) -> bool:
+        """Whether one page of several has a single value, as while a shutter is closed: it is no scene."""
+        if len(self.image.counts) == 1:
+            return False
+        counts = self.scene.counts(page)
+        return bool(counts.min() == counts.max())
 
     def _untouched(self, values: Tensor, page: int) -> np.ndarray:
         """The counts of a page, enlarged as the networks' input is, float64."""

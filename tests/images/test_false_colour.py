@@ -105,6 +105,7 @@ def test_colours_are_turned_back(caplog) -> None:
     with caplog.at_level(logging.WARNING):
         for choice in (AUTO, "rainbow"):
             inverse = turn_back(rainbow, choice, "a.png")
+            assert inverse is not None
             assert inverse.palette == "rainbow"
             assert np.abs(inverse.grey - GREY).max() < 1e-3
         assert [record.getMessage() for record in caplog.records] == [
@@ -113,7 +114,9 @@ def test_colours_are_turned_back(caplog) -> None:
         caplog.clear()
         assert turn_back(grey, AUTO, "a.png") is None
         assert turn_back(GREY[..., None], AUTO, "a.png") is None
-        assert np.allclose(turn_back(GREY[..., None], "black hot", "a.png").grey, 1 - GREY, atol=1e-6)
+        reversed_grey = turn_back(GREY[..., None], "black hot", "a.png")
+        assert reversed_grey is not None
+        assert np.allclose(reversed_grey.grey, 1 - GREY, atol=1e-6)
     assert caplog.text == ""
     turn_back(as_jpeg(levels(rainbow)) / 255, AUTO, "a.jpg")
     assert "a.jpg: colours are off the palette" in caplog.text

@@ -15,8 +15,9 @@ from hidra_core.images import Metadata
 from hidra_core.images.tiff_layout import TiffLayout
 from hidra_core.thermal import LinearKelvin, Scene, ThermalImage, fit
 from hidra_core.thermal.anchor import bring_page_back
+from hidra_core.thermal.blank import without_blank_areas
 from hidra_core.thermal.frames import rows_of
-from hidra_core.thermal.masking import fill, with_finite_mask, without_blank_areas
+from hidra_core.thermal.masking import fill, with_finite_mask
 from hidra_core.thermal.nonuniformity import stripes
 
 HEIGHT, WIDTH = 96, 128
@@ -156,10 +157,11 @@ def test_a_border_that_only_later_pages_have_is_masked():
 
 
 def test_borders_of_large_pages_are_masked(monkeypatch):
-    monkeypatch.setattr("hidra_core.thermal.masking._LARGEST_WITH_AREAS", HEIGHT * WIDTH // 2)
+    monkeypatch.setattr("hidra_core.thermal.blank._LARGEST_WITH_AREAS", HEIGHT * WIDTH // 2)
     plane = np.where(COLLAR, 0, counts()).astype(np.uint16)
     found = without_blank_areas(image(plane))
     assert np.array_equal(np.asarray(found.valid)[0], ~COLLAR)
+    assert found.valid is not None
     assert np.array_equal(rows_of(found.valid, 0, 20, 30), ~COLLAR[20:30])
 
 

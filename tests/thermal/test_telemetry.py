@@ -11,7 +11,7 @@ from helpers.clip_files import write_clip
 from PIL import Image
 
 from hidra_core import scenes
-from hidra_core.sources import ClipSource, open_source
+from hidra_core.sources import Change, ClipSource, CountsSource, open_source
 from hidra_core.thermal import SceneRegion
 from hidra_core.thermal.readers import read_thermal
 from hidra_core.video import ClipReader
@@ -89,6 +89,15 @@ def test_swapped_bytes_are_said(tmp_path):
     assert "bytes were in the wrong order" in read_thermal(tmp_path / "little.pgm").warnings[0]
     assert read_thermal(tmp_path / "big.pgm").warnings == ()
     assert read_thermal(tmp_path / "eight.png").warnings == ()
+
+
+def test_blank_pages_among_others_stay_as_they_are(tmp_path):
+    tiff(tmp_path / "a.tif", np.stack([picture(1), np.zeros_like(picture()), picture(2)]))
+    source = open_source(tmp_path / "a.tif")
+    assert isinstance(source, CountsSource)
+    result, _ = source.restore(torch.stack([1 - page[..., 0] + 0.01 for page in source.pages()]).clamp(0, 1), Change())
+    assert not result[1].any()
+    assert (result[0] != picture(1)).mean() > 0.5
 
 
 # --- clips -----------------------------------------------------------------------------------------------------------

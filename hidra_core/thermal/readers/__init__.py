@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...images import EXTENSIONS, Picture
+from ..blank import without_blank_areas
 from ..counts import ThermalImage
-from ..masking import with_finite_mask, without_blank_areas
+from ..masking import with_finite_mask
 from . import arrays, cacophony, dji, flir, fluke, ijpeg, irg, pgm, pictures, telops, tiff, trailing, unread, y16
 from .jpeg import JPEG, segments
 from .stored import in_memory

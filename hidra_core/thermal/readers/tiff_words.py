@@ -21,7 +21,7 @@ def stated_relation(layout: TiffLayout) -> tuple[LinearKelvin | None, list[str]]
     unit, scale, offset = _of_gdal(layout) if layout.gdal else _of_imagej(layout)
     if unit == scale == offset == "":
         return None, []
-    word = unit.lower().removeprefix("deg").strip(" °_")
+    word = unit.lower().removeprefix("degrees").removeprefix("degree").removeprefix("deg").strip(" °_")
     try:
         line = float(scale or 1), float(offset or 0)
     except ValueError:

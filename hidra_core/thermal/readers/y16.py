@@ -166,8 +166,8 @@ def _described(frames: RawFrames, chosen: Choice, layout: RawLayout, by_hand: Sc
         place = "below" if scene.start == 0 else "above"
         warnings.append(
             f"frames of {stored} as {stored.camera} stores them: the {rows} row{'s' if rows > 1 else ''} {place} the "
-            "picture are telemetry, left out of range and filters and given back unchanged; --telemetry TOP,BOTTOM "
-            "says otherwise"
+            f"picture {'are' if rows > 1 else 'is'} telemetry, left out of range and filters and given back unchanged; "
+            "--telemetry TOP,BOTTOM says otherwise"
         )
     number = f"{found.count} frame{'s' if found.count > 1 else ''}"
     notes = [f"{stored.width}x{height}, {number}, {found.order} endian: {chosen.origin}{_order_text(found, layout)}"]
