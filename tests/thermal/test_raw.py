@@ -204,7 +204,8 @@ def test_telemetry_is_told_apart(tmp_path, layout, order, place):
     assert np.array_equal(raw.frames, stored)
     height = layout.height
     assert raw.scene_rows == (slice(rows, height) if place == "above" else slice(0, height - rows))
-    assert f"the {rows} row{'s' if rows > 1 else ''} {place} the picture are telemetry" in raw.warnings[0]
+    found = f"the {rows} rows {place} the picture are" if rows > 1 else f"the 1 row {place} the picture is"
+    assert f"{found} telemetry" in raw.warnings[0]
     told = open_raw(tmp_path / "a.raw", AUTO, SceneRegion(telemetry=(0, 0)))
     assert told.scene_rows == slice(0, height)
     assert not told.warnings
