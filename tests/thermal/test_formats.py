@@ -57,7 +57,7 @@ def tiff_cases() -> list[Case]:
         Case(f"TIFF {dtype}, {name}", ".tif", pages_of(**options), files.by_gdal, pages, dtype)
         for dtype in TYPES
         for name, options in layouts.items()
-        for pages in (1, 4)
+        for pages in ((1, 4) if dtype in ("uint16", "float32") else (4,))  # the others differ in nothing but their size
     ]
 
 
