@@ -13,6 +13,7 @@ from ..hidra_core.images import check_images, to_grey
 from ..hidra_core.images.files import write_json
 from ..hidra_core.scenes import SCENES
 from ..hidra_core.sources import Change, CountsSource, Reading, open_source
+from ..hidra_core.thermal.frames import repeated
 from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS
 from ..hidra_core.thermal.sample import thermal_sample
 from ..hidra_core.video import is_clip
@@ -297,7 +298,7 @@ def _shown(source: CountsSource, counts: np.ndarray, grey: torch.Tensor) -> torc
         values = source.mapping.to_values(np.nan_to_num(plane[rows, columns]))
         valid = scene.valid(page)
         if valid is not None:
-            known = torch.from_numpy(valid.repeat(factor, 0).repeat(factor, 1))
+            known = torch.from_numpy(repeated(valid, factor))
             values = torch.where(known, values, grey[page])
         images[page] = values[..., None]
     return images

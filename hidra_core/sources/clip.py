@@ -79,11 +79,10 @@ class ClipSource(Source):
             self._palette = _palette(reader, palette, as_is)
         self._rows = slice(None)  # of a frame that are scene; the others are telemetry
         with self._open(quiet=True) as reader:
-            if reader.bit_depth == 16:
-                self._rows = _scene_rows(reader, as_is)
-        with self._open(quiet=True) as reader:
             self.bits, self.bit_depth = reader.bits, reader.bit_depth
             self.page_count = reader.frame_count
+            if reader.bit_depth == 16:
+                self._rows = _scene_rows(reader, as_is)
 
     def pages(self) -> Iterator[Tensor]:
         """See :meth:`Source.pages`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from ..thermal import (
     rounded,
     write_thermal,
 )
+from ..thermal.frames import repeated
 from .base import Beside, Change, Enhance, Source
 from .beside import give_back, write_beside
 
@@ -93,7 +95,7 @@ class CountsSource(Source):
 
         def restored() -> Iterator[np.ndarray]:
             count = 0
-            for count, values in enumerate(_chain(first, results), 1):
+            for count, values in enumerate(chain([first], results), 1):
                 if count > len(self.image.counts):
                     break
                 counts, report = self._restored(values, count - 1, change)
@@ -122,7 +124,7 @@ class CountsSource(Source):
         before, after = self._page(0), self.mapping.to_values(np.nan_to_num(counts[rows, columns]))[..., None]
         valid = self.scene.valid(0)
         if valid is not None:
-            mask = torch.from_numpy(valid.repeat(factor, 0).repeat(factor, 1))[..., None]
+            mask = torch.from_numpy(repeated(valid, factor))[..., None]
             after = torch.where(mask, after, before.repeat_interleave(factor, 0).repeat_interleave(factor, 1))
         write_beside(self.path, output, before, after, beside)
 
@@ -228,11 +230,6 @@ class CountsSource(Source):
         if radiometric is not None:
             note["radiometric"] = radiometric
         write_thermal(output, counts, self.image, factor=factor, unit=self.unit, note=note)
-
-
-def _chain(first: Tensor, rest: Iterator[Tensor]) -> Iterator[Tensor]:
-    yield first
-    yield from rest
 
 
 def _from_zero(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

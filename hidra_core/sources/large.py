@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from ..images.files import write_json
 from ..images.tiff import Bands
 from ..thermal import Mapping, Scene, ThermalImage, rounded
-from ..thermal.frames import rows_of
+from ..thermal.frames import repeated_rows
 from ..thermal.masking import fill
 from ..tiling import Span, overview, spans
 from .base import Beside, Change, Enhance
@@ -126,7 +127,7 @@ class LargeCountsSource(CountsSource):
             give_back(self.path, output)
             return
         reports: list[AnchorReport] = []
-        chained = (values for values in _with_first(first, results))
+        chained = results if first is None else chain([first], results)
 
         def planes() -> Iterator[Bands]:
             for page in range(len(self.image.counts)):
@@ -181,30 +182,16 @@ class LargeCountsSource(CountsSource):
     def _whole(self, page: int, scene: np.ndarray, top: int, factor: int) -> np.ndarray:
         """Rows of the page with these of the scene in it; masked pixels are those of the input."""
         start = self.scene.rows.start * factor + top
-        whole = self._original(page, start, start + len(scene), factor)
+        whole = repeated_rows(self.image.counts, page, start, start + len(scene), factor).copy()
         columns = slice(self.scene.columns.start * factor, self.scene.columns.stop * factor)
         result = self.scene.with_data(rounded(scene, self.image.counts.dtype))
         if self.image.valid is not None:
-            first, last = start // factor, -(-(start + len(scene)) // factor)
-            valid = rows_of(self.image.valid, page, first, last)[:, self.scene.columns]
-            valid = valid.repeat(factor, 0).repeat(factor, 1)[start - first * factor :][: len(scene)]
-            result = np.where(valid, result, whole[:, columns])
+            valid = repeated_rows(self.image.valid, page, start, start + len(scene), factor)
+            result = np.where(valid[:, columns], result, whole[:, columns])
         whole[:, columns] = result
         return whole
-
-    def _original(self, page: int, start: int, stop: int, factor: int) -> np.ndarray:
-        """Rows of the enlarged input, each pixel repeated."""
-        first, last = start // factor, -(-stop // factor)
-        rows = rows_of(self.image.counts, page, first, last)
-        return rows.repeat(factor, 0).repeat(factor, 1)[start - first * factor :][: stop - start].copy()
 
     def _outside(self, page: int, first: int, last: int, factor: int) -> Iterator[np.ndarray]:
         """Rows above or below the scene, as they are."""
         for start in range(first * factor, last * factor, PART):
-            yield self._original(page, start, min(last * factor, start + PART), factor)
-
-
-def _with_first(first: Tensor | None, rest: Iterator[Tensor]) -> Iterator[Tensor]:
-    if first is not None:
-        yield first
-    yield from rest
+            yield repeated_rows(self.image.counts, page, start, min(last * factor, start + PART), factor)

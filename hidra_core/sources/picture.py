@@ -10,6 +10,7 @@ import torch
 
 from ..images import Picture, check_writable, stretch, unstretch, write_image
 from ..images.false_colour import check_colours, turn_back
+from ..thermal.frames import repeated
 from .base import Beside, Change, Enhance, Source
 from .beside import give_back, write_beside
 
@@ -93,7 +94,7 @@ class PictureSource(Source):
         if not blank.any():
             return pixels
         factor = pixels.shape[0] // stored.shape[0]
-        mask, before = (torch.from_numpy(part.repeat(factor, 0).repeat(factor, 1)) for part in (blank, stored))
+        mask, before = (torch.from_numpy(repeated(part, factor)) for part in (blank, stored))
         return torch.where(mask[..., None], before, pixels)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..images.false_colour import check_choice
 from ..thermal import (
-    Frames,
     LinearKelvin,
     Mapping,
     ObjectParameters,
@@ -22,6 +21,7 @@ from ..thermal import (
     fit,
     identity,
 )
+from ..thermal.frames import within
 from ..thermal.mapping import as_scene, sample
 from ..thermal.readers import RawLayout
 from ..thermal.writing import is_large
@@ -127,8 +127,9 @@ class Reading:
         Raises:
             ValueError: an option does not suit these counts.
         """
-        image = self._with_relation(self._in_region(image))
-        scene = Scene.of(image)
+        scene = Scene.of(self._in_region(image))
+        image = self._with_relation(scene)
+        scene = replace(scene, image=image)
         mapping = self.fit(scene)
         for words in (*image.warnings, *_doubts(scene, mapping)):
             self._say(image.path, words)
@@ -154,15 +155,10 @@ class Reading:
             return image
         mask = np.zeros(image.counts.shape[1:], bool)
         mask[scene_rows] = True
-        before = image.valid
+        return replace(image, valid=within(mask, image.valid, len(image.counts)))
 
-        def valid(index: int) -> np.ndarray:
-            return mask if before is None else mask & before[index]
-
-        return replace(image, valid=Frames(valid, image.counts.shape, bool))
-
-    def _with_relation(self, image: ThermalImage) -> ThermalImage:
-        image = self._with_stated(image)
+    def _with_relation(self, scene: Scene) -> ThermalImage:
+        image = self._with_stated(scene)
         if self.object_temperatures is None:
             return image
         if not isinstance(image.relation, Planck):
@@ -176,14 +172,15 @@ class Reading:
             raise ValueError(f"{image.path}: {error}") from error
         return replace(image, relation=RadiometricChain(image.relation, given))
 
-    def _with_stated(self, image: ThermalImage) -> ThermalImage:
+    def _with_stated(self, scene: Scene) -> ThermalImage:
+        image = scene.image
         if image.display and (self.relation is not None or self.unit is not None):
             raise ValueError(
                 f"{image.path} is an 8-bit picture for display, whose grey levels are no counts: it has no kelvin. Use "
                 "the camera's 16-bit or radiometric file"
             )
         if self.relation is None:
-            return _with_guess(image)
+            return _with_guess(scene)
         if image.relation is None or image.assumed or self.force_relation:
             return replace(image, relation=self.relation, assumed=False)
         if image.relation != self.relation:
@@ -195,11 +192,12 @@ class Reading:
         return image
 
 
-def _with_guess(image: ThermalImage) -> ThermalImage:
+def _with_guess(scene: Scene) -> ThermalImage:
     """Floating-point values that can only be temperatures, with the unit that their range suggests."""
+    image = scene.image
     if image.counts.dtype.kind != "f" or image.relation is not None:
         return image
-    low, high = (float(limit) for limit in np.percentile(sample(Scene.of(image), 1 << 20), _MOST))
+    low, high = (float(limit) for limit in np.percentile(sample(scene, 1 << 20), _MOST))
     if high > _HOTTEST or low < _COLDEST or (low >= 0 and high <= 1):
         return image
     unit, offset = ("°C", 273.15) if low < _BETWEEN else ("kelvin", 0.0)

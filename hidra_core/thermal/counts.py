@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .frames import Frames, Planes, derived, rows_of
+from .frames import Frames, Planes, derived, row_bands, rows_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 COUNT_TYPES = tuple(np.dtype(name) for name in ("uint8", "uint16", "int16", "int32", "uint32", "float32", "float64"))
 """Types that counts may have."""
 
-_BAND = 1 << 24  # values that are looked at at once
 _RESOLUTION = 0.01  # kelvin: what a step of a floating-point temperature counts as
 
 
@@ -132,12 +131,11 @@ class ThermalImage:
         """Lowest and highest count of the scene; (0, 0) where no pixel belongs to it. Reads all pages."""
         low, high = np.inf, -np.inf
         pages, height, width = self.counts.shape
-        step = max(1, _BAND // width)
         for page in range(pages):
-            for top in range(0, height, step):
-                band = rows_of(self.counts, page, top, min(height, top + step))
+            for top, bottom in row_bands(height, width):
+                band = rows_of(self.counts, page, top, bottom)
                 if self.valid is not None:
-                    band = band[rows_of(self.valid, page, top, min(height, top + step))]
+                    band = band[rows_of(self.valid, page, top, bottom)]
                 if band.size:
                     low, high = min(low, band.min().item()), max(high, band.max().item())
         return (low, high) if low <= high else (0, 0)

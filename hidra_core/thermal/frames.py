@@ -73,6 +73,8 @@ class Frames:
         return array if dtype is None else array.astype(dtype, copy=False)
 
 
+_BAND = 1 << 24  # values that are looked at at once
+
 Planes = np.ndarray | Frames
 """``[N, H, W]``, in memory or read one at a time."""
 
@@ -93,3 +95,37 @@ def derived(planes: Planes, change: Callable[[np.ndarray], np.ndarray], dtype: n
 def rows_of(planes: Planes, index: int, start: int, stop: int) -> np.ndarray:
     """Some rows of one plane, ``[stop - start, W]``."""
     return planes.rows(index, start, stop) if isinstance(planes, Frames) else planes[index, start:stop]
+
+
+def row_bands(height: int, width: int) -> Iterator[tuple[int, int]]:
+    """(first row, row after the last) of bands that fit into memory, from top to bottom; a usual plane is one band."""
+    step = max(1, _BAND // width)
+    return ((top, min(height, top + step)) for top in range(0, height, step))
+
+
+def repeated(plane: np.ndarray, factor: int) -> np.ndarray:
+    """A plane ``[H, W]`` as ``[factor·H, factor·W]``, each pixel repeated: masks have no values between theirs."""
+    return plane if factor == 1 else plane.repeat(factor, 0).repeat(factor, 1)
+
+
+def repeated_rows(planes: Planes, index: int, start: int, stop: int, factor: int) -> np.ndarray:
+    """Rows ``start`` to ``stop`` (not included) of one plane after :func:`repeated`, of which no others are read."""
+    first = start // factor
+    rows = repeated(rows_of(planes, index, first, -(-stop // factor)), factor)
+    return rows[start - first * factor :][: stop - start]
+
+
+def within(mask: np.ndarray, valid: Planes | None, pages: int) -> Frames:
+    """The same mask ``[H, W]`` for all pages, and of each page what ``valid`` leaves of it.
+
+    Args:
+        mask: bool.
+        valid: ``[N, H, W]`` bool, or None for all.
+        pages: their number.
+    """
+
+    def rows(index: int, start: int, stop: int) -> np.ndarray:
+        part = mask[start:stop]
+        return part if valid is None else part & rows_of(valid, index, start, stop)
+
+    return Frames(lambda index: rows(index, 0, len(mask)), (pages, *mask.shape), bool, rows)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .counts import LinearKelvin
-from .frames import Frames, rows_of
+from .frames import Frames, repeated, row_bands, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _ABSOLUTE_ZERO, _COLDEST = 0.01, -273.14  # kelvin, °C; with room for -273.15 °C in 32 bits
 _HUGE = 1e30  # beyond all measured values, below the marks 1e36 and 3.4e38 for missing data
-_BAND = 1 << 24  # pixels that are looked at at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +51,11 @@ class Scene:
         if image.valid is None:
             return cls(image, slice(0, height), slice(0, width))
         down, across = np.zeros(height, bool), np.zeros(width, bool)
-        step = max(1, _BAND // width)
         for page in range(pages):
             found = False
-            for top in range(0, height, step):
-                band = rows_of(image.valid, page, top, min(height, top + step))
-                down[top : top + step] |= band.any(1)
+            for top, bottom in row_bands(height, width):
+                band = rows_of(image.valid, page, top, bottom)
+                down[top:bottom] |= band.any(1)
                 across |= band.any(0)
                 found = found or bool(band.any())
             if not found:
@@ -110,9 +108,8 @@ class Scene:
             (counts, masked pixels filled; where they are scene, None: everywhere); bands without scene are left out.
         """
         height, width = self.shape
-        step = max(1, _BAND // width)
-        for top in range(0, height, step):
-            counts, valid = self.part(page, slice(max(0, top - margin), min(height, top + step + margin)))
+        for top, bottom in row_bands(height, width):
+            counts, valid = self.part(page, slice(max(0, top - margin), min(height, bottom + margin)))
             if valid is None:
                 yield counts, None
             elif valid.any():
@@ -130,14 +127,13 @@ class Scene:
         result = self.with_data(result)
         if self.image.valid is None:
             return result
-        whole = plane.repeat(factor, 0).repeat(factor, 1) if factor > 1 else plane.copy()
+        whole = repeated(plane, factor) if factor > 1 else plane.copy()
         rows, columns = (slice(span.start * factor, span.stop * factor) for span in (self.rows, self.columns))
         valid = self.valid(page)
         if valid is None:
             whole[rows, columns] = result
         else:
-            valid = valid.repeat(factor, 0).repeat(factor, 1)
-            whole[rows, columns] = np.where(valid, result, whole[rows, columns])
+            whole[rows, columns] = np.where(repeated(valid, factor), result, whole[rows, columns])
         return whole
 
     def with_data(self, result: np.ndarray) -> np.ndarray:
@@ -243,13 +239,13 @@ def _missing(image: ThermalImage, floor: float) -> tuple[bool, float]:
         (whether values up to ``floor`` are marks for missing data; share of pixels without a measurement)
     """
     pages, height, width = image.counts.shape
-    step, share = max(1, _BAND // width), 0.0
+    share = 0.0
     for page in range(pages):
         cold, empty, known = [], 0, 0
-        for top in range(0, height, step):
-            band = rows_of(image.counts, page, top, min(height, top + step)).ravel()
+        for top, bottom in row_bands(height, width):
+            band = rows_of(image.counts, page, top, bottom).ravel()
             if image.valid is not None:
-                band = band[rows_of(image.valid, page, top, min(height, top + step)).ravel()]
+                band = band[rows_of(image.valid, page, top, bottom).ravel()]
             numbers = band[np.abs(band) < _HUGE]
             cold.append(numbers[numbers <= floor])
             known, empty = known + band.size, empty + band.size - numbers.size

@@ -16,7 +16,7 @@ from ..images import Picture, check_writable, write_image
 from ..images.files import atomic_path
 from ..images.tiff import Bands, TiffPages, TiffTags, write_tiff
 from .counts import LinearKelvin, Planck, ThermalImage, relation_record
-from .frames import rows_of
+from .frames import repeated, repeated_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -114,7 +114,9 @@ def write_thermal(
                 count,
                 (height, width) if like.alpha is None else (height, width, 2),
                 like.counts.dtype if unit is None else np.dtype(np.float32),
-                _enlarged(like.valid, factor) if layout.mask_pages and like.valid is not None else None,
+                (repeated(mask, factor) for mask in like.valid)
+                if layout.mask_pages and like.valid is not None
+                else None,
                 factor,
                 whole=isinstance(counts, np.ndarray) or not is_large(like),
             ),
@@ -183,11 +185,8 @@ def _completed(
     """A page as it is written: in its unit, and with its alpha."""
 
     def rows(band: np.ndarray, top: int) -> np.ndarray:
-        start, stop = top // factor, -(-(top + len(band)) // factor)
-
         def beside(planes: Planes) -> np.ndarray:
-            part = next(_enlarged([rows_of(planes, page, start, stop)], factor))
-            return part[top - start * factor :][: len(band)]
+            return repeated_rows(planes, page, top, top + len(band), factor)
 
         if unit is not None:
             band = temperatures(band, like, unit, None if like.valid is None else beside(like.valid))
@@ -202,11 +201,6 @@ def _completed(
     return Bands(all_bands(plane)) if isinstance(plane, Bands) else rows(plane, 0)
 
 
-def _enlarged(planes: Planes | list[np.ndarray], factor: int) -> Iterator[np.ndarray]:
-    """The planes, each pixel repeated: masks and alpha have no values between theirs."""
-    return (plane if factor == 1 else plane.repeat(factor, 0).repeat(factor, 1) for plane in planes)
-
-
 def _write_page(path: Path, counts: np.ndarray, like: ThermalImage, metadata: Metadata, factor: int) -> None:
     full = np.float32(np.iinfo(counts.dtype).max)
     pixels = counts.astype(np.float32)[..., None] / full
@@ -216,7 +210,7 @@ def _write_page(path: Path, counts: np.ndarray, like: ThermalImage, metadata: Me
             *(path, path.suffix, like.path),
         )
     if like.alpha is not None:
-        alpha = next(_enlarged(like.alpha, factor)).astype(np.float32)[..., None] / full
+        alpha = repeated(like.alpha[0], factor).astype(np.float32)[..., None] / full
         pixels = np.concatenate([pixels, alpha], -1)
     kept = Picture(path, pixels, like.bit_depth, metadata.exif, metadata.icc_profile, metadata.xmp)
     write_image(path, pixels, kept)

@@ -17,7 +17,7 @@ from helpers.format_files import Case, pages_of, stack_of
 
 from hidra_core.sources import Change, Reading, open_source
 from hidra_core.sources.counts import CountsSource
-from hidra_core.thermal import counts, masking
+from hidra_core.thermal import frames
 from hidra_core.thermal.readers import RawLayout, stored
 
 if TYPE_CHECKING:
@@ -190,8 +190,7 @@ def streamed(request, monkeypatch) -> bool:
     """Whether pages are read one at a time, and bands of few rows are looked at, as in large files."""
     if request.param == "streamed":
         monkeypatch.setattr(stored, "_AT_ONCE", 0)
-        for module in (counts, masking):
-            monkeypatch.setattr(module, "_BAND", 600)
+        monkeypatch.setattr(frames, "_BAND", 600)
     return request.param == "streamed"
 
 

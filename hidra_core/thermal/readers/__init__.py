@@ -2,10 +2,9 @@
 
 Programs open files by :func:`hidra_core.sources.open_source`, which calls these readers for everything but clips. Files
 are recognised by their content; raw frames, which have no header, and files that optional packages read are recognised
-by their suffix. The planes of
-FLIR and DJI files are parsed here rather than by a package: flyr (5.1) reads neither FFF files nor the little-endian
-variant of DJI's XT cameras, always swaps the bytes of PNG planes, and gives temperatures but not the counts they come
-from.
+by their suffix. The planes of FLIR and DJI files are parsed here rather than by a package: flyr (5.1) reads neither FFF
+files nor the little-endian variant of DJI's XT cameras, always swaps the bytes of PNG planes, and gives temperatures
+but not the counts they come from.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...images import Metadata
 from ..counts import ThermalImage
-from ..frames import Frames
+from ..frames import Frames, within
 from .flir_planes import decode
 from .flir_records import CAMERA_INFO, MAGICS, RAW_DATA, DamagedError, damaged, read_camera, read_directory
 from .flir_sequences import Sequence, read_sequence
@@ -101,4 +101,4 @@ def _rectangle(place: tuple[int, int, int, int], shape: tuple[int, int, int]) ->
     left, top, width, height = place
     mask = np.zeros(shape[1:], bool)
     mask[top : top + height, left : left + width] = True
-    return Frames(lambda _: mask, shape, bool)
+    return within(mask, None, shape[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..frames import Frames
+from ..frames import within
 from ..scene import SceneRegion
 from .planes import is_swapped
 from .raw_fit import is_yuyv, scene_rows
@@ -89,9 +89,7 @@ def without_telemetry(image: ThermalImage, region: SceneRegion | None) -> Therma
     words += ", left out of range and filters and given back unchanged; --telemetry TOP,BOTTOM says otherwise"
     scene = np.zeros(image.counts.shape[1:], bool)
     scene[rows] = True
-    before = image.valid
-    valid = Frames(lambda index: scene if before is None else scene & before[index], image.counts.shape, bool)
-    return replace(image, valid=valid, warnings=(*image.warnings, words))
+    return replace(image, valid=within(scene, image.valid, len(image.counts)), warnings=(*image.warnings, words))
 
 
 def with_order_checked(image: ThermalImage) -> ThermalImage:

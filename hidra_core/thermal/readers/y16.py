@@ -15,7 +15,7 @@ import numpy as np
 
 from ...images import Metadata
 from ..counts import LinearKelvin, ThermalImage
-from ..frames import Frames
+from ..frames import Frames, within
 from ..scene import SceneRegion
 from . import vospi
 from .raw_choice import Choice, RawFrames, choose, stated
@@ -229,7 +229,7 @@ def read(path: Path, layout: RawLayout, by_hand: SceneRegion | None = None) -> T
         raw.frames,
         raw.encoding,
         relation=raw.relation,
-        valid=None if mask.all() else Frames(lambda _: mask, raw.frames.shape, bool),
+        valid=None if mask.all() else within(mask, None, len(raw.frames)),
         notes=() if is_guess else raw.notes,
         warnings=(*raw.warnings, *raw.notes) if is_guess else raw.warnings,
         assumed=raw.relation is not None,
