@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 ORDER = (
-    *("names", "images", "degradations", "scenes", "thermal"),
+    *("names", "images", "degradations", "scenes", "sensor", "thermal"),
     *("dem", "modulation", "adapter", "backbone", "tiling", "readouts", "weights", "enhance"),
     *("convert", "layouts", "vectors", "trust", "bake", "video", "sources", "evaluation", "cli"),
 )

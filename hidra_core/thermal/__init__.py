@@ -1,11 +1,12 @@
 """Counts of thermal cameras: reading, mapping to the networks' range, anchoring to temperatures."""
 
+from ..sensor import noise
 from .anchor import BLOCK, AnchorReport, anchor, bring_back, bring_page_back, check_fits
 from .counts import LinearKelvin, Planck, ThermalImage
 from .frames import Frames, Planes
 from .mapping import Mapping, fit, identity, rounded, scene_range
 from .masking import Scene
-from .nonuniformity import dead_pixels, guided, noise
+from .nonuniformity import dead_pixels, guided
 from .radiometry import ObjectParameters, RadiometricChain
 from .scene import SceneRegion
 from .writing import Unit, check_thermal_writable, write_thermal

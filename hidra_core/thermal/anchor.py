@@ -21,9 +21,10 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
+from ..sensor import noise
 from .mapping import rounded
 from .masking import Scene
-from .nonuniformity import dead_pixels, guided, noise, shading, stripes
+from .nonuniformity import dead_pixels, guided, shading, stripes
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,25 +7,15 @@ is constant along a row or column is a stripe; a part that they removed and that
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import (
-    convolve1d,
-    distance_transform_edt,
-    gaussian_filter,
-    gaussian_filter1d,
-    maximum_filter,
-    minimum_filter,
-    percentile_filter,
-    uniform_filter,
-)
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter, minimum_filter, uniform_filter
 
-_NORMAL = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
+from ..sensor.noise import BLOCK, NORMAL, noise
+
 _MEDIAN_VARIANCE = 1.57  # of the median of normal values, in multiples of the mean's
 _STRIPE_RADIUS = 15  # of the guided filter that separates scene and stripes, in pixels
 _STRIPE_ROUNDS = 4  # columns and rows in turn
 _STRIPE_WIDEST = 40.0  # sigma in pixels; wider changes from column to column are scene
 _SEGMENTS = 8  # parts of a column that must agree on its offset
-_BLOCK = 16  # side in pixels of the blocks in which noise is measured
-_SECOND_DIFFERENCE = np.array([1.0, -2.0, 1.0])
 
 
 def guided(
@@ -61,45 +51,6 @@ def guided(
     covariance = box(guide * data) - guide_mean * data_mean
     slope = covariance / (variance.clip(min=0) + epsilon)
     return box(slope), box(data_mean - slope * guide_mean)
-
-
-def noise(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
-    """Standard deviation of the pixel noise around every pixel.
-
-    It is the median absolute response to a second-difference kernel (Immerkær, 1996) in blocks of 16 pixels; of each
-    block and its neighbours a low percentile, because texture only ever adds to it.
-
-    Args:
-        image: ``[H, W]``.
-        valid: ``[H, W]`` bool: the pixels that count; None: all. Blocks without any take their neighbours' value.
-
-    Returns:
-        ``[H, W]``, in the unit of the image.
-    """
-    height, width = image.shape
-    response = convolve1d(convolve1d(image, _SECOND_DIFFERENCE, 0, mode="mirror"), _SECOND_DIFFERENCE, 1, mode="mirror")
-    response = np.abs(response) / 6
-    if valid is not None:  # the kernel reaches one pixel far
-        response = np.where(minimum_filter(valid, 3, mode="nearest"), response, np.nan)
-    blocks_down, blocks_across = max(1, height // _BLOCK), max(1, width // _BLOCK)
-    tall, wide = height // blocks_down, width // blocks_across  # the rest at the edges belongs to the last block
-    blocks = response[: tall * blocks_down, : wide * blocks_across].reshape(blocks_down, tall, blocks_across, wide)
-    levels = _NORMAL * (np.median(blocks, axis=(1, 3)) if valid is None else _completed(blocks))
-    quiet = percentile_filter(levels, 35, size=3, mode="nearest")
-    down = (np.arange(height) // tall).clip(max=blocks_down - 1)
-    across = (np.arange(width) // wide).clip(max=blocks_across - 1)
-    return quiet[down][:, across]
-
-
-def _completed(blocks: np.ndarray) -> np.ndarray:
-    """Medians of ``[down, tall, across, wide]``, those of blocks without a number from the nearest other one."""
-    known = np.isfinite(blocks).sum((1, 3)) >= 16
-    if not known.any():
-        return np.zeros(known.shape)
-    medians = np.zeros(known.shape)
-    medians[known] = np.nanmedian(blocks.transpose(0, 2, 1, 3)[known], axis=(1, 2))
-    nearest = np.asarray(distance_transform_edt(~known, return_distances=False, return_indices=True))
-    return medians[nearest[0], nearest[1]]
 
 
 def dead_pixels(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
@@ -165,7 +116,7 @@ def _constant_along_columns(
     """The significant part of the level that each column of ``rest [H, W]`` has along its whole length; ``[W]``."""
     sigma = np.maximum(sigma, 0.5)
     weights = 1 / (1 + (np.gradient(scene, axis=1) / sigma) ** 2) if scene.shape[1] > 1 else np.ones_like(scene)
-    segments = _bounds(len(rest), max(2, min(_SEGMENTS, len(rest) // _BLOCK))) if len(rest) > 1 else [(0, 1)]
+    segments = _bounds(len(rest), max(2, min(_SEGMENTS, len(rest) // BLOCK))) if len(rest) > 1 else [(0, 1)]
     if valid is not None:
         return _with_gaps(rest, weights, sigma, valid, segments)
     levels = []
@@ -176,7 +127,7 @@ def _constant_along_columns(
         levels.append(middle + (weight * around).sum(0) / weight.sum(0))
     level = np.median(levels, axis=0)
     # A stripe has one level along the whole column; the scatter between segments says how certain it is.
-    scatter = _NORMAL * np.median(np.abs(levels - level), axis=0)
+    scatter = NORMAL * np.median(np.abs(levels - level), axis=0)
     variance = gaussian_filter1d(scatter**2 * _MEDIAN_VARIANCE / len(segments), 1.0)
     variance = np.maximum(variance, _MEDIAN_VARIANCE * (sigma**2).mean(0) / len(rest))
     return _significant(level, variance)
@@ -189,7 +140,7 @@ def _with_gaps(
     weights, data = weights * valid, np.where(valid, rest, np.nan)
     levels = np.full((len(segments), rest.shape[1]), np.nan)
     for level, (top, bottom) in zip(levels, segments, strict=True):
-        known = valid[top:bottom].sum(0) >= min(_BLOCK, bottom - top) / 2
+        known = valid[top:bottom].sum(0) >= min(BLOCK, bottom - top) / 2
         part, weight = data[top:bottom, known], weights[top:bottom, known]
         if part.size:
             middle, spread = np.nanmedian(part, axis=0), 2 * sigma[top:bottom, known]
@@ -201,7 +152,7 @@ def _with_gaps(
     if enough.any():
         levels, held = levels[:, enough], held[enough]
         level = np.nanmedian(levels, axis=0)
-        scatter = _NORMAL * np.nanmedian(np.abs(levels - level), axis=0)
+        scatter = NORMAL * np.nanmedian(np.abs(levels - level), axis=0)
         variance = gaussian_filter1d(scatter**2 * _MEDIAN_VARIANCE / held, 1.0)
         counted = valid.sum(0)[enough]
         mean_power = np.where(valid, sigma**2, 0).sum(0)[enough] / counted
@@ -211,7 +162,7 @@ def _with_gaps(
 
 def _significant(level: np.ndarray, variance: np.ndarray) -> np.ndarray:
     """Levels of columns, reduced by their uncertainty and set to 0 where they are within it."""
-    spread = (_NORMAL * np.median(np.abs(level - np.median(level)))) ** 2 - np.median(variance)
+    spread = (NORMAL * np.median(np.abs(level - np.median(level)))) ** 2 - np.median(variance)
     if spread <= 0:
         return np.zeros_like(level)
     limit = 4 * np.sqrt(spread)
