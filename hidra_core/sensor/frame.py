@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from .defects import find_dead, median_of_nine, replaced
+from .defects import find_dead, replaced
 from .networks import sensor_networks
 from .shading import field, view_of
 from .stripes import LEVEL_SPAN, smoothed
@@ -31,7 +31,7 @@ SMALLEST_SHADED = 64
 """Pixels along the shorter side of the smallest frame whose shading is looked for."""
 
 _CUT_OFF = 5e-4  # share of the pixels at the highest or lowest value from which on the camera cut them off there
-_ROUGH = 25.0  # grey levels from the neighbours' median at which a pixel may not count for its column
+_ROUGH = 25.0  # grey levels from its neighbours in the column from which on a pixel does not count
 
 
 @dataclass(frozen=True)
@@ -259,18 +259,16 @@ def _with_stripes(
     """Add the stripes of an image in grey levels."""
     if min(seen.shape) < 2:  # a single row has no neighbour to differ from
         return found
-    usual = median_of_nine(seen)
-    calm = np.where(np.abs(seen - usual) > _ROUGH, usual, seen)
-    offsets, gains = _along_columns(calm, network, surely=surely)
+    offsets, gains = _along_columns(seen, network, surely=surely)
     found = replace(found, columns=offsets, column_gains=gains)
-    offsets, gains = _along_columns(found.apply(calm).T, network, surely=surely)
+    offsets, gains = _along_columns(found.apply(seen).T, network, surely=surely)
     return replace(found, rows=offsets, row_gains=gains)
 
 
 def _along_columns(image: np.ndarray, network: StripeNetwork, *, surely: bool) -> tuple[np.ndarray, np.ndarray | None]:
     """Offsets of the columns and their gains about 0; zeros and None where there are no stripes that show."""
     with torch.no_grad():
-        stripes = network(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32))[None])
+        stripes = network(_without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))[None])
         segments = stripes.segments
         size = float((segments - smoothed(segments)).square().mean().sqrt())
     if size == 0 or (size < STRIPES_SHOW and not surely):
@@ -280,6 +278,21 @@ def _along_columns(image: np.ndarray, network: StripeNetwork, *, surely: bool) -
     # The network's stripes are offset + slope · level as it was measured: the gain that undoes this.
     gain = 1 / (1 - slope.clip(-0.5, 0.5))
     return offsets * gain, gain
+
+
+def _without_outliers(image: torch.Tensor) -> torch.Tensor:
+    """The image with pixels far from both their neighbours in the column set to the median of the three.
+
+    A defective pixel would move the mean of its column. Neighbours in the same column have the same stripe.
+    """
+    if len(image) < 3:
+        return image
+    above, below = image.roll(1, 0), image.roll(-1, 0)
+    above[0], below[-1] = image[2], image[-3]  # beyond the edge
+    middle = torch.maximum(torch.minimum(above, below), torch.minimum(torch.maximum(above, below), image))
+    away = (image - middle).abs()
+    spread = away.flatten()[:: max(1, away.numel() // 20_000)].mean()
+    return torch.where(away > torch.clamp(8 * spread, min=_ROUGH), middle, image)
 
 
 def _with_shading(
