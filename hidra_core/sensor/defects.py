@@ -21,8 +21,11 @@ FEATURES = (2 * REACH + 1) ** 2 + 3
 
 _SUSPECT = 3.5  # deviations from the median of the neighbours, in multiples of the noise, from which on to look
 _LEAST = 4.0  # the same in grey levels
-CERTAIN = 2.0
-"""Logarithm of the odds from which on a pixel counts as defective."""
+LIKELY, BEYOND_DOUBT = 0.5, 6.0
+"""Logarithms of the odds from which on a pixel counts as defective, on a sensor with many defects and with few."""
+
+MANY = 5e-5
+"""Share of pixels beyond doubt from which on a sensor has many defects."""
 
 _QUIET = 0.5  # grey levels of noise that are assumed at least
 
@@ -92,15 +95,24 @@ class DefectNetwork(nn.Module):
 
 
 def find_dead(
-    image: np.ndarray, network: DefectNetwork, valid: np.ndarray | None = None, *, level: float = 1.0
+    image: np.ndarray,
+    network: DefectNetwork,
+    valid: np.ndarray | None = None,
+    *,
+    level: float = 1.0,
+    surely: bool = False,
 ) -> np.ndarray:
     """Find defective pixels.
+
+    A sensor with many defects has further ones, so that weaker evidence counts there; where only few pixels stand out,
+    each of them must be beyond doubt.
 
     Args:
         image: ``[H, W]`` floats, stripes set aside.
         network: that judges the candidates.
         valid: ``[H, W]`` bool: the pixels that count; None: all.
         level: what one of 255 grey levels is in the unit of the image.
+        surely: take it that there are defects.
 
     Returns:
         bool ``[H, W]``, true where a pixel is defective.
@@ -112,7 +124,9 @@ def find_dead(
     if len(rows):
         described = torch.from_numpy(features(image, rows, columns, sigma, valid, level))
         with torch.no_grad():
-            found = (network(described) > CERTAIN).numpy()
+            odds = network(described).numpy()
+        many = surely or (odds > BEYOND_DOUBT).sum() > MANY * image.size
+        found = odds > (LIKELY if many else BEYOND_DOUBT)
         dead[rows[found], columns[found]] = True
     return dead
 
@@ -150,18 +164,18 @@ def replaced(image: np.ndarray, dead: np.ndarray, valid: np.ndarray | None = Non
         ``[H, W]`` floats; the windows grow where a pixel has fewer than three good neighbours. Where no pixel of the
         image is good it is returned as it is.
     """
-    result = image.astype(np.float64)
+    result = image.astype(np.result_type(image.dtype, np.float32))
     good = ~dead if valid is None else ~dead & valid
     if not good.any():
         return result
     rows, columns = np.nonzero(dead)
     reach = 1
     while rows.size:
-        pixels = np.pad(np.where(good, result, np.nan), reach, constant_values=np.nan)
         around = np.arange(-reach, reach + 1)
-        windows = pixels[
-            rows[:, None, None] + reach + around[:, None], columns[:, None, None] + reach + around[None, :]
-        ].reshape(len(rows), -1)
+        down, across = rows[:, None, None] + around[:, None], columns[:, None, None] + around
+        inside = (down >= 0) & (down < image.shape[0]) & (across >= 0) & (across < image.shape[1])
+        down, across = down.clip(0, image.shape[0] - 1), across.clip(0, image.shape[1] - 1)
+        windows = np.where(inside & good[down, across], result[down, across], np.nan).reshape(len(rows), -1)
         enough = np.isfinite(windows).sum(1) >= min(3, int(good.sum()))
         result[rows[enough], columns[enough]] = np.nanmedian(windows[enough], axis=1)
         rows, columns, reach = rows[~enough], columns[~enough], 2 * reach
