@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from hidra_core.images.files import atomic_path
 from hidra_core.sensor.networks import PATH
-from train.method.data import list_images, load_images, source_odds
+from train.method.data import list_images, load_images, rendered_scenes, source_odds
 from train.sensing import defects, shading, stripes
 from train.sensing.scenes import Scenes
 
@@ -43,6 +43,9 @@ log = logging.getLogger("train")
 NETWORKS = ("defects", "stripes", "shading")
 SMALLEST = 160
 """Pixels along the shorter side of usable images."""
+
+RENDERED, DRAWN = 24, 0.06
+"""Rendered scenes that join the images, and how often one of them is drawn."""
 
 RATE, SLOWEST, WARMUP = 2e-3, 0.01, 100
 VIEWS = 20_000
@@ -75,6 +78,14 @@ class Batches(IterableDataset):
         rng = np.random.default_rng((self.seed, worker.id if worker else 0))
         while True:
             yield tuple(torch.from_numpy(part) for part in self.draw(rng))
+
+
+def scenes_of(images: list[tuple[Path, np.ndarray]]) -> Scenes:
+    """The images, sampled by source, and a few rendered scenes."""
+    odds = np.array(source_odds([path for path, _ in images]))
+    rendered = rendered_scenes(RENDERED)
+    shares = np.concatenate([odds / odds.sum() * (1 - DRAWN), np.full(RENDERED, DRAWN / RENDERED)])
+    return Scenes([*(image for _, image in images), *rendered], shares / shares.sum())
 
 
 def striped_batch(scenes: Scenes, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -163,8 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         images = load_images(list_images(options.images), SMALLEST)
-        odds = np.array(source_odds([path for path, _ in images]))
-        scenes = Scenes([image for _, image in images], odds / odds.sum())
+        scenes = scenes_of(images)
         start = options.output if options.output.exists() else PATH
         known: dict[str, Any] = load_file(start) if start.exists() else {}
         for name in options.only:
