@@ -27,7 +27,7 @@ class Data(Section):
     sources: dict[str, Weight] = Field(description="share of each source; 'others' are all that are not named")
     tone: Weight = Field(description="deviation of log gamma on clean images")
     enlarge: Rate = Field(description="images that would be enlarged more than this are left out of a size")
-    sensor: Share = Field(description="share of frames that look as the sensor stage leaves them")
+    sensor: Share = Field(description="share of frames that the networks see as the sensor stage leaves them")
     workers: NotNegative
 
 

@@ -153,7 +153,7 @@ class ClockedTraining:
             phase.frames,
             seed,
             tone=data.tone,
-            sensor=data.sensor,
+            sensor=0.0 if isinstance(phase, EstimatorPhase) else data.sensor,
             enlarge=data.enlarge,
             partial=self.run.partial_strength,
         )
@@ -313,7 +313,8 @@ class ClockedTraining:
             extra = factor_loss(model.probe(vectors).float(), batch["factors"])
             if alone:
                 return extra, extra.detach()
-            arguments = seen, batch["clean"], vectors.float(), batch["strengths"]
+            # the DEM judges the frame as the camera gave it, the networks restore what the sensor stage left
+            arguments = batch["undone"], batch["clean"], vectors.float(), batch["strengths"]
             loss, error = self._restoration(*arguments)
         return loss + self.recipe.loss.factors * extra, error
 

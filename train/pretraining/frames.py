@@ -116,6 +116,7 @@ class Drawn:
         mirrored: which are mirrored.
         tone: the exponent that grey levels are raised to, ``[B, 1, 1, 1]``.
         parameters: of :func:`~train.pretraining.batched.table`.
+        undone: the same of what the sensor stage leaves; None where it never ran.
         ways: of :func:`~train.pretraining.batched.way`.
         factors: of :func:`~train.method.data.record_factors`, ``[B, factors]``.
         strengths: of the adapter, ``[B, 1, 1, 1]``.
@@ -127,6 +128,7 @@ class Drawn:
     mirrored: list[bool]
     tone: Tensor
     parameters: Tensor
+    undone: Tensor | None
     ways: list[Way]
     factors: Tensor
     strengths: Tensor
@@ -142,7 +144,7 @@ class Draws(Dataset[Drawn]):
         frames: heights and widths of frames and their number in a batch; a batch draws one of them.
         seed: of all draws.
         tone: standard deviation of the logarithm of a gamma that is applied to clean images.
-        sensor: share of the frames that look like the sensor stage's output, see :func:`after_sensor`.
+        sensor: share of the frames that the sensor stage runs on, see :func:`after_sensor`.
         enlarge: images that would have to be enlarged more than this for a size are left out of it, if others remain.
         partial: share of the frames at a strength below 1; in a third of them it is 0, else uniform.
     """
@@ -185,15 +187,11 @@ class Draws(Dataset[Drawn]):
         images = torch.multinomial(self.odds[number], count, replacement=True, generator=generator).tolist()
         windows = [self._window(self.shapes[image], (height, width), integer, generator) for image in images]
         records = [draw_pipeline(self.presets, generator) for _ in images]
-        clean = torch.rand(count, generator=generator) < self.sensor
-        told = [
-            # what the sensor stage leaves of the stripes cannot be told from none
-            (seen, replace(seen, stripes=()) if cleaned else seen)
-            for record, cleaned in zip(records, clean.tolist(), strict=True)
-            for seen in (after_sensor(record, generator) if cleaned else record,)
+        records.sort(key=way)  # images are drawn independently of them
+        undone = [
+            after_sensor(record, generator) if draw < self.sensor else record
+            for record, draw in zip(records, torch.rand(count, generator=generator).tolist(), strict=True)
         ]
-        told.sort(key=lambda pair: way(pair[0]))  # images are drawn independently of them
-        records = [record for record, _ in told]
         draw, value = torch.rand(2, count, generator=generator)
         partial = torch.where(draw < self.partial / 3, 0.0, value)
         return Drawn(
@@ -203,8 +201,9 @@ class Draws(Dataset[Drawn]):
             (torch.rand(count, generator=generator) < 0.5).tolist(),
             torch.exp(self.tone * torch.randn(count, 1, 1, 1, generator=generator)),
             table(records),
+            table(undone) if self.sensor else None,
             [way(record) for record in records],
-            torch.tensor([record_factors(record) for _, record in told]),
+            torch.tensor([record_factors(record) for record in records]),
             torch.where(draw < self.partial, partial, 1.0)[:, None, None, None],
         )
 
@@ -243,8 +242,8 @@ class Frames:
         """A batch; nothing waits for the device.
 
         Returns:
-            ``clean`` and ``degraded`` ``[B, 1, H, W]`` float32 in [-1, 1], ``factors`` ``[B, factors]`` and
-            ``strengths`` ``[B, 1, 1, 1]``.
+            ``clean``, ``degraded``, which the DEM reads, and ``undone``, the same frames as the sensor stage leaves
+            them, ``[B, 1, H, W]`` float32 in [-1, 1]; ``factors`` ``[B, factors]`` and ``strengths`` ``[B, 1, 1, 1]``.
         """
         count, (height, width) = len(drawn.images), drawn.size
         clean = torch.empty(count, 1, height, width, device=self.device)
@@ -259,6 +258,12 @@ class Frames:
             for value in (drawn.tone, drawn.parameters, drawn.factors, drawn.strengths)
         )
         clean = (clean / 255).clamp(0, 1) ** tone
-        degraded = apply_batched(clean, parameters, drawn.ways, self.generator)
+        state = self.generator.get_state()
+        degraded = undone = apply_batched(clean, parameters, drawn.ways, self.generator)
+        if drawn.undone is not None:
+            left = drawn.undone.to(self.device, non_blocking=True)
+            self.generator.set_state(state)  # the same noise
+            undone = apply_batched(clean, left, drawn.ways, self.generator)
         factors = torch.cat([grey_factors(degraded, clean), factors], dim=1)
-        return {"clean": clean * 2 - 1, "degraded": degraded * 2 - 1, "factors": factors, "strengths": strengths}
+        frames = {"clean": clean, "degraded": degraded, "undone": undone}
+        return {name: frame * 2 - 1 for name, frame in frames.items()} | {"factors": factors, "strengths": strengths}
