@@ -18,21 +18,24 @@ most, everything that stays on the GPU included.
 from __future__ import annotations
 
 import multiprocessing
-import statistics
+import os
+import sys
 import time
 import traceback
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # to look for a GPU must not start CUDA, see messages()
 
 import torch
 from common import options_of
 from diffusers import AutoencoderTiny
 from diffusers.utils import logging
+from gpu_report import HEADER, Report, failure
 from gpu_training import training
-from random_networks import MINIATURE, REAL_SIZE, Sizes, random_backbone, random_weights
+from random_networks import MINIATURE, REAL_SIZE, random_backbone, random_weights
 
 import hidra_core
 from hidra_core.backbone import DTYPES, DiffusersBackbone
@@ -47,115 +50,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from hidra_core.adapter import ModulatedAdapter
     from hidra_core.weights import Weights
-
-ENOUGH = 500
-"""Milliseconds of passes after which a measurement needs no more repeats."""
-
-HEADER = ("part", "what", "size", "batch", "type", "ms", "images/s", "peak GiB", "note")
-GIB = 2**30
-
-
-@dataclass
-class Report:
-    """Measures, and hands its rows on.
-
-    Attributes:
-        device: that is measured.
-        sizes: of the networks.
-        repeats: of a measurement at most.
-        send: is called with the cells of each row, see ``HEADER``.
-    """
-
-    device: torch.device
-    sizes: Sizes
-    repeats: int
-    send: Callable[[list[str]], None]
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """Number types to measure in, the usual one first."""
-        return ("fp16", "bf16", "fp32") if self.device.type == "cuda" else ("fp32",)
-
-    def add(
-        self,
-        part: str,
-        what: str,
-        *,
-        size: tuple[int, int] | None = None,
-        batch: int | None = None,
-        dtype: str = "",
-        ms: float | None = None,
-        peak: float | None = None,
-        note: str = "",
-    ) -> None:
-        """Add a row.
-
-        Args:
-            part: of the run.
-            what: was measured.
-            size: height and width in pixels.
-            batch: images.
-            dtype: number type.
-            ms: time of the whole batch.
-            peak: memory in GiB.
-            note: anything else.
-        """
-        rate = "" if ms is None or batch is None else f"{1000 * batch / ms:.2f}"
-        area = "" if size is None else f"{size[1]}×{size[0]}"
-        numbers = ("" if ms is None else f"{ms:.1f}", rate, "" if peak is None else f"{peak:.2f}")
-        self.send([part, what, area, "" if batch is None else str(batch), dtype, *numbers, note])
-
-    def measure(self, part: str, what: str, run: Callable[[], object], *, by_clock: bool = False, **cells: Any) -> None:
-        """Time something and add its row, or the row of its error.
-
-        Args:
-            part: see :meth:`add`.
-            what: see :meth:`add`.
-            run: what to time.
-            by_clock: by the clock, for what ends on the CPU, instead of CUDA events.
-            **cells: further arguments of :meth:`add`.
-        """
-        try:
-            ms, peak = self._timed(run, by_clock or self.device.type == "cpu")
-        except Exception as error:  # noqa: BLE001  one measurement must not stop the others
-            self.add(part, what, **{**cells, "note": failure(error)})
-        else:
-            self.add(part, what, ms=ms, peak=peak, **cells)
-
-    def _timed(self, run: Callable[[], object], by_clock: bool) -> tuple[float, float | None]:
-        """Median milliseconds, and peak memory in GiB or None on a CPU; warm passes precede."""
-        on_gpu = self.device.type == "cuda"
-        if on_gpu:
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            run()  # allocates, and chooses kernels
-            run()
-        times: list[float] = []
-        while len(times) < self.repeats and (len(times) < 3 or sum(times) < ENOUGH):
-            if by_clock:
-                started = time.perf_counter()
-                run()
-                times.append(1000 * (time.perf_counter() - started))
-                continue
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            run()
-            end.record()
-            end.synchronize()
-            times.append(start.elapsed_time(end))
-        return statistics.median(times), torch.cuda.max_memory_allocated() / GIB if on_gpu else None
-
-
-def failure(error: BaseException) -> str:
-    """An error in one cell of a table.
-
-    Args:
-        error: that was raised.
-    """
-    lines = f"{type(error).__name__}: {error}".splitlines()
-    return lines[0].replace("|", "/")[:200]
 
 
 def noise(report: Report, size: tuple[int, int], batch: int, dtype: torch.dtype) -> Tensor:
@@ -206,23 +101,30 @@ def networks(report: Report, part: str, backbone: DiffusersBackbone, weights: We
     """
     text = weights.text_embedding.to(report.device, backbone.dtype)
     batches = report.sizes.batches if thin is not None else report.sizes.tiny_batches
-    many: ModulatedAdapter = weights.adapter.modulate(torch.randn(max(batches), 256))
-    folded = backbone.folded(many.rows(slice(0, 1)))
     decode = torch.inference_mode()(backbone.decode)
-    for size in report.sizes.images if thin is not None else report.sizes.images[-1:]:
-        for batch in batches:
-            images = noise(report, size, batch, backbone.dtype)
-            row: dict[str, Any] = {"size": size, "batch": batch, "dtype": dtype}
-            run = partial(one_pass, backbone, text, images=images)
-            hooked = partial(backbone.adapted, many.rows(slice(0, batch)))
-            report.measure(part, "plain", partial(run, nullcontext, decode), **row)
-            report.measure(part, "hooked", partial(run, hooked, decode), **row)
-            report.measure(part, "folded", partial(run, lambda: folded, decode), **row)
-            if thin is not None:
-                latent = images.new_zeros(batch, 4, size[0] // 8, size[1] // 8)
-                report.measure(part, "folded, thin decoder", partial(run, lambda: folded, thin), **row)
-                report.measure(part, "decoder alone", partial(decode, latent), **row)
-                report.measure(part, "thin decoder alone", partial(thin, latent), **row)
+
+    def rows(what: str, adapted: Callable[[int], Callable[[], AbstractContextManager[None]]], decode: Any) -> None:
+        for size in report.sizes.images if thin is not None else report.sizes.images[-1:]:
+            for batch in batches:
+                images = noise(report, size, batch, backbone.dtype)
+                run = partial(one_pass, backbone, text, adapted(batch), decode, images)
+                report.measure(part, what, run, size=size, batch=batch, dtype=dtype)
+
+    def hooked(batch: int) -> Callable[[], AbstractContextManager[None]]:
+        return partial(backbone.adapted, weights.adapter.modulate(torch.randn(batch, 256)))
+
+    rows("plain", lambda _: nullcontext, decode)
+    rows("hooked", hooked, decode)
+    if thin is not None:
+        for size in report.sizes.images:
+            for batch in batches:
+                latent = torch.randn(batch, 4, size[0] // 8, size[1] // 8).to(text)
+                for what, run in (("decoder alone", decode), ("thin decoder alone", thin)):
+                    report.measure(part, what, partial(run, latent), size=size, batch=batch, dtype=dtype)
+    folded = backbone.folded(weights.adapter.modulate(torch.randn(1, 256)))  # last: the copies stay in memory
+    rows("folded", lambda _: lambda: folded, decode)
+    if thin is not None:
+        rows("folded, thin decoder", lambda _: lambda: folded, thin)
 
 
 def library(
@@ -234,11 +136,12 @@ def library(
         report: to add rows to.
         part: of the run.
         backbone: the networks.
-        weights: DEM, on the same device, and adapter.
+        weights: DEM and adapter.
         dtype: number type of the networks.
         counts: numbers of images.
     """
     size = report.sizes.images[-1]
+    weights.estimator.to(report.device)
     for count in counts:
         images = torch.rand(count, *size, 1)
         degradation = DegradationVectors(torch.randn(count, 256), weights)
@@ -246,6 +149,7 @@ def library(
         report.measure(part, "hidra_core.estimate", partial(hidra_core.estimate, images, weights), dtype="fp32", **row)
         run = partial(hidra_core.enhance, images, backbone, degradation)
         report.measure(part, "hidra_core.enhance", run, dtype=dtype, **row)
+    weights.estimator.cpu()
 
 
 def sd_turbo(report: Report) -> None:
@@ -259,7 +163,6 @@ def sd_turbo(report: Report) -> None:
     weights = random_weights(report.sizes, backbone)
     with report.device:
         small: Any = AutoencoderTiny(**report.sizes.thin).eval().requires_grad_(False)
-    weights.estimator.to(report.device)
     count = sum(parameter.numel() for network in (backbone.unet, backbone.vae) for parameter in network.parameters())
     report.add("sd-turbo", f"making {count / 1e6:.0f} M parameters", ms=1000 * (time.perf_counter() - started))
     thin = torch.inference_mode()(lambda latent: small.decode(latent).sample)
@@ -277,7 +180,6 @@ def tiny(report: Report) -> None:
         report: to add rows to.
     """
     weights = hidra_core.load_weights(hidra_core.HIDRA_TINY)
-    weights.estimator.to(report.device)
     for dtype in report.types:
         backbone = hidra_core.load_backbone(hidra_core.HIDRA_TINY, device=report.device, dtype=dtype)
         networks(report, "tiny", backbone, weights, dtype, None)
@@ -314,8 +216,8 @@ def compiled(report: Report) -> None:
 
 PARTS: dict[str, tuple[Callable[[Report], None], float]] = {
     "sd-turbo": (sd_turbo, 60),
-    "tiny": (tiny, 30),
-    "training": (training, 60),
+    "tiny": (tiny, 40),
+    "training": (training, 45),
     "compiled": (compiled, 60),
 }
 """Each part, and the seconds after which it is ended."""
@@ -342,6 +244,10 @@ def run_part(name: str, miniature: bool, channel: Connection) -> None:
         traceback.print_exc()
 
 
+def _exit_if_barred() -> None:
+    sys.exit(torch.cuda._is_in_bad_fork())  # noqa: SLF001  torch has no public way to ask
+
+
 def messages(name: str, miniature: bool, seconds: float) -> Iterator[Any]:
     """What one part has to say, until it ends or its time is up.
 
@@ -350,8 +256,13 @@ def messages(name: str, miniature: bool, seconds: float) -> Iterator[Any]:
         miniature: see the program's options.
         seconds: after which the process is ended.
     """
-    # forked, a process has all modules already; it works as long as this one never touches the GPU
+    # forked, a process has all modules already, and can use the GPU unless one of them has started CUDA here
     context = multiprocessing.get_context("fork")
+    probe = context.Process(target=_exit_if_barred)
+    probe.start()
+    probe.join()
+    if probe.exitcode and not miniature:
+        context = multiprocessing.get_context("spawn")
     channel, other = context.Pipe(duplex=False)
     process = context.Process(target=run_part, args=(name, miniature, other))
     process.start()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import torch
-from bilevel import ITERATIONS, ORDERS, start
+from bilevel import ORDERS, start
+from gpu_report import GIB
 from random_networks import Sizes, random_backbone, random_weights
 
 from train.method import losses, model, trainer
@@ -21,9 +22,8 @@ from train.method.discriminator import TransformerDiscriminator
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gpu import Report
+    from gpu_report import Report
 
-GIB = 2**30
 CARD = 24
 """Memory in GiB of the card that an iteration in the paper's setting should fit on."""
 
@@ -106,7 +106,7 @@ def _order(report: Report, config: Config, order: str) -> None:
     run = trainers[order]
     if on_gpu:
         run.step([batches["bi-level"]])  # from here on the optimisers have their state
-    for kind in ITERATIONS:
+    for kind in report.sizes.iterations:
         if on_gpu:
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()

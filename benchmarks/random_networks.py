@@ -25,6 +25,7 @@ class Sizes:
         vit: arguments of transformers' ``ViTConfig``, for the discriminator.
         perceptual: loss of training, see ``train/method/config.py``.
         crop: side in pixels of the crops of training.
+        iterations: kinds of iterations of training, of ``bilevel.ITERATIONS``.
         images: height and width in pixels.
         batches: numbers of images.
         tiny_batches: the same for hidra-tiny.
@@ -37,6 +38,7 @@ class Sizes:
     vit: dict[str, int]
     perceptual: str
     crop: int
+    iterations: tuple[str, ...]
     images: tuple[tuple[int, int], ...]
     batches: tuple[int, ...]
     tiny_batches: tuple[int, ...]
@@ -50,6 +52,7 @@ REAL_SIZE = Sizes(
     vit={},  # the defaults are ViT-B/16's
     perceptual="lpips",
     crop=512,
+    iterations=("ordinary", "bi-level"),
     images=((512, 512), (512, 640)),
     batches=(1, 8),
     tiny_batches=(1, 8, 32),
@@ -70,6 +73,7 @@ MINIATURE = Sizes(
     vit={"hidden_size": 32, "num_hidden_layers": 9, "num_attention_heads": 2, "intermediate_size": 32},
     perceptual="structure",
     crop=64,
+    iterations=("ordinary",),
     images=((64, 64),),
     batches=(2,),
     tiny_batches=(1,),
