@@ -46,6 +46,7 @@ SETTINGS = {
     "Comfy.Workflow.ShowMissingNodesWarning": True,
     "Comfy.Workflow.ShowMissingModelsWarning": True,
 }
+BLOCKED = re.compile(r"Error fetching file size|^(Connecting to '|Fetch API cannot load )https://")
 DIALOG = ".p-dialog:visible"
 OVERLAY = "[data-testid=error-overlay]:visible"
 
@@ -206,10 +207,10 @@ class Frontend:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         source = message.location.get("url", "")
-        # Requests to anywhere else are blocked here on purpose; that they fail says nothing about the pack.
-        # The "missing models" dialog asks the model's site for the file size.
+        # Requests to anywhere else are blocked here on purpose, by the host's policy too; that they fail says nothing
+        # about the pack. The list of missing models asks the models' sites for the size of the files.
         ours = not source or source.startswith(self.url)
-        if message.type == "error" and ours and "Error fetching file size" not in message.text:
+        if message.type == "error" and ours and not BLOCKED.search(message.text):
             self.errors.append(f"console: {message.text} ({source})")
 
 
