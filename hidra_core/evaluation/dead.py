@@ -20,6 +20,9 @@ YARDSTICK = "dead_error_ratio"
 TOLERANCE = 10.0
 """Grey levels by which a repaired pixel may be further from the clean image than the median of its neighbours is."""
 
+SHOWS = 10.0
+"""Grey levels by which a dead pixel must differ from the median of its neighbours to be seen."""
+
 _ROUNDING = 12**-0.5  # error of rounding to whole grey levels; no repair is measured as better than that
 
 
@@ -59,14 +62,18 @@ def scores(output: np.ndarray, case: Case, found: np.ndarray | None = None) -> d
         return {}
     reference = case.partner("reference")
     errors = _errors(output, reference, dead)
-    yardstick = _errors(to_8_bit(with_neighbours_median(case.image, dead)), reference, dead)
+    filled = with_neighbours_median(case.image, dead)
+    yardstick = _errors(to_8_bit(filled), reference, dead)
     result = {
         "dead_error": _size(errors),
         YARDSTICK: _size(errors) / max(_size(yardstick), _ROUNDING),
         "dead_repaired": 100 * float((np.abs(errors) <= np.abs(yardstick) + TOLERANCE).mean()),
     }
     if found is not None:
+        shows = dead & (255 * np.abs(case.image - filled) >= SHOWS)
         result["dead_found"] = 100 * float(found[dead].mean())
+        if shows.any():
+            result["dead_found_showing"] = 100 * float(found[shows].mean())
         result["dead_missed"] = float((~found[dead]).sum())
         result["dead_false"] = 100 * float(found[~dead].mean())
     return result

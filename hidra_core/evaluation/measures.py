@@ -101,6 +101,7 @@ DEAD = (
     Metric("dead_error_ratio", "the same / median of neighbours", False),
     Metric("dead_repaired", "dead pixels repaired %", True, 1),
     Metric("dead_found", "found %", True, 1),
+    Metric("dead_found_showing", "found of those that show %", True, 1),
     Metric("dead_missed", "missed", False, 1),
     Metric("dead_false", "false %", False, 4),
 )

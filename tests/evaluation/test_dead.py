@@ -98,6 +98,15 @@ def test_figures_of_what_is_found():
     number = int(case.dead.sum())
     assert figures["dead_found"] == pytest.approx(100 * (number - 1) / number)
     assert figures["dead_missed"] == 1
+    # a dead pixel that has the level of its surroundings is dead, but cannot be seen
+    hidden = np.zeros_like(case.dead)
+    hidden[tuple(np.argwhere(case.dead)[0])] = True
+    filled = dead.with_neighbours_median(case.image, case.dead)
+    lucky = replace(case, image=np.where(hidden, filled, case.image))
+    seen = dead.scores(metrics.to_8_bit(lucky.image), lucky, case.dead & ~hidden)
+    assert (
+        seen["dead_found_showing"] == 100 > seen["dead_found"] == figures["dead_found"] == figures["dead_found_showing"]
+    )
     assert figures["dead_false"] == pytest.approx(100 / (case.dead.size - number))
 
 
@@ -115,9 +124,9 @@ def test_methods_that_find_nothing_have_a_dash_and_columns_without_values_are_na
 
     about = {"command": "", "machine": "", "models": {}, "conventions": {}, "not_measured": {}}
     result = run(Task("dead", Scenes(), seed=4), knowing=Knowing())
-    first, second = (line.split("|")[-4:-1] for line in tables.table(result).splitlines()[2:])
-    assert [cell.strip() for cell in first] == ["–", "–", "–"]
-    assert [cell.strip() for cell in second] == ["100.0", "0.0", "0.0000"]
+    first, second = (line.split("|")[-5:-1] for line in tables.table(result).splitlines()[2:])
+    assert [cell.strip() for cell in first] == ["–", "–", "–", "–"]
+    assert [cell.strip() for cell in second] == ["100.0", "100.0", "0.0", "0.0000"]
     means = tables.document([result], about)["tasks"][0]["means"]
     assert "dead_found" not in means["input"]
     assert means["knowing"]["dead_missed"] == 0
