@@ -83,7 +83,8 @@ def _add_tasks(group: argparse._ActionsContainer) -> None:
         "--tasks",
         metavar="LIST",
         help="comma-separated list of presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, "
-        "extreme; field, field-mild, hm-tir, dead; one kind alone: stripes, noise, blur, low-resolution, low-contrast, "
+        "extreme; field, field-mild, hm-tir, hard, dark, clipped, dead; one kind alone: stripes, noise, blur, "
+        "low-resolution, low-contrast, "
         "non-uniformity; kinds combined at random: mixed), untouched (clean images without degradation), degraded "
         "(the inputs are degraded already), fusion (default: the first eight presets; degraded with --references, "
         "fusion with --visible)",
