@@ -1,8 +1,8 @@
 """Frames of one flight brought to one level: offsets that drift between shutter events are found and taken off.
 
 The sensor of an uncooled camera warms and cools in the wind, and its level drifts with it until the shutter closes for
-a moment and the camera corrects itself: neighbouring frames of a flight differ by kelvins in a sawtooth. Neighbours show
-the same ground, at different places of the sensor. So where they overlap
+a moment and the camera corrects itself: neighbouring frames of a flight differ by kelvins in a sawtooth. They show the
+same ground, at different places of the sensor. So where they overlap
 
     first - second = offset of the first - offset of the second + field here - field there
 
@@ -13,8 +13,8 @@ by least squares with reduced weights for what does not fit. Three things they d
   are held at 0. Otherwise the mean of all frames stays.
 - A slope of the field and offsets that grow with the way flown look the same. Events decide; else the offsets that are
   least are taken, so that what grows steadily along the way stays in the frames.
-- Frames without overlap are tied to their neighbours by their own levels, with the weight that suits how much the level
-  of the ground was seen to change from frame to frame.
+- Parts of a flight without overlap between them are tied by the levels of their frames, with the little weight that
+  suits how much the level of the ground was seen to change. A frame that overlaps with no other is left as it is.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.sparse import csc_matrix, diags
-from scipy.sparse.linalg import splu
+from scipy.ndimage import median_filter
 
-from .overlaps import Overlap, SmallFrame, confirmed, differences, find_overlap, small_frame
+from .flight_equations import FIELD, Equations, Pair, Solution, pair_of
+from .overlaps import Overlap, SmallFrame, confirmed, small_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,12 +40,8 @@ FEWEST = 3
 
 _REACH = 3  # frames are compared with so many that follow
 _NORMAL = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
-_ROUNDS = 8  # of reducing the weight of what does not fit
-_TUNING = 2.0  # residuals, in standard deviations, from which the weight falls (Cauchy)
-_AGREEING = 0.5  # share of the parts of an overlap that must fit its offset
-_TOGETHER = 4.0  # parts of an overlap whose errors go together, as they share one shift
-_FIELD = (2.0, 2.0, 0.5, 0.5, 0.5, 0.5)  # likely sizes of slopes and bends of the field, in those of the offsets
 _LINKED = 0.5  # share of the frames that must overlap with another
+_AROUND = 7  # steps whose median is the drift there
 _JUMP = 6.0  # a jump, in standard deviations of the other steps
 _HOVER = 0.1  # way between the outermost frames, in parts of a frame, below which the camera stood still
 _PAUSE = 5.0  # a step in time, in multiples of the usual one, over which neighbours are no neighbours
@@ -83,45 +79,44 @@ class Levelling:
         if self.anchor == "none":
             return f"{len(self.offsets)} frames are left as they are: {self.reason}"
         low, high = scale * self.offsets.min(), scale * self.offsets.max()
-        kept = "frames after shutter events stay" if self.anchor == "events" else "the mean of all frames, and what changes steadily along their way, stays"
+        kept = (
+            "frames after shutter events stay"
+            if self.anchor == "events"
+            else "the mean of all frames, and what changes steadily along their way, stays"
+        )
         text = f"offsets of {low:.3g} to {high:.3g} {unit} taken off {int((~self.left).sum())} of "
         text += f"{len(self.offsets)} frames, ±{scale * float(np.median(self.uncertainty[~self.left])):.2g} {unit}; "
         text += f"{kept}{f' ({len(self.events)})' if self.events else ''}"
         return f"{text}; {self.reason}" if self.reason else text
 
 
-def level_flight(
-    frames: Iterable[np.ndarray | tuple[np.ndarray, np.ndarray | None]], times: Sequence[float] | None = None
-) -> Levelling:
+def level_flight(frames: Iterable[np.ndarray | SmallFrame], times: Sequence[float] | None = None) -> Levelling:
     """Find the offsets of the frames of one flight.
 
     Args:
-        frames: in the order in which they were taken, each ``[H, W]`` in counts, kelvin or grey levels, or (frame,
-            bool mask of the scene or None). They are read one after the other, and only small copies are kept.
+        frames: in the order in which they were taken, each ``[H, W]`` in counts, kelvin or grey levels; or what
+            :func:`~hidra_core.sensor.overlaps.small_frame` makes of one. They are read one after the other, and only
+            small copies are kept.
         times: when they were taken, in seconds; None: at even intervals.
 
     Raises:
         ValueError: fewer than three frames, frames of different sizes, or times that are not as many or do not rise.
     """
     small: list[SmallFrame] = []
-    pairs: list[_Pair] = []
-    size: tuple[int, ...] | None = None
-    for index, entry in enumerate(frames):
-        frame, valid = entry if isinstance(entry, tuple) else (entry, None)
-        size = size or frame.shape
-        if frame.shape != size:
+    pairs: list[Pair] = []
+    for index, frame in enumerate(frames):
+        small.append(frame if isinstance(frame, SmallFrame) else small_frame(frame))
+        if small[0].size != small[-1].size:
             raise ValueError(
-                f"frame {index + 1} is {_in_words(frame.shape)}, and those before are {_in_words(size)}: frames of one "
-                "flight have one size; level those of each camera separately"
+                f"frame {index + 1} is {_in_words(small[-1].size)}, and those before are {_in_words(small[0].size)}: "
+                "frames of one flight have one size; level those of each camera separately"
             )
-        small.append(small_frame(frame, valid))
         for first in range(max(0, index - _REACH), index):
-            pairs += _pair(small, first, index)
+            pairs += pair_of(small, first, index)
     if len(small) < FEWEST:
         raise ValueError(f"a flight of {len(small)} frames cannot be levelled: at least {FEWEST} are needed")
     clock = _clock(times, len(small))
-    assert size is not None
-    sure = confirmed([pair.overlap for pair in pairs], size)
+    sure = confirmed([pair.overlap for pair in pairs], small[0].size)
     pairs = [pair for pair in pairs if (pair.overlap.first, pair.overlap.second) in sure]
     flight = _Flight(small, pairs, clock)
     if flight.linked.mean() < _LINKED:
@@ -147,45 +142,10 @@ def _clock(times: Sequence[float] | None, count: int) -> np.ndarray:
     return clock
 
 
-@dataclass(frozen=True, eq=False)
-class _Pair:
-    """What an overlap says: ``differences = offset(first) - offset(second) + fields @ coefficients``."""
-
-    overlap: Overlap
-    differences: np.ndarray
-    fields: np.ndarray
-    scatter: float
-
-
-def _fields(places: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The smooth fields of the sensor at places ``[n, 2]``: slopes, bends and the rim of the lens, ``[n, 6]``."""
-    y, x = (2 * places[:, axis] / max(1, shape[axis] - 1) - 1 for axis in (0, 1))
-    radius = (x**2 + y**2) / 2
-    return np.stack([x, y, x * y, x**2, y**2, radius**2], -1)
-
-
-def _pair(small: list[SmallFrame], first: int, second: int) -> list[_Pair]:
-    """The equations of two frames; empty where they show nothing alike, or where what they show has changed."""
-    both = (small[first], small[second])
-    overlap = find_overlap(both, first, second)
-    if overlap is None:
-        return []
-    places, found = differences(both, overlap)
-    if not len(found):
-        return []
-    shape, step = both[0].level.shape, np.array([overlap.down, overlap.across]) / both[0].factor
-    fields = _fields(places, shape) - _fields(places - step, shape)
-    # a plane leaves room for the field: what departs from it is noise, or ground that has changed
-    y, x = places.T - places.mean(0)[:, None]
-    plane = np.stack([np.ones_like(x), x, y], -1)
-    rest = found - plane @ np.linalg.lstsq(plane, found, rcond=None)[0]
-    return [_Pair(overlap, found, fields, _NORMAL * float(np.median(np.abs(rest))))]
-
-
 class _Flight:
-    """The equations of a flight and their solution."""
+    """What is known of a flight, and what follows from it."""
 
-    def __init__(self, small: list[SmallFrame], pairs: list[_Pair], clock: np.ndarray) -> None:
+    def __init__(self, small: list[SmallFrame], pairs: list[Pair], clock: np.ndarray) -> None:
         self.count = len(small)
         self.pairs = pairs
         self.clock = clock
@@ -213,13 +173,12 @@ class _Flight:
     def levelled(self) -> Levelling:
         """Solve twice: without events, to see them, and with them."""
         spread = 10 * (float(np.std(self.levels)) + self.floor)
-        offsets, _, agreeing = self._solve(spread, ())
-        dropped = len(self.pairs) - int(agreeing.sum())
-        self.pairs = [pair for pair, is_kept in zip(self.pairs, agreeing, strict=True) if is_kept]
+        first = self._solve(spread, ())
+        dropped = int((~first.agreeing).sum())
+        self.pairs = [pair for pair, is_kept in zip(self.pairs, first.agreeing, strict=True) if is_kept]
         if dropped > len(self.pairs):
             return self.untouched("most parts of the ground that neighbours share have changed from one to the next")
-        spread = self._spread(offsets)
-        offsets, _, _ = self._solve(spread, ())
+        offsets = self._solve(self._spread(first.offsets), ()).offsets
         events = self._events(offsets)
         hovers = self._hovers()
         if hovers and not events:
@@ -228,23 +187,23 @@ class _Flight:
                 "the ground"
             )
         spread = self._spread(offsets)
-        offsets, uncertainty, _ = self._solve(spread, events)
+        solution = self._solve(spread, events)
+        offsets, uncertainty = solution.offsets, solution.deviations
         noise = float(np.median([pair.scatter for pair in self.pairs])) * (self.count / 6) ** 0.5
         if np.std(offsets) < 2 * noise / len(self.pairs[0].differences) ** 0.5:
             return self.untouched("their levels agree as well as can be told")
-        left = ~self.linked & (uncertainty > 0.7 * spread)
+        left = ~self.linked
         if not events:
             offsets = offsets - offsets[self.linked].mean()
         doubts = []
         if hovers:
             doubts.append("the camera stood still: a change of the ground between shutter events is taken for drift")
         if left.any():
-            doubts.append(f"{int(left.sum())} frames without overlap are left as they are")
+            doubts.append(f"{int(left.sum())} that show no ground of a neighbour are left as they are")
         overlaps = tuple(pair.overlap for pair in self.pairs)
         anchor: Anchor = "events" if events else "mean"
-        return Levelling(
-            np.where(left, 0.0, offsets), uncertainty, left, overlaps, events, anchor, "; ".join(doubts)
-        )
+        offsets, uncertainty = np.where(left, 0.0, offsets), np.where(left, np.nan, uncertainty)
+        return Levelling(offsets, uncertainty, left, overlaps, events, anchor, "; ".join(doubts))
 
     def _spread(self, offsets: np.ndarray) -> float:
         """The usual size of an offset: larger where offsets of neighbours are alike, so that few are independent."""
@@ -270,12 +229,15 @@ class _Flight:
         if len(steps) < FEWEST:
             return ()
         sizes = np.array([offsets[after] - offsets[before] for before, after in steps])
-        middle = float(np.median(sizes))
-        usual = max(_NORMAL * float(np.median(np.abs(sizes - middle))), self.floor)
-        after = [step[1] for step, size in zip(steps, sizes, strict=True) if abs(size - middle) > _JUMP * usual]
+        excess = np.abs(
+            sizes - median_filter(sizes, _AROUND, mode="mirror")
+        )  # drift may turn in the course of a flight
+        usual = max(_NORMAL * float(np.median(excess)), self.floor)
+        after = [step[1] for step, size in zip(steps, excess, strict=True) if size > _JUMP * usual]
         if len(after) < 2:
             return ()
-        held, *_ = self._solve(self._spread(offsets), tuple(after), weak=True)
+        # the overlaps are stiff: frames after events that are not of one level stay apart although they are held
+        held = self._solve(self._spread(offsets), tuple(after)).offsets
         misses = np.std(held[after])
         return tuple(after) if misses < 0.5 * np.std(held) else ()
 
@@ -290,129 +252,37 @@ class _Flight:
                 place[after] += np.array([overlap.down, overlap.across]) / self.factor / self.shape
         return bool(way) and bool(np.ptp(place, 0).max() < _HOVER)
 
-    def _solve(
-        self, spread: float, events: tuple[int, ...], *, weak: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Least squares with reduced weights.
+    def _solve(self, spread: float, events: tuple[int, ...]) -> Solution:
+        """Solve all equations.
 
         Args:
             spread: the usual size of an offset.
             events: frames after shutter events.
-            weak: hold these only as strongly as shows whether they agree.
-
-        Returns:
-            (offsets ``[N]``; their standard deviations ``[N]``; bool per pair, whether most of its parts agree)
         """
-        rows = _Rows(self.count)
-        for pair in self.pairs:
-            rows.add_pair(pair)
-        seen = rows.length
-        self._add_knowledge(rows, spread, events, weak)
-        matrix, target = rows.matrix(), np.concatenate(rows.targets)
-        sigma = np.concatenate(rows.sigmas)
-        sigma[:seen] = np.maximum(sigma[:seen], self.floor)
-        weights = np.ones(rows.length)
-        solution, normal = np.zeros(matrix.shape[1]), None
-        for _ in range(_ROUNDS):
-            scaled = diags(weights / sigma**2) @ matrix
-            normal = splu(csc_matrix(matrix.T @ scaled))
-            solution = normal.solve(scaled.T @ target)
-            rest = np.abs(target - matrix @ solution)[:seen]
-            sigma[:seen] = np.maximum(_scatter(rest, rows.owner), self.floor)
-            weights[:seen] = 1 / (1 + (rest / (_TUNING * sigma[:seen])) ** 2) / _TOGETHER
-        assert normal is not None
-        agreeing = self._agreeing(np.abs(target - matrix @ solution)[:seen], rows.owner)
-        return solution[: self.count], _deviations(normal, self.count), agreeing
+        equations = Equations(self.count, self.pairs)
+        self._add_knowledge(equations, spread, events)
+        return equations.solve(self.floor)
 
-    def _agreeing(self, rest: np.ndarray, owner: np.ndarray) -> np.ndarray:
-        """Which pairs have parts that mostly fit within what is usual for all."""
-        limit = 3 * max(_NORMAL * float(np.median(rest)), self.floor)
-        fits = np.bincount(owner, rest <= limit, len(self.pairs)) / np.bincount(owner, minlength=len(self.pairs))
-        return fits >= _AGREEING
-
-    def _add_knowledge(self, rows: _Rows, spread: float, events: tuple[int, ...], weak: bool) -> None:
+    def _add_knowledge(self, equations: Equations, spread: float, events: tuple[int, ...]) -> None:
         """What the overlaps do not say: see the docstring of the module."""
+        # events hold the offsets at 0 where that is right, so that they may be larger elsewhere
         for index in range(self.count):
-            rows.add({index: 1.0}, 0.0, spread * (2 if events else 1))
-        for index, size in enumerate(_FIELD, self.count):
-            rows.add({index: 1.0}, 0.0, size * spread)
-        linked = {(pair.overlap.first, pair.overlap.second) for pair in self.pairs}
+            equations.add({index: 1.0}, 0.0, spread * (2 if events else 1))
+        for index, size in enumerate(FIELD, self.count):
+            equations.add({index: 1.0}, 0.0, size * spread)
+        seen = {(pair.overlap.first, pair.overlap.second) for pair in self.pairs}
         changes = [
             self.levels[pair.overlap.first] - self.levels[pair.overlap.second] - float(np.median(pair.differences))
             for pair in self.pairs
             if pair.overlap.second == pair.overlap.first + 1
         ]
         ground = 2 * _NORMAL * float(np.median(np.abs(changes))) if changes else spread
-        for before, after in pairwise(range(self.count)):
-            if (before, after) not in linked:
-                rows.add({before: 1.0, after: -1.0}, self.levels[before] - self.levels[after], max(ground, spread / 2))
+        for before, after in pairwise(np.flatnonzero(self.linked).tolist()):
+            if (before, after) not in seen:
+                change = self.levels[before] - self.levels[after]
+                equations.add({before: 1.0, after: -1.0}, change, max(ground, spread))
         if events:
             drift = float(np.median([abs(self.levels[b] - self.levels[a]) for a, b in self._steps()]))
-            sigma = spread if weak else max(0.05 * spread, min(drift / 4, 0.2 * spread))
+            sigma = max(0.05 * spread, min(drift / 4, 0.2 * spread))
             for index in events:
-                rows.add({index: 1.0}, 0.0, sigma)
-
-
-class _Rows:
-    """Equations that are collected one by one; the unknowns are offsets, then coefficients of the field."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.length = 0
-        self.targets: list[np.ndarray] = []
-        self.sigmas: list[np.ndarray] = []
-        self._owners: list[np.ndarray] = []
-        self._entries: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-
-    @property
-    def owner(self) -> np.ndarray:
-        """The pair that each equation of an overlap belongs to."""
-        return np.concatenate(self._owners)
-
-    def add_pair(self, pair: _Pair) -> None:
-        """The equations of an overlap."""
-        number = len(pair.differences)
-        lines = np.arange(self.length, self.length + number)
-        for column, value in ((pair.overlap.first, 1.0), (pair.overlap.second, -1.0)):
-            self._entries.append((lines, np.full(number, column), np.full(number, value)))
-        for index in range(len(_FIELD)):
-            self._entries.append((lines, np.full(number, self.count + index), pair.fields[:, index]))
-        self._owners.append(np.full(number, len(self._owners)))
-        self._end(pair.differences, np.full(number, pair.scatter))
-
-    def add(self, entries: dict[int, float], target: float, sigma: float) -> None:
-        """One equation: coefficients by unknown, right side and standard deviation."""
-        lines = np.full(len(entries), self.length)
-        self._entries.append((lines, np.array([*entries]), np.array([*entries.values()])))
-        self._end(np.array([target]), np.array([sigma]))
-
-    def _end(self, targets: np.ndarray, sigmas: np.ndarray) -> None:
-        self.targets.append(targets)
-        self.sigmas.append(sigmas)
-        self.length += len(targets)
-
-    def matrix(self) -> csc_matrix:
-        """All equations, ``[length, unknowns]``."""
-        lines, columns, values = (np.concatenate(parts) for parts in zip(*self._entries, strict=True))
-        return csc_matrix((values, (lines, columns)), shape=(self.length, self.count + len(_FIELD)))
-
-
-def _scatter(rest: np.ndarray, owner: np.ndarray) -> np.ndarray:
-    """The standard deviation of each equation: half that of its own overlap, half that of all."""
-    order = np.argsort(owner, kind="stable")
-    parts = np.split(rest[order], np.cumsum(np.bincount(owner))[:-1])
-    own = np.array([np.median(part) for part in parts])
-    return _NORMAL * (0.5 * own[owner] + 0.5 * float(np.median(rest)))
-
-
-def _deviations(normal: object, count: int) -> np.ndarray:
-    """Standard deviations of the first unknowns, from the factors of the normal equations."""
-    solve = normal.solve  # type: ignore[attr-defined]
-    size = normal.shape[0]  # type: ignore[attr-defined]
-    variance = np.empty(count)
-    for start in range(0, count, 256):
-        some = np.arange(start, min(count, start + 256))
-        unit = np.zeros((size, len(some)))
-        unit[some, np.arange(len(some))] = 1
-        variance[some] = solve(unit)[some, np.arange(len(some))]
-    return np.sqrt(variance.clip(min=0))
+                equations.add({index: 1.0}, 0.0, sigma)

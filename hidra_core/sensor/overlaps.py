@@ -35,12 +35,14 @@ class SmallFrame:
         detail: its structure without stripes and without slow changes, 0 where nothing is known.
         valid: bool ``[h, w]``, where at least half of the pixels are scene.
         factor: how many times smaller it is.
+        size: (H, W) of the frame.
     """
 
     level: np.ndarray
     detail: np.ndarray
     valid: np.ndarray
     factor: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def small_frame(frame: np.ndarray, valid: np.ndarray | None = None) -> SmallFram
         held = np.where(known, frame, np.nan).astype(np.float64)
         level = np.full((height, width), float(np.nanmedian(held)))
         level[mask] = np.nanmedian(squares(held)[mask], -1)
-    return SmallFrame(level, _detail(level, mask), mask, factor)
+    return SmallFrame(level, _detail(level, mask), mask, factor, (frame.shape[0], frame.shape[1]))
 
 
 def _detail(level: np.ndarray, valid: np.ndarray) -> np.ndarray:
@@ -109,7 +111,7 @@ def _detail(level: np.ndarray, valid: np.ndarray) -> np.ndarray:
     slow = gaussian_filter(np.where(valid, level - middle, 0), _DETAIL) / weight
     detail = np.where(valid, level - middle - slow, np.nan)
     for axis in (0, 1):
-        lines = np.isfinite(detail).any(axis)
+        lines = np.asarray(np.isfinite(detail).any(axis))
         stripes = np.zeros(len(lines))
         stripes[lines] = np.nanmedian(np.compress(lines, detail, 1 - axis), axis)
         detail = detail - (stripes if axis == 0 else stripes[:, None])
@@ -135,7 +137,8 @@ def find_overlap(frames: tuple[SmallFrame, SmallFrame], first: int = 0, second: 
     """
     one, two = frames
     shape = (2 * one.level.shape[0], 2 * one.level.shape[1])
-    product = rfft2(one.detail, shape) * np.conj(rfft2(two.detail, shape))
+    here, there = (np.asarray(rfft2(frame.detail, shape)) for frame in frames)
+    product = here * np.conj(there)
     size = np.abs(product)
     if not size.any():
         return None
