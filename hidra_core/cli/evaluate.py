@@ -119,6 +119,12 @@ def _add_model(group: argparse._ActionsContainer) -> None:
         action="store_false",
         help="as for enhance; the backbone without adaptation never has a corrector",
     )
+    group.add_argument(
+        "--sensor",
+        choices=("auto", "off"),
+        default="auto",
+        help="as for enhance; the backbone without adaptation never has the sensor stage (default: auto)",
+    )
     group.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
     add_device(group)
 
@@ -419,8 +425,12 @@ def _models(
             "training": weights.training,
         }
         if arguments.bare and not methods:
-            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, strength=0.0, restraint=False)
-        methods[name] = model(backbone, weights, restraint=arguments.restraint, corrector=arguments.corrector)
+            bare = {"strength": 0.0, "restraint": False, "corrector": False, "sensor": False}
+            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, **bare)
+        sensor = arguments.sensor == "auto"
+        methods[name] = model(
+            backbone, weights, restraint=arguments.restraint, corrector=arguments.corrector, sensor=sensor
+        )
     return methods, described
 
 

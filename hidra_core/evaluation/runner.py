@@ -17,6 +17,7 @@ from PIL import Image
 
 from ..enhance import enhance, estimate
 from ..images.files import atomic_path
+from ..sensor import undo_sensor
 from . import dead, fusion
 from .baselines import BASELINES
 from .metrics import to_8_bit
@@ -51,8 +52,33 @@ OutputProgress = Callable[[int, str], None]
 # --- methods ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class AfterSensor:
+    """A method on what the sensor stage leaves.
+
+    Attributes:
+        restored: from an image as the camera gave it, and the same after the stage, to the enhanced one.
+    """
+
+    restored: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The enhanced image."""
+        return self.find(image)[0]
+
+    def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`FindsDeadPixels`."""
+        undone, found = undo_sensor(image, level=1 / 255)
+        return self.restored(image, undone.clip(0, 1).astype(np.float32)), found.dead
+
+
 def model(
-    backbone: Backbone, weights: Weights, strength: float = 1.0, restraint: bool = True, corrector: bool = True
+    backbone: Backbone,
+    weights: Weights,
+    strength: float = 1.0,
+    restraint: bool = True,
+    corrector: bool = True,
+    sensor: bool = True,
 ) -> Method:
     """A backbone with its weights as a method.
 
@@ -62,15 +88,15 @@ def model(
         strength: see :func:`~hidra_core.enhance.enhance`; 0 without the restraint is the bare backbone.
         restraint: see :func:`~hidra_core.enhance.enhance`.
         corrector: see :func:`~hidra_core.enhance.enhance`.
+        sensor: undo first what the sensor did, as ``hidra enhance`` does; the degradation is estimated before it.
     """
 
-    def method(image: np.ndarray) -> np.ndarray:
-        images = torch.from_numpy(image)[None, :, :, None]
-        degradation = estimate(images, weights)
+    def restored(given: np.ndarray, undone: np.ndarray) -> np.ndarray:
+        seen, images = (torch.from_numpy(image)[None, :, :, None] for image in (given, undone))
         options = {"strength": strength, "restraint": restraint, "corrector": corrector}
-        return enhance(images, backbone, degradation, **options)[0, :, :, 0].numpy()
+        return enhance(images, backbone, estimate(seen, weights), **options)[0, :, :, 0].numpy()
 
-    return method
+    return AfterSensor(restored) if sensor else lambda image: restored(image, image)
 
 
 def available_baselines(names: Iterable[str]) -> tuple[dict[str, Method], dict[str, str]]:
