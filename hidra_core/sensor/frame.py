@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from .defects import find_dead, replaced
+from .defects import MANY, find_dead, replaced
 from .networks import sensor_networks
-from .shading import field, view_of
+from .shading import estimate_shading
 from .stripes import LEVEL_SPAN, smoothed
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ Switch = Literal["auto", "on", "off"]
 STRIPES_SHOW = 0.5
 """Root mean square of the fine stripes, in grey levels, from which on ``auto`` takes them off."""
 
-SHADING_SHOWS = 8.0
-"""Range of the shading, in grey levels, from which on ``auto`` takes it off."""
+SHADING_SHOWS, SHADING_CLEAR = 12.0, 2.0
+"""Range of the shading in grey levels, and its standard deviation in multiples of the doubt about it, from which on
+``auto`` takes it off a frame that has stripes or defects too."""
 
 SMALLEST_SHADED = 64
 """Pixels along the shorter side of the smallest frame whose shading is looked for."""
@@ -305,15 +306,17 @@ def _without_outliers(image: torch.Tensor) -> torch.Tensor:
 def _with_shading(
     found: SensorCorrection, seen: np.ndarray, network: ShadingNetwork, *, surely: bool
 ) -> SensorCorrection:
-    """Add the shading of an image in grey levels."""
-    if min(seen.shape) < SMALLEST_SHADED:
+    """Add the shading of an image in grey levels.
+
+    A frame without stripes and defects comes from a camera that corrects its frames; what looks like shading there is
+    more likely scene.
+    """
+    uncorrected = found.columns.any() or found.rows.any() or found.dead.sum() > MANY * found.dead.size
+    if min(seen.shape) < SMALLEST_SHADED or not (surely or uncorrected):
         return found
-    with torch.no_grad():
-        coefficients = network(*view_of(torch.from_numpy(seen.astype(np.float32))[None]))
-        surface = field(coefficients, *seen.shape)[0].double().numpy()
-    if not surface.any() or (np.ptp(surface) < SHADING_SHOWS and not surely):
-        return found
-    return replace(found, shading=surface)
+    surface, doubt = estimate_shading(torch.from_numpy(seen.astype(np.float32)), network)
+    shows = np.ptp(surface) > SHADING_SHOWS and surface.std() > SHADING_CLEAR * doubt
+    return replace(found, shading=surface) if surely or shows else found
 
 
 def _in_unit(found: SensorCorrection, level: float, middle: float) -> SensorCorrection:

@@ -8,10 +8,14 @@ gives the coefficients of a polynomial of degree four. Trained by ``train/sensor
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    import numpy as np
 
 VIEW = (24, 32)
 """Cells of the view, down and across."""
@@ -101,6 +105,26 @@ def _legendre(length: int) -> Tensor:
     for n in range(1, DEGREE):
         p.append(((2 * n + 1) * x * p[n] - n * p[n - 1]) / (n + 1))
     return torch.stack(p, 1)
+
+
+def estimate_shading(image: Tensor, network: ShadingNetwork) -> tuple[np.ndarray, float]:
+    """The shading of a frame, and how much four views of the frame disagree about it.
+
+    The views are the frame, its mirror image, and the negatives of both: shading turns with them.
+
+    Args:
+        image: ``[H, W]`` grey levels.
+        network: that estimates.
+
+    Returns:
+        (the field, ``[H, W]`` float64 grey levels of mean 0; root mean square of the differences from the views' mean)
+    """
+    mirrored = image.flip(1)
+    with torch.no_grad():
+        fields = field(network(*view_of(torch.stack([image, mirrored, -image, -mirrored]))), *image.shape)
+    fields = torch.stack([fields[0], fields[1].flip(1), -fields[2], -fields[3].flip(1)])
+    mean = fields.mean(0)
+    return mean.double().numpy(), float((fields - mean).square().mean().sqrt())
 
 
 def view_of(image: Tensor) -> tuple[Tensor, Tensor]:
