@@ -23,9 +23,9 @@ def add(commands: argparse._SubParsersAction) -> None:
         run,
         "find what a camera adds to its frames: dead pixels, stripes, pixel pattern, shading",
         "Find what one camera adds to every frame, and write it as its profile: dead, stuck and blinking pixels, "
-        "columns, rows, the offset and gain of each pixel, and shading, each with its uncertainty. What stays put while "
-        "the scene moves is the camera's, so give 20 to some thousand frames in order while it pans or travels; a "
-        "scene that stands still is refused. With --flat the frames show a uniform surface or the closed shutter, "
+        "columns, rows, the offset and gain of each pixel, and shading, each with its uncertainty. What stays put "
+        "while the scene moves is the camera's, so give 20 to some thousand frames in order while it pans or travels; "
+        "a scene that stands still is refused. With --flat the frames show a uniform surface or the closed shutter, "
         "at one level or, for the gain, at several. All files are of one camera, size and kind: 8-bit pictures and "
         "counts have profiles of their own. Files that cannot be read end the command.",
         "  hidra calibrate flight/ --output camera.safetensors\n"

@@ -1,8 +1,8 @@
 """The profile of a camera from ordinary frames of a scene that moves.
 
-What stays put while the scene moves is the sensor's. Its fine part is found from differences of neighbouring pixels over
-all frames, see :mod:`~hidra_core.sensor.gradients`; its smooth part, on which these say little, from frames that show
-the same things at other places, see :mod:`~hidra_core.sensor.overlaps`. Frames are read several times, one after the
+What stays put while the scene moves is the sensor's. Its fine part is found from differences of neighbouring pixels
+over all frames, see :mod:`~hidra_core.sensor.gradients`; its smooth part, on which these say little, from frames that
+show the same things at other places, see :mod:`~hidra_core.sensor.overlaps`. Frames are read several times, one after the
 other, so that memory does not grow with their number.
 """
 
@@ -39,6 +39,7 @@ Progress = Callable[[int, int], None]
 
 _FINE = 8.0  # sigma in pixels: finer parts come from the gradients, others from overlaps
 _FINE_STRIPES = 32.0  # the same for columns and rows where no frames overlap
+_UNCHANGING = 0.5  # share of the pixels that may keep their value
 _MOST_DEAD = 0.2  # share of the pixels
 
 
@@ -73,9 +74,14 @@ def calibrate(
     motion = judge(np.stack(survey.samples), survey.seen)
     if motion.is_still:
         raise ValueError(
-            f"{100 * motion.still:.0f} % of the scene stands still in these {survey.count} frames, and it cannot be told "
+            f"{100 * motion.still:.0f} % of the scene stands still in these {survey.count} frames, and cannot be told "
             "from the sensor's pattern: it would be burnt into every image. Take frames while the camera pans or "
             "travels, or give frames of a uniform surface (--flat)"
+        )
+    if survey.neighbours.unchanging > _UNCHANGING:
+        raise ValueError(
+            f"{100 * survey.neighbours.unchanging:.0f} % of the pixels have the same value in all {survey.count} "
+            "frames: nothing moves in them, or the sensor is dead. Take frames while the camera pans or travels"
         )
     dead, things = survey.neighbours.defective(survey.floor)
     if dead.mean() > _MOST_DEAD:
@@ -133,9 +139,7 @@ def _survey(frames: Completed, progress: Progress) -> _Survey:
             f"{count} frames{blank} were given; a camera profile needs at least {FEWEST} in which the scene moves"
         )
     mean_level = float(np.mean(levels))
-    return _Survey(
-        count, frames.blank, mean_level, floor, 2 * seen >= count, samples.frames, neighbours, gradients
-    )
+    return _Survey(count, frames.blank, mean_level, floor, 2 * seen >= count, samples.frames, neighbours, gradients)
 
 
 def _floor(frame: np.ndarray) -> float:
@@ -242,7 +246,7 @@ class _Found:
         )
 
     def _stripes(self) -> np.ndarray:
-        """The part of columns and rows that the fine part lacks, ``[H, W]``, but for that which is as wide as a scene."""
+        """What the fine part lacks of columns and rows, ``[H, W]``, but for what changes as slowly as a scene."""
         columns, rows = (
             stripe - gaussian_filter1d(stripe, _FINE_STRIPES, mode="nearest")
             for stripe in stripes_of(self.rough - self.fine, self.use)

@@ -87,7 +87,9 @@ def calibrate_flat(
     about: dict[str, Any] = {"method": "flat", "frames": count, "motion": {}, "notes": notes}
     if gain is not None:
         about["gain_uncertainty"] = float((sums[0].slope() - sums[1].slope())[seen & ~dead].std()) / 2
-    offsets, *halves = ((part.mean() if gain is None else part.at(whole.level)) - whole.level for part in (whole, *sums))
+    offsets, *halves = (
+        (part.mean() if gain is None else part.at(whole.level)) - whole.level for part in (whole, *sums)
+    )
     profile = take_apart(
         offsets,
         (halves[0], halves[1]),
@@ -108,7 +110,9 @@ class _Sums:
     """Sums over frames of each pixel and of the frames' levels, with the counts of each pixel."""
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self.count, self.pixel, self.pixel2, self.levels, self.levels2, self.product = (np.zeros(shape) for _ in range(6))
+        self.count, self.pixel, self.pixel2, self.levels, self.levels2, self.product = (
+            np.zeros(shape) for _ in range(6)
+        )
 
     def __add__(self, other: _Sums) -> _Sums:
         both = _Sums(self.count.shape)

@@ -56,7 +56,7 @@ class Completed:
             if shape is not None and frame.shape != shape:
                 own, other = (f"{size[1]}x{size[0]}" for size in (shape, frame.shape))
                 raise ValueError(
-                    f"frame {number} is {other} and the first {own}: a profile is of one sensor. Give frames of one size"
+                    f"frame {number} is {other} and the first {own}: give frames of one sensor, all of one size"
                 )
             shape = frame.shape
             good = np.isfinite(frame) if frame.dtype.kind == "f" else np.ones(shape, bool)

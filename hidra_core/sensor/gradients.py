@@ -141,7 +141,9 @@ def integrate(
     # a weak wish for smoothness connects what no difference does
     middle = float(np.median(known))
     across_weight, down_weight = across_weight / middle + 1e-4, down_weight / middle + 1e-4
-    across, down = (np.where(weight > 2e-4, field, 0) for weight, field in ((across_weight, across), (down_weight, down)))
+    across, down = (
+        np.where(weight > 2e-4, field, 0) for weight, field in ((across_weight, across), (down_weight, down))
+    )
 
     def divergence(right: np.ndarray, below: np.ndarray) -> np.ndarray:
         field = np.zeros((height, width))

@@ -59,6 +59,13 @@ class Neighbours:
         ):
             self._sums[name] += weight * term
 
+    @property
+    def unchanging(self) -> float:
+        """The share of the pixels that have one value in all frames, 0 to 1."""
+        weight = np.maximum(self._sums["weight"], 1e-30)
+        own = self._sums["pixel2"] / weight - (self._sums["pixel"] / weight) ** 2
+        return float((own < 1e-9 * (1 + np.abs(self._sums["pixel2"] / weight))).mean())
+
     def defective(self, floor: float) -> tuple[np.ndarray, np.ndarray]:
         """The pixels that do not follow the scene.
 
@@ -107,7 +114,9 @@ def _far(offset: np.ndarray, limit: float) -> np.ndarray:
 
 
 def _parted(defective: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    groups, count = label(defective, np.ones((3, 3)))
+    groups, count = np.zeros(defective.shape, np.int32), 0
+    if defective.any():
+        count = int(label(defective, np.ones((3, 3)), groups))  # type: ignore[arg-type]  (it fills groups)
     large = np.zeros(count + 1, bool)
     for index in np.flatnonzero(np.bincount(groups.ravel()) > _CLUSTER):
         if index:  # 0 is everything else; a whole row or column is a defect, however long

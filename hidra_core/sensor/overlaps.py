@@ -1,7 +1,7 @@
 """The smooth part of a pattern, from how frames that show the same things at other places differ there.
 
-Where one frame shows at ``x`` what another shows at ``x + d``, their difference is that of the pattern at the two places,
-whatever the scene is. Many such pairs together give the whole pattern; only a ramp across the frame cannot be told from
+Where one frame shows at ``x`` what another shows at ``x + d``, their difference is that of the pattern at the two
+places, whatever the scene is. Many such pairs together give the whole pattern; only a ramp across the frame cannot be told from
 a level that drifts, and is taken from how the level of the difference goes with the displacement.
 """
 
@@ -147,7 +147,9 @@ class Overlaps:
 
     def _found(self, index: int, spectrum: np.ndarray) -> list[Pair]:
         keys = list(self._keys)
-        tried = dict.fromkeys([*keys[-1:], *keys[-3:-2], *(keys[(index * step) % len(keys)] for step in (1, 7) if keys)])
+        tried = dict.fromkeys(
+            [*keys[-1:], *keys[-3:-2], *(keys[(index * step) % len(keys)] for step in (1, 7) if keys)]
+        )
         pairs = []
         for key in tried:
             other = self._keys[key][1]
@@ -163,9 +165,7 @@ class Overlaps:
         """Add how much the difference of two frames is unlike that of the field known so far."""
         (down, across), (height, width) = pair.shift, frame.shape
         here = (slice(max(0, -down), min(height, height - down)), slice(max(0, -across), min(width, width - across)))
-        there = tuple(
-            slice(part.start + step, part.stop + step) for part, step in zip(here, pair.shift, strict=True)
-        )
+        there = tuple(slice(part.start + step, part.stop + step) for part, step in zip(here, pair.shift, strict=True))
         both = np.zeros(frame.shape)
         both[here] = self.use[here] & self.use[there]
         difference = np.zeros(frame.shape)
@@ -204,7 +204,9 @@ class Overlaps:
         """A field of the grid on the pixels of the frame, ``[H, W]``, with a ramp in units per pixel."""
         height, width = self.use.shape
         down, across = _interpolation(height, self.grid[0]), _interpolation(width, self.grid[1])
-        rise = ramp[0] * (np.arange(height) - (height - 1) / 2)[:, None] + ramp[1] * (np.arange(width) - (width - 1) / 2)
+        rise = ramp[0] * (np.arange(height) - (height - 1) / 2)[:, None] + ramp[1] * (
+            np.arange(width) - (width - 1) / 2
+        )
         return down @ field @ across.T + rise
 
     def _fit_ramp(self) -> None:

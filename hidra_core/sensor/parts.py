@@ -96,7 +96,9 @@ def take_apart(
     stripes, (columns_change, rows_change) = stripes_of(rest, use), stripes_of(change - shading_of(change, use), use)
     half_stripes = [stripes_of(half - shading_of(half, use), use) for half in halves]
     kept = [agreed(stripes[k], (half_stripes[0][k], half_stripes[1][k])) for k in range(2)]
-    columns, rows = (np.zeros_like(stripe) if some is None else some for stripe, some in zip(stripes, kept, strict=True))
+    columns, rows = (
+        np.zeros_like(stripe) if some is None else some for stripe, some in zip(stripes, kept, strict=True)
+    )
     single = rest - stripes[0] - stripes[1][:, None]
     single_halves = [
         half - shading_of(half, use) - across - down[:, None]
@@ -104,6 +106,9 @@ def take_apart(
     ]
     pattern = agreed(single, (single_halves[0], single_halves[1]), use)
     pattern = np.zeros_like(rest) if pattern is None else np.where(use, pattern, 0)
+    if gain is not None:  # which acts on columns, rows and shading too
+        gain = np.where(use, gain, 0)
+        pattern = pattern - gain * (columns + rows[:, None] + (0.0 if shading is None else shading))
     single_change = (single_halves[1] - single_halves[0])[use]
     error = np.sqrt(gaussian_filter(np.where(use, change, 0) ** 2, _AROUND, mode="nearest")) / 2
     uncertainty = {
@@ -121,7 +126,7 @@ def take_apart(
         pattern=pattern,
         standard_error=np.where(use, error, float(np.median(error[use]))),
         unit=unit,
-        gain=None if gain is None else 1 + np.where(use, gain, 0),
+        gain=None if gain is None else 1 + gain,
         pivot=pivot,
         shading=shading,
         camera=camera,

@@ -36,14 +36,15 @@ _MAPS = ("gain", "shading", "pattern", "standard_error")
 
 @dataclass(frozen=True, eq=False)
 class CameraProfile:
-    """What a camera adds to a scene: ``gain · (scene - pivot) + pivot + columns + rows + shading + pattern``.
+    """What a camera adds: its frames are ``gain · (scene + columns + rows + shading - pivot) + pivot + pattern``.
 
     Attributes:
         dead: ``[H, W]`` bool, pixels that do not follow the scene: dead, stuck or blinking.
         columns: offsets of the columns, ``[W]``.
         rows: offsets of the rows, ``[H]``.
         pattern: offsets of single pixels beside these, ``[H, W]``.
-        standard_error: of the sum of all offsets, ``[H, W]``: what chance and drift leave uncertain.
+        standard_error: of :attr:`offsets`, ``[H, W]``: what chance and drift leave uncertain, rather
+            too much than too little.
         unit: of all offsets.
         gain: ``[H, W]``, around 1; None: none was found.
         pivot: the level that the gain leaves as it is.
@@ -79,9 +80,11 @@ class CameraProfile:
         height, width = self.dead.shape
         expected = {"columns": (width,), "rows": (height,), **dict.fromkeys(_MAPS, (height, width))}
         for name, shape in expected.items():
-            array = getattr(self, name)
-            if array is None and name in ("gain", "shading"):
-                continue
+            array: np.ndarray | None = getattr(self, name)
+            if array is None:
+                if name in ("gain", "shading"):
+                    continue
+                raise ValueError(f"{name} of a camera profile is missing")
             if array.shape != shape or not np.isfinite(array).all():
                 raise ValueError(
                     f"{name} of a camera profile is {list(array.shape)}"
@@ -101,6 +104,12 @@ class CameraProfile:
         """Width and height of the frames that it is for."""
         height, width = self.dead.shape
         return width, height
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """What the camera adds to a scene of the level :attr:`pivot`, ``[H, W]``."""
+        smooth = self.columns + self.rows[:, None] + (0.0 if self.shading is None else self.shading)
+        return self.pattern + (smooth if self.gain is None else self.gain * smooth)
 
     def check(self, size: tuple[int, int], camera: str = "", unit: Unit | None = None) -> None:
         """Say whether the profile is for such frames.
@@ -140,11 +149,11 @@ class CameraProfile:
             self.dead,
             self.columns,
             self.rows,
-            self.gain,
-            self.pivot,
-            self.shading,
-            self.pattern if self.pattern.any() else None,
-            level,
+            gain=self.gain,
+            pivot=self.pivot,
+            shading=self.shading,
+            pattern=self.pattern if self.pattern.any() else None,
+            level=level,
         )
 
     def undo(

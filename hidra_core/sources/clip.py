@@ -92,7 +92,7 @@ class ClipSource(Source):
                 yield self._mapped(frame.pixels, mapping)
 
     def planes(self) -> Iterator[np.ndarray]:
-        """The scene of every frame in the numbers of the file, ``[H, W]``: counts, or grey levels 0 to 255 of 8 bits."""
+        """The scene of every frame, ``[H, W]``, in the numbers of the file: counts, or grey levels 0 to 255."""
         with self._open(quiet=True) as reader:
             for frame in reader.frames(on_broken=self._on_broken):
                 yield self._counts(to_grey(self._scene(frame.pixels)[None])[0, 0])

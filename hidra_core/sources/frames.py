@@ -9,7 +9,6 @@ from PIL import Image
 
 from ..images import to_grey
 from ..images.search import check_entry
-from .base import Source
 from .clip import ClipSource
 from .counts import CountsSource
 from .opening import open_source
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..sensor import Unit
+    from .base import Source
     from .reading import Reading
 
 _MAKE, _MODEL = 271, 272  # EXIF tags
