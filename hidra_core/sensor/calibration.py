@@ -2,8 +2,8 @@
 
 What stays put while the scene moves is the sensor's. Its fine part is found from differences of neighbouring pixels
 over all frames, see :mod:`~hidra_core.sensor.gradients`; its smooth part, on which these say little, from frames that
-show the same things at other places, see :mod:`~hidra_core.sensor.overlaps`. Frames are read several times, one after the
-other, so that memory does not grow with their number.
+show the same things at other places, see :mod:`~hidra_core.sensor.overlaps`. Frames are read several times, one after
+the other, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ Progress = Callable[[int, int], None]
 
 _FINE = 8.0  # sigma in pixels: finer parts come from the gradients, others from overlaps
 _FINE_STRIPES = 32.0  # the same for columns and rows where no frames overlap
+_RAMP = 0.2  # standard deviations of the offsets, from which on an unknown slope is said
 _UNCHANGING = 0.5  # share of the pixels that may keep their value
 _MOST_DEAD = 0.2  # share of the pixels
 
@@ -97,7 +98,7 @@ def calibrate(
         )
     use = survey.seen & ~dead & ~left_out
     found = _Found(use, survey)
-    found.refine(given.without(dead), progress)
+    found.refine(given.without(~use), progress)
     return found.profile(dead, unit, camera, motion, notes)
 
 
@@ -213,7 +214,15 @@ class _Found:
         overlaps = self.overlaps
         if overlaps.is_enough:
             offsets = self.fine + overlaps.full(overlaps.field, overlaps.ramp)
-            halves = [fine + overlaps.full(field) for fine, field in zip(self.halves, self.fields, strict=True)]
+            halves = [
+                fine + overlaps.full(field, overlaps.ramp) for fine, field in zip(self.halves, self.fields, strict=True)
+            ]
+            if overlaps.ramp_unknown > _RAMP * offsets[self.use].std():
+                notes = [
+                    *notes,
+                    f"a slope of up to {overlaps.ramp_unknown:.2g} from one edge to the other is not known, "
+                    "because the level of the frames changes more than it would show",
+                ]
         else:
             notes = [*notes, "too few frames overlap: shading and other smooth parts of the pattern are not known"]
             stripes = self._stripes()

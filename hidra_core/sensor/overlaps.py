@@ -1,8 +1,8 @@
 """The smooth part of a pattern, from how frames that show the same things at other places differ there.
 
 Where one frame shows at ``x`` what another shows at ``x + d``, their difference is that of the pattern at the two
-places, whatever the scene is. Many such pairs together give the whole pattern; only a ramp across the frame cannot be told from
-a level that drifts, and is taken from how the level of the difference goes with the displacement.
+places, whatever the scene is. Many such pairs together give the whole pattern; only a ramp across the frame cannot be
+told from a level that drifts, and is taken from how the level of the difference goes with the displacement.
 """
 
 from __future__ import annotations
@@ -104,6 +104,7 @@ class Overlaps:
         self.mask = (share >= 0.5).astype(np.float64)
         self.field = np.zeros(self.grid)
         self.ramp = (0.0, 0.0)
+        self.ramp_unknown = 0.0  # from edge to edge
         self.path: list[tuple[float, float] | None] = []
         self._registrar = Registrar(use.shape)
         self._pairs: dict[int, list[Pair]] = {}
@@ -230,6 +231,7 @@ class Overlaps:
         error = error * np.sqrt(len(pairs) / max(len({pair.key for pair in pairs}), 1))
         down, across = (float(rise) if abs(rise) > 3 * wrong else 0.0 for rise, wrong in zip(ramp, error, strict=True))
         self.ramp = (down, across)
+        self.ramp_unknown = float(max(3 * wrong * side for wrong, side in zip(error, self.use.shape, strict=True)))
 
     def _solved(self, right: np.ndarray, pairs: list[Pair]) -> np.ndarray:
         places = [self._place(pair.shift) for pair in pairs]
