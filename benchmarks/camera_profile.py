@@ -21,7 +21,7 @@ from hidra_core import scenes
 from hidra_core.sensor import CameraProfile, calibrate, undo_sensor
 from hidra_core.sources import read_grey
 
-_SIZE = (256, 320)
+_SIZE = (192, 256)
 
 
 def measure(name: str, camera: moving.Camera, seen: np.ndarray) -> None:

@@ -39,7 +39,9 @@ Progress = Callable[[int, int], None]
 
 _FINE = 8.0  # sigma in pixels: finer parts come from the gradients, others from overlaps
 _FINE_STRIPES = 32.0  # the same for columns and rows where no frames overlap
+_MOST_STILL = 0.5  # share of the picture that may be left out for it
 _RAMP = 0.2  # standard deviations of the offsets, from which on an unknown slope is said
+_UNMOVED = 0.5  # share of the frames that show what the one before shows, without being displaced enough
 _UNCHANGING = 0.5  # share of the pixels that may keep their value
 _MOST_DEAD = 0.2  # share of the pixels
 
@@ -91,6 +93,11 @@ def calibrate(
             "sensor, as they come from it. Give frames that were not sharpened, aligned or averaged"
         )
     left_out = motion.mask | things
+    if left_out.mean() > _MOST_STILL:
+        raise ValueError(
+            f"{100 * left_out.mean():.0f} % of the picture stands still in these {survey.count} frames: what remains "
+            "is too little for a profile. Take frames while the camera pans or travels farther"
+        )
     if left_out.any():
         notes.append(
             f"{100 * left_out.mean():.1f} % of the picture stands still while the rest moves (parts of the vehicle, "
@@ -178,6 +185,12 @@ class _Found:
             progress(2, index + 1)
         self._take(both)
         if not self.overlaps.is_enough:
+            if self.overlaps.registered > _UNMOVED:
+                raise ValueError(
+                    f"the camera moves by too little in these {self.count} frames, {self.overlaps.length:.0f} pixels "
+                    "in all: coarse parts of the scene would be burnt into every image. Take frames while it pans or "
+                    "travels farther, or give frames of a uniform surface (--flat)"
+                )
             return
         self.overlaps.solve()
         for index, (frame, _) in enumerate(frames):
@@ -220,20 +233,19 @@ class _Found:
             if overlaps.ramp_unknown > _RAMP * offsets[self.use].std():
                 notes = [
                     *notes,
-                    f"a slope of up to {overlaps.ramp_unknown:.2g} from one edge to the other is not known, "
-                    "because the level of the frames changes more than it would show",
+                    "a slope from one edge to the other is not known: the camera moves along one line only, or too "
+                    "little, or the level of its frames changes more than the slope would",
                 ]
         else:
             notes = [*notes, "too few frames overlap: shading and other smooth parts of the pattern are not known"]
             stripes = self._stripes()
             offsets, halves = self.fine + stripes, [half + stripes for half in self.halves]
-        moved = [step for step in overlaps.path if step is not None]
         about: dict[str, Any] = {
             "method": "scenes",
             "frames": self.count,
             "motion": {
-                "path": float(sum(np.hypot(*step) for step in moved)),
-                "registered": len(moved) / max(self.count - 1, 1),
+                "path": overlaps.length,
+                "registered": overlaps.registered,
                 "still": motion.still,
                 "overlaps": len(overlaps.pairs) if overlaps.is_enough else 0,
             },

@@ -22,7 +22,9 @@ _KEYS = 24  # frames that all others are compared with
 _PAIRS = 600  # at most
 _OUTLIERS = 3.0  # standard deviations to which differences are clipped: moving things, parallax
 _FEWEST = 8  # pairs that must be found
-_RIDGE = 0.02  # of a pair: holds what the pairs leave open
+_RIDGE = 0.03  # share of the pairs' weight: holds what they leave open, such as waves much longer than displacements
+_LEAST_REACH = 5.0  # pixels: displacements along a direction that tell a ramp
+_SYSTEMATIC = 0.03  # of the spread of differences: what inexact displacements may do to their levels
 
 
 class Registrar:
@@ -74,14 +76,14 @@ class Pair:
 
     Attributes:
         key: index of the key frame.
-        shift: whole pixels down and across.
+        shift: pixels down and across.
         half: 0 or 1, the half of the sequence that it counts for.
         level: of the difference, from the last round.
         spread: standard deviation of the difference, from the last round.
     """
 
     key: int
-    shift: tuple[int, int]
+    shift: tuple[float, float]
     half: int
     level: float = 0.0
     spread: float = 0.0
@@ -124,6 +126,16 @@ class Overlaps:
         """Whether there are pairs enough to tell a pattern from a scene."""
         return len(self.pairs) >= _FEWEST
 
+    @property
+    def length(self) -> float:
+        """How far the camera moved from frame to frame, in pixels in all."""
+        return float(sum(np.hypot(*step) for step in self.path if step is not None))
+
+    @property
+    def registered(self) -> float:
+        """The share of the frames that show what the one before shows, 0 to 1."""
+        return sum(step is not None for step in self.path) / max(self.count - 1, 1)
+
     def add(self, index: int, frame: np.ndarray, *, first: bool) -> None:
         """Add a frame.
 
@@ -148,9 +160,9 @@ class Overlaps:
 
     def _found(self, index: int, spectrum: np.ndarray) -> list[Pair]:
         keys = list(self._keys)
-        tried = dict.fromkeys(
-            [*keys[-1:], *keys[-3:-2], *(keys[(index * step) % len(keys)] for step in (1, 7) if keys)]
-        )
+        # recent ones surely overlap; the others go through all that there are, for farther displacements
+        places = (-1, max(-3, -len(keys)), *((index * step) % len(keys) for step in (1, 7))) if keys else ()
+        tried = dict.fromkeys(keys[place] for place in places)
         pairs = []
         for key in tried:
             other = self._keys[key][1]
@@ -159,18 +171,16 @@ class Overlaps:
             if found is None or np.hypot(*found) < _NEAREST:
                 continue
             if all(abs(step) < _FARTHEST * side for step, side in zip(found, self.use.shape, strict=True)):
-                pairs.append(Pair(key, (round(found[0]), round(found[1])), int(2 * index >= self.count)))
+                pairs.append(Pair(key, found, int(2 * index >= self.count)))
         return pairs
 
     def _compare(self, frame: np.ndarray, other: np.ndarray, pair: Pair) -> None:
         """Add how much the difference of two frames is unlike that of the field known so far."""
-        (down, across), (height, width) = pair.shift, frame.shape
-        here = (slice(max(0, -down), min(height, height - down)), slice(max(0, -across), min(width, width - across)))
-        there = tuple(slice(part.start + step, part.stop + step) for part, step in zip(here, pair.shift, strict=True))
+        here, corner = _seen_twice(pair.shift, frame.shape)
         both = np.zeros(frame.shape)
-        both[here] = self.use[here] & self.use[there]
+        both[here] = self.use[here] & (_moved(self.use, here, corner) > 0.99)
         difference = np.zeros(frame.shape)
-        difference[here] = (frame[here] - other[there]) * both[here]
+        difference[here] = (frame[here] - _moved(other, here, corner)) * both[here]
         share = self._coarse(both)
         rest = self._coarse(difference) / np.maximum(share, 1e-9)
         place, weight, corner = self._place(pair.shift)
@@ -211,37 +221,42 @@ class Overlaps:
         return down @ field @ across.T + rise
 
     def _fit_ramp(self) -> None:
-        """The ramp that the levels of the differences ask for, if they do so beyond doubt."""
+        """The ramp that the levels of the differences ask for, as far as they do so beyond doubt."""
         pairs = self.pairs
         shifts = -np.array([pair.shift for pair in pairs], np.float64)
         levels = np.array([pair.level for pair in pairs])
-        weights = np.ones(len(pairs))
-        ramp, error = np.zeros(2), np.full(2, np.inf)
+        weights, rest = np.ones(len(pairs)), levels
+        reach, axes = np.linalg.eigh(shifts.T @ shifts / len(pairs))
+        reach, along = np.sqrt(reach.clip(0)), shifts @ axes  # root mean square displacements along two directions
+        ramp = np.zeros(2)
+        known = reach > _LEAST_REACH
         for _ in range(10):
-            root = np.sqrt(weights)[:, None]
-            normal = (shifts * root).T @ (shifts * root)
-            if np.linalg.cond(normal) > 1e4:  # all along one line: the other direction is not known
-                normal = normal + 1e-2 * np.trace(normal) * np.eye(2)
-            ramp = np.linalg.solve(normal, (shifts * weights[:, None]).T @ levels)
-            rest = levels - shifts @ ramp
+            weighted = (along[:, known] * weights[:, None]).T
+            if known.any():
+                ramp[known] = np.linalg.solve(weighted @ along[:, known], weighted @ levels)
+            rest = levels - along @ ramp
             spread = 1.4826 * float(np.median(np.abs(rest))) + 1e-12
             weights = 1 / np.maximum(1, np.abs(rest) / (2 * spread))
-            error = spread * np.sqrt(np.diagonal(np.linalg.inv(normal)))
-        # pairs share their key frames, and so their levels: count the frames, not the pairs
-        error = error * np.sqrt(len(pairs) / max(len({pair.key for pair in pairs}), 1))
-        down, across = (float(rise) if abs(rise) > 3 * wrong else 0.0 for rise, wrong in zip(ramp, error, strict=True))
-        self.ramp = (down, across)
-        self.ramp_unknown = float(max(3 * wrong * side for wrong, side in zip(error, self.use.shape, strict=True)))
+        spread = 1.4826 * float(np.median(np.abs(rest)))
+        # pairs share their key frames, and so their levels: the key frames count, not the pairs
+        keys = max(len({pair.key for pair in pairs}), 1)
+        systematic = _SYSTEMATIC * float(np.median([pair.spread for pair in pairs]))
+        error = np.hypot(spread / np.sqrt(keys), systematic) / np.maximum(reach, _LEAST_REACH)
+        ramp = np.where(np.abs(ramp) > 3 * error, ramp, 0)
+        self.ramp = (float(axes[0] @ ramp), float(axes[1] @ ramp))
+        self.ramp_unknown = float(3 * error.max() * max(self.use.shape)) if known.all() else np.inf
 
     def _solved(self, right: np.ndarray, pairs: list[Pair]) -> np.ndarray:
         places = [self._place(pair.shift) for pair in pairs]
-        diagonal = np.full(self.grid, _RIDGE)
+        diagonal = np.zeros(self.grid)
         for place, weight, corner in places:
             diagonal[place] += weight
             _add_moved(diagonal, weight, place, corner)
+        ridge = _RIDGE * float(diagonal.mean()) / 2 + 1e-9
+        diagonal += ridge
 
         def operator(field: np.ndarray) -> np.ndarray:
-            result = _RIDGE * field
+            result = ridge * field
             for place, weight, corner in places:
                 rest = (field[place] - _moved(field, place, corner)) * weight
                 rest -= weight * (rest.sum() / max(weight.sum(), 1e-9))
@@ -257,16 +272,9 @@ class Overlaps:
         result[place] += rest
         _add_moved(result, -rest, place, corner)
 
-    def _place(self, shift: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray, Corner]:
+    def _place(self, shift: tuple[float, float]) -> tuple[tuple[slice, slice], np.ndarray, Corner]:
         """(the part of the grid that is seen twice, weights there, where to)."""
-        steps = [step / _STEP for step in shift]
-        whole = [int(np.floor(step)) for step in steps]
-        place = [
-            slice(max(0, -step), max(min(side, side - step - 1), max(0, -step)))
-            for step, side in zip(whole, self.grid, strict=True)
-        ]
-        corner = (whole[0], whole[1], steps[0] - whole[0], steps[1] - whole[1])
-        where = (place[0], place[1])
+        where, corner = _seen_twice((shift[0] / _STEP, shift[1] / _STEP), self.grid)
         return where, self.mask[where] * (_moved(self.mask, where, corner) > 0.99), corner
 
     def _coarse(self, plane: np.ndarray) -> np.ndarray:
@@ -276,6 +284,16 @@ class Overlaps:
 
 Corner = tuple[int, int, float, float]
 """A displacement on the grid: whole steps down and across, and the fractions beyond them."""
+
+
+def _seen_twice(shift: tuple[float, float], size: tuple[int, ...]) -> tuple[tuple[slice, slice], Corner]:
+    """(the part of a plane of this size that lies within it after a displacement too, where to)."""
+    whole = [int(np.floor(step)) for step in shift]
+    place = [
+        slice(max(0, -step), max(min(side, side - step - 1), max(0, -step)))
+        for step, side in zip(whole, size, strict=True)
+    ]
+    return (place[0], place[1]), (whole[0], whole[1], shift[0] - whole[0], shift[1] - whole[1])
 
 
 def _corners(place: tuple[slice, slice], corner: Corner) -> list[tuple[tuple[slice, slice], float]]:
