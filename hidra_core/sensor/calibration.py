@@ -2,7 +2,7 @@
 
 What stays put while the scene moves is the sensor's. Its fine part is found from differences of neighbouring pixels
 over all frames, see :mod:`~hidra_core.sensor.gradients`; its smooth part, on which these say little, from frames that
-show the same things at other places, see :mod:`~hidra_core.sensor.overlaps`. Frames are read several times, one after
+show the same things at other places, see :mod:`~hidra_core.sensor.coarse`. Frames are read several times, one after
 the other, so that memory does not grow with their number.
 """
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from .coarse import Overlaps
 from .frames import Completed, Samples
 from .gradients import Gradients
 from .motion import Motion, judge
 from .neighbours import Neighbours
 from .noise import noise
-from .overlaps import Overlaps
 from .parts import agreed, stripes_of, take_apart
 
 if TYPE_CHECKING:
