@@ -3,5 +3,20 @@
 from .defects import find_dead, replaced
 from .frame import SensorCorrection, SensorSettings, Switch, undo_sensor
 from .noise import noise
+from .stage import Profile, SensorStage, Undone, joined
+from .steady import steady
 
-__all__ = ["SensorCorrection", "SensorSettings", "Switch", "find_dead", "noise", "replaced", "undo_sensor"]
+__all__ = [
+    "Profile",
+    "SensorCorrection",
+    "SensorSettings",
+    "SensorStage",
+    "Switch",
+    "Undone",
+    "find_dead",
+    "joined",
+    "noise",
+    "replaced",
+    "steady",
+    "undo_sensor",
+]

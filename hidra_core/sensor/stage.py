@@ -1,0 +1,159 @@
+"""The sensor stage as files go through it: a camera's profile first, then what a single frame shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .frame import SensorCorrection, SensorSettings, undo_sensor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
+
+class Profile(Protocol):
+    """What the stage needs of a :class:`CameraProfile`."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it was read from."""
+        ...
+
+    def check(self, size: tuple[int, int], camera: str, unit: str) -> None:
+        """Raise ValueError unless it is of frames of this size (height and width), camera and unit."""
+        ...
+
+    def undo(
+        self, image: np.ndarray, valid: np.ndarray | None = None, level: float = 1.0
+    ) -> tuple[np.ndarray, SensorCorrection]:
+        """A frame without the pattern of the camera, and what was taken off."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Undone:
+    """A frame that went through the stage.
+
+    Attributes:
+        image: ``[H, W]``, the frame without what was found; the frame itself where nothing was.
+        base: ``[H, W]``, the frame after the camera's profile, before what was found in this frame.
+        camera: what the profile took off; None without a profile.
+        frame: what was found in this frame.
+        valid: ``[H, W]`` bool: the pixels that are scene; None: all.
+    """
+
+    image: np.ndarray
+    base: np.ndarray
+    camera: SensorCorrection | None
+    frame: SensorCorrection
+    valid: np.ndarray | None = None
+
+    @property
+    def correction(self) -> SensorCorrection:
+        """Both as one, for reports."""
+        return self.frame if self.camera is None else joined(self.camera, self.frame)
+
+    def with_frame(self, correction: SensorCorrection) -> Undone:
+        """The same frame with another correction in place of its own, which neighbouring frames agree on."""
+        return replace(self, image=correction.apply(self.base, self.valid), frame=correction)
+
+
+@dataclass(frozen=True)
+class SensorStage:
+    """What is undone before any network sees a page.
+
+    A profile knows each pixel's offset and gain, which a single frame cannot tell from the scene; so it goes first, and
+    what is found in the frame is what drifted since. Its shading is the scene's then: the profile has the sensor's.
+
+    Attributes:
+        settings: what may be undone in a single frame.
+        camera: the profile of the camera that took the frames, or None.
+    """
+
+    settings: SensorSettings = field(default_factory=SensorSettings)
+    camera: Profile | None = None
+
+    @property
+    def frame_settings(self) -> SensorSettings:
+        """The settings for what the profile leaves."""
+        if self.camera is None or self.settings.shading != "auto":
+            return self.settings
+        return replace(self.settings, shading="off")
+
+    def check(self, size: tuple[int, int], camera: str, unit: str) -> None:
+        """Raise ValueError where the profile is not for frames of this size, camera and unit."""
+        if self.camera is not None:
+            self.camera.check(size, camera, unit)
+
+    def undo(
+        self,
+        image: np.ndarray,
+        valid: np.ndarray | None = None,
+        level: float = 1.0,
+        part: tuple[slice, slice] | None = None,
+    ) -> Undone:
+        """Undo what the sensor did to a frame.
+
+        Args:
+            image: ``[H, W]`` numbers in any unit.
+            valid: see :func:`undo_sensor`.
+            level: see :func:`undo_sensor`.
+            part: rows and columns of the frame that hold its scene, which alone are returned; None: all. A profile is
+                of whole frames.
+
+        Raises:
+            ValueError: see :func:`undo_sensor`.
+        """
+        base, known = image, None
+        if self.camera is not None:
+            base, known = self.camera.undo(image, valid, level)
+        if part is not None:
+            base, known = base[part], None if known is None else cut(known, *part)
+            valid = None if valid is None or valid[part].all() else valid[part]
+        result, found = undo_sensor(base, self.frame_settings, valid=valid, level=level)
+        return Undone(result, base, known, found, valid)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What it may undo, in plain JSON types, for the metadata of results."""
+        camera = {} if self.camera is None else {"camera": self.camera.path.name if self.camera.path else ""}
+        return {**vars(self.frame_settings), **camera}
+
+
+def cut(correction: SensorCorrection, rows: slice, columns: slice) -> SensorCorrection:
+    """The correction of a part of a frame."""
+    fields = {
+        name: None if field is None else field[rows, columns]
+        for name, field in (("gain", correction.gain), ("shading", correction.shading), ("pattern", correction.pattern))
+    }
+    return replace(
+        correction,
+        dead=correction.dead[rows, columns],
+        columns=correction.columns[columns],
+        rows=correction.rows[rows],
+        **fields,
+    )
+
+
+def joined(first: SensorCorrection, second: SensorCorrection) -> SensorCorrection:
+    """Two corrections that were made one after the other as one, whose sizes are those of both.
+
+    A gain of the second would not be of the same image, so that it is the product that is given; the pivot is that of
+    the one that has a gain.
+    """
+
+    def both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
+        return other if one is None else one if other is None else one + other
+
+    gain = second.gain if first.gain is None else first.gain if second.gain is None else first.gain * second.gain
+    return SensorCorrection(
+        dead=first.dead | second.dead,
+        columns=first.columns + second.columns,
+        rows=first.rows + second.rows,
+        gain=gain,
+        pivot=second.pivot if first.gain is None else first.pivot,
+        shading=both(first.shading, second.shading),
+        pattern=both(first.pattern, second.pattern),
+        level=second.level,
+    )
