@@ -86,8 +86,9 @@ def add_radiometric(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--shading",
         action="store_true",
-        help="with --radiometric: also remove smooth shading around the middle of the image; a single image cannot "
-        "tell it from a scene that is warmer there",
+        help="with --radiometric: also remove smooth shading around the middle of the image, as --lens-shading auto "
+        "does without --radiometric and what the networks took off beyond; a single image cannot tell it from a scene "
+        "that is warmer there",
     )
 
 
@@ -172,4 +173,5 @@ def running_of(arguments: argparse.Namespace) -> Running:
         arguments.restraint,
         arguments.degradation_per,
         arguments.smoothing,
+        networks=arguments.sensor != "only",
     )

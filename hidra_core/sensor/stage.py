@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .frame import SensorCorrection, SensorSettings, undo_sensor
 
@@ -14,15 +14,10 @@ if TYPE_CHECKING:
 
 
 class Profile(Protocol):
-    """What the stage needs of a :class:`CameraProfile`."""
+    """What the stage needs of a camera's profile."""
 
-    @property
-    def path(self) -> Path | None:
-        """The file that it was read from."""
-        ...
-
-    def check(self, size: tuple[int, int], camera: str, unit: str) -> None:
-        """Raise ValueError unless it is of frames of this size (height and width), camera and unit."""
+    def check(self, size: tuple[int, int], camera: str, unit: Literal["counts", "grey levels"]) -> None:
+        """Raise ValueError unless it is of frames of this size (width and height), camera and unit."""
         ...
 
     def undo(
@@ -70,10 +65,12 @@ class SensorStage:
     Attributes:
         settings: what may be undone in a single frame.
         camera: the profile of the camera that took the frames, or None.
+        name: the file of the profile, for messages and metadata.
     """
 
     settings: SensorSettings = field(default_factory=SensorSettings)
     camera: Profile | None = None
+    name: str = ""
 
     @property
     def frame_settings(self) -> SensorSettings:
@@ -82,10 +79,25 @@ class SensorStage:
             return self.settings
         return replace(self.settings, shading="off")
 
-    def check(self, size: tuple[int, int], camera: str, unit: str) -> None:
-        """Raise ValueError where the profile is not for frames of this size, camera and unit."""
-        if self.camera is not None:
-            self.camera.check(size, camera, unit)
+    def check(self, path: Path, shape: tuple[int, int], camera: str, unit: Literal["counts", "grey levels"]) -> None:
+        """Check the profile before any work.
+
+        Args:
+            path: the file whose frames are to be undone.
+            shape: their height and width.
+            camera: that took them, empty if the file does not say.
+            unit: of their values.
+
+        Raises:
+            ValueError: the profile is of another size, camera or unit.
+        """
+        if self.camera is None:
+            return
+        height, width = shape
+        try:
+            self.camera.check((width, height), camera, unit)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error} (profile {self.name})") from error
 
     def undo(
         self,
@@ -117,8 +129,7 @@ class SensorStage:
 
     def to_dict(self) -> dict[str, Any]:
         """What it may undo, in plain JSON types, for the metadata of results."""
-        camera = {} if self.camera is None else {"camera": self.camera.path.name if self.camera.path else ""}
-        return {**vars(self.frame_settings), **camera}
+        return {**vars(self.frame_settings), **({} if self.camera is None else {"camera": self.name})}
 
 
 def cut(correction: SensorCorrection, rows: slice, columns: slice) -> SensorCorrection:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..images import to_grey
+from ..images.blend import enlarged
 from ..images.false_colour import check_colours, turn_back
 from ..images.files import atomic_path
 from ..sensor import steady
@@ -153,13 +154,13 @@ class ClipSource(Source):
                 if not pending:
                     raise ValueError(f"{count} enhanced frames for {count - 1} frames of {self.path}")
                 frame, scene = pending.popleft()
-                stored = self._plane(frame.pixels, mapping)
-                before = self._values(stored, mapping)
+                before = self._values(self._plane(frame.pixels, mapping), mapping)
                 after = enhanced if change.is_whole else change.apply(before, enhanced).clamp(0, 1)
                 if pair is not None:
                     pair.write(_side_by_side(before, after), frame.pts, frame.duration)
-                made_from = scene if change.is_whole else stored
-                writer.write(self._brought_back(after, frame.pixels, made_from, mapping), frame.pts, frame.duration)
+                if mapping is not None:
+                    after = self._brought_back(enhanced, frame.pixels, scene, mapping, change)
+                writer.write(after, frame.pts, frame.duration)
             if pending or next(incoming, None) is not None:
                 raise ValueError(f"{count} enhanced frames, fewer than {self.path} has")
 
@@ -213,8 +214,8 @@ class ClipSource(Source):
             frame = next(iter(reader.frames(on_broken="skip")))
         unit = LEVELS if self.bit_depth == 8 else COUNTS
         height, width = self._scene(frame.pixels).shape[:2]
-        stage.check((height, width), "", unit)
-        self.findings = Findings(self.path, unit, "frames")
+        stage.check(self.path, (height, width), "", unit)
+        self.findings = Findings(unit, "frames")
 
     def _plane(self, pixels: Tensor, mapping: Mapping | None) -> np.ndarray:
         """The scene of stored pixels ``[H, W, 1]`` as ``[h, w]``: in [0, 1] of 8 bits, else counts."""
@@ -264,25 +265,29 @@ class ClipSource(Source):
         first, last, _ = self._rows.indices(pixels.shape[0] // factor)
         return pixels[first * factor : last * factor]
 
-    def _brought_back(self, after: Tensor, pixels: Tensor, scene: np.ndarray, mapping: Mapping | None) -> Tensor:
-        """An enhanced frame as pixels to store; counts that nothing changed come back exactly, those clipped too.
+    def _brought_back(
+        self, enhanced: Tensor, pixels: Tensor, scene: np.ndarray, mapping: Mapping, change: Change
+    ) -> Tensor:
+        """An enhanced frame as counts to store; counts that nothing changed come back exactly, those clipped too.
 
         Args:
-            after: the result, ``[k·h, k·w, 1]`` in [0, 1].
+            enhanced: ``[k·h, k·w, C]`` in [0, 1].
             pixels: the stored frame.
-            scene: the counts that the result was made from.
+            scene: the counts that the enhanced frame was made from.
             mapping: of the clip.
+            change: how much of the change the result gets.
         """
-        if mapping is None:
-            return after
-        counts = scene[None]
-        factor = after.shape[0] // counts.shape[1]
+        stored = self._plane(pixels, mapping)
+        factor = enhanced.shape[0] // stored.shape[0]
         whole = pixels.double().repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-        if counts.min() == counts.max():  # a closed shutter: what the networks make of it is no scene
+        if stored.min() == stored.max():  # a closed shutter: what the networks make of it is no scene
             return whole
-        restored = mapping.restore(to_grey(after[None])[:, 0].cpu().float(), counts)
-        result = torch.from_numpy(np.rint(restored[0]) / self._full)[..., None]
-        self._scene(whole, factor)[:] = result
+        restored = torch.from_numpy(mapping.restore(to_grey(enhanced[None])[:, 0].cpu().float(), scene[None])[0])
+        if not change.is_whole:  # the share of the change alone, so that 32-bit arithmetic does not round the counts
+            before = enlarged(torch.from_numpy(stored)[..., None], factor)
+            share = change.apply(torch.zeros_like(before), restored[..., None] - before)
+            restored = (before + share.double())[..., 0]
+        self._scene(whole, factor)[:] = (restored.round() / self._full)[..., None]
         return whole
 
     def _counts(self, pixels: Tensor) -> np.ndarray:

@@ -62,7 +62,7 @@ class CountsSource(Source):
         self.scene = scene or Scene.of(image)
         self.unit: Unit | None = unit
         self.undone = undone
-        self.findings = None if undone is None else Findings(image.path, undone.unit)
+        self.findings = None if undone is None else Findings(undone.unit)
         self.path = image.path
         self.bit_depth = image.bit_depth
         self.page_count = len(image.counts)

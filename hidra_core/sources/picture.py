@@ -66,8 +66,8 @@ class PictureSource(Source):
         self._sensor = sensor
         self._undone: tuple[np.ndarray, SensorCorrection] | None = None
         if sensor is not None:
-            sensor.check(picture.pixels.shape[:2], "", LEVELS)
-            self.findings = Findings(self.path, LEVELS)
+            sensor.check(self.path, (picture.pixels.shape[0], picture.pixels.shape[1]), "", LEVELS)
+            self.findings = Findings(LEVELS)
 
     def pages(self) -> Iterator[Tensor]:
         """See :meth:`Source.pages`."""

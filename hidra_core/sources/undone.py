@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..thermal import Scene
 from ..thermal.masking import fill
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
 
     from ..sensor import SensorCorrection, SensorStage, Undone
 
-log = logging.getLogger(__name__)
+Unit = Literal["counts", "grey levels"]
+"""Of the values of a page."""
 
-COUNTS, LEVELS = "counts", "grey levels"
-"""Units of frames."""
+COUNTS: Unit = "counts"
+LEVELS: Unit = "grey levels"
 
 _RANGED = 32  # pages from which the range of undone counts is taken; those of the others serve as they are
 
@@ -41,7 +39,7 @@ class UndoneScene(Scene):
     _last: dict[int, Undone] = field(default_factory=dict, repr=False)
 
     @property
-    def unit(self) -> str:
+    def unit(self) -> Unit:
         """Of its counts, in words."""
         return LEVELS if self.image.display else COUNTS
 
@@ -55,7 +53,7 @@ class UndoneScene(Scene):
         image = scene.image
         _, height, width = image.counts.shape
         undone = cls(image, scene.rows, scene.columns, stage, level)
-        stage.check((height, width), image.camera, undone.unit)
+        stage.check(image.path, (height, width), image.camera, undone.unit)
         return undone
 
     def with_page(self, scene: Scene, undone: Undone) -> UndoneScene:
@@ -100,13 +98,11 @@ class Findings:
     """What the stage found on the pages of a file.
 
     Args:
-        path: the file, for messages.
         unit: of its pages.
         pages: what they are called.
     """
 
-    def __init__(self, path: Path, unit: str, pages: str = "pages") -> None:
-        self._path = path
+    def __init__(self, unit: Unit, pages: str = "pages") -> None:
         self._unit = unit
         self._name = pages
         self.clear()
@@ -128,6 +124,11 @@ class Findings:
             self._most, self._first = size, (self._pages, correction)
 
     @property
+    def weight(self) -> float:
+        """How much was taken off the page with most, to compare files by; 0 where nothing was."""
+        return self._most
+
+    @property
     def words(self) -> str | None:
         """One line for a human, of many pages about the one with most; None where nothing was found."""
         if self._first is None:
@@ -137,10 +138,6 @@ class Findings:
         if self._pages == 1:
             return words
         return f"{self._touched} of {self._pages} {self._name}, most on number {page}: {words}"
-
-    def say(self) -> None:
-        """Log it."""
-        log.info("%s: sensor: %s", self._path, self.words or "nothing found")
 
 
 def weight(correction: SensorCorrection) -> float:
