@@ -1,10 +1,10 @@
 """What a sensor does to an image, undone first: dead pixels, stripes, shading."""
 
-from .defects import find_dead, replaced
+from .defects import replaced
 from .frame import SensorCorrection, SensorSettings, Switch, undo_sensor
 from .noise import noise
-from .stage import Profile, SensorStage, Undone, joined
-from .steady import steady
+from .stage import Profile, SensorStage, Undone, cut, joined
+from .steady import at_pivot, steady
 
 __all__ = [
     "Profile",
@@ -13,7 +13,8 @@ __all__ = [
     "SensorStage",
     "Switch",
     "Undone",
-    "find_dead",
+    "at_pivot",
+    "cut",
     "joined",
     "noise",
     "replaced",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from .frame import SensorCorrection, SensorSettings, undo_sensor
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     import numpy as np
@@ -134,37 +136,27 @@ class SensorStage:
 
 def cut(correction: SensorCorrection, rows: slice, columns: slice) -> SensorCorrection:
     """The correction of a part of a frame."""
-    fields = {
-        name: None if field is None else field[rows, columns]
-        for name, field in (("gain", correction.gain), ("shading", correction.shading), ("pattern", correction.pattern))
+    places = {
+        **dict.fromkeys(("dead", "gain", "shading", "pattern"), (rows, columns)),
+        **dict.fromkeys(("columns", "column_gains"), (columns,)),
+        **dict.fromkeys(("rows", "row_gains"), (rows,)),
     }
-    return replace(
-        correction,
-        dead=correction.dead[rows, columns],
-        columns=correction.columns[columns],
-        rows=correction.rows[rows],
-        **fields,
-    )
+    parts = {name: getattr(correction, name) for name in places}
+    return replace(correction, **{name: None if part is None else part[places[name]] for name, part in parts.items()})
 
 
 def joined(first: SensorCorrection, second: SensorCorrection) -> SensorCorrection:
-    """Two corrections that were made one after the other as one, whose sizes are those of both.
+    """Two corrections that were made one after the other as one that has the sizes of both, for reports."""
 
-    A gain of the second would not be of the same image, so that it is the product that is given; the pivot is that of
-    the one that has a gain.
-    """
+    def both(name: str, operation: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray | None:
+        one, other = getattr(first, name), getattr(second, name)
+        return other if one is None else one if other is None else operation(one, other)
 
-    def both(one: np.ndarray | None, other: np.ndarray | None) -> np.ndarray | None:
-        return other if one is None else one if other is None else one + other
-
-    gain = second.gain if first.gain is None else first.gain if second.gain is None else first.gain * second.gain
-    return SensorCorrection(
+    return replace(
+        second,
         dead=first.dead | second.dead,
         columns=first.columns + second.columns,
         rows=first.rows + second.rows,
-        gain=gain,
-        pivot=second.pivot if first.gain is None else first.pivot,
-        shading=both(first.shading, second.shading),
-        pattern=both(first.pattern, second.pattern),
-        level=second.level,
+        **{name: both(name, operator.mul) for name in ("column_gains", "row_gains", "gain")},
+        **{name: both(name, operator.add) for name in ("shading", "pattern")},
     )

@@ -58,9 +58,9 @@ def steady(frames: Iterable[Undone | None], reach: int = REACH) -> Iterator[Undo
 def agreed(own: SensorCorrection, around: list[SensorCorrection]) -> SensorCorrection:
     """The correction of a frame from those of the frames around it, its own among them.
 
-    Offsets of columns and rows are medians. Fields are means: they are smooth, and a median of so many would take
-    longer than the stage. A pixel that is dead in most of the frames is dead in this one; one that blinks in this frame
-    alone is, too.
+    Offsets and gains of columns and rows are medians, the offsets at the pivot of this frame. Shading is the mean: it
+    is smooth, and a median of so many fields would take longer than the stage. A pixel that is dead in most of the
+    frames is dead in this one; one that blinks in this frame alone is, too.
     """
     if all(other.is_empty for other in around):
         return own
@@ -70,15 +70,26 @@ def agreed(own: SensorCorrection, around: list[SensorCorrection]) -> SensorCorre
     return replace(
         own,
         dead=dead,
-        columns=np.median([other.columns for other in around], axis=0),
-        rows=np.median([other.rows for other in around], axis=0),
-        gain=_mean([other.gain for other in around], 1.0),
-        shading=_mean([other.shading for other in around], 0.0),
+        columns=np.median([at_pivot(own.pivot, other.columns, other.column_gains, other) for other in around], axis=0),
+        rows=np.median([at_pivot(own.pivot, other.rows, other.row_gains, other) for other in around], axis=0),
+        column_gains=_median_gain([other.column_gains for other in around]),
+        row_gains=_median_gain([other.row_gains for other in around]),
+        shading=_mean([other.shading for other in around]),
     )
 
 
-def _mean(fields: list[np.ndarray | None], neutral: float) -> np.ndarray | None:
-    known = [field for field in fields if field is not None]
-    if not known:
+def at_pivot(pivot: float, offsets: np.ndarray, gains: np.ndarray | None, correction: SensorCorrection) -> np.ndarray:
+    """Offsets at the pivot of a correction, with their gains, as they are at another pivot."""
+    return offsets if gains is None else offsets + (gains - 1) * (pivot - correction.pivot)
+
+
+def _median_gain(gains: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [gain for gain in gains if gain is not None]
+    if 2 * len(known) <= len(gains):
         return None
-    return (np.sum(known, axis=0) + neutral * (len(fields) - len(known))) / len(fields)
+    return np.median([*known, *[np.ones_like(known[0])] * (len(gains) - len(known))], axis=0)
+
+
+def _mean(fields: list[np.ndarray | None]) -> np.ndarray | None:
+    known = [field for field in fields if field is not None]
+    return np.sum(known, axis=0) / len(fields) if known else None

@@ -228,7 +228,7 @@ class ClipSource(Source):
     def _undone(self, stage: SensorStage, scene: np.ndarray, mapping: Mapping | None) -> Undone:
         """What :meth:`_plane` gives after the stage, which sees grey levels of 255 or counts."""
         if mapping is None:
-            return stage.undo(scene.astype(np.float64) * 255)
+            return stage.undo(scene * np.float32(255))
         return stage.undo(scene, None, (mapping.counts[-1] - mapping.counts[0]) / 255)
 
     def _result(self, undone: Undone | None, scene: np.ndarray, mapping: Mapping | None) -> np.ndarray:

@@ -158,7 +158,7 @@ class CountsSource(Source):
         kelvin, entry = self.image.relation, {"unit": self.undone.unit, **correction.to_dict()}
         if kelvin is not None:
             entry |= with_kelvin(correction, kelvin.kelvin, float(np.median(self.scene.counts(0))))
-        return StageShare(alone, entry, correction.summary(self.undone.unit))
+        return StageShare(alone, entry, correction.summary(self.undone.unit, 1.0))
 
     def _restored(self, values: Tensor, page: int, change: Change) -> tuple[np.ndarray, AnchorReport | None]:
         """The counts ``[h, w]`` of an enhanced page ``[h, w, 1]``, and the report of radiometric mode."""

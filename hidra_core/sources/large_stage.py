@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..sensor import SensorCorrection, SensorSettings, SensorStage, undo_sensor
+from ..sensor import SensorCorrection, SensorSettings, SensorStage, at_pivot, cut, undo_sensor
 from ..thermal.frames import row_bands
 from ..thermal.masking import fill
 
@@ -53,11 +53,18 @@ class LargePage:
         self._scene, self._page, self._level = scene, page, level
         self._settings = stage.settings
         height, width = scene.shape
-        self.columns, self.rows = np.zeros(width), np.zeros(height)
+        self._common = SensorCorrection(np.zeros((1, 1), bool), np.zeros(width), np.zeros(height), level=level)
         self._shading: torch.Tensor | None = None
         if stage.settings.stripes != "off":
-            self.columns = self._found(*self._across()).columns
-            self.rows = self._found(*self._down()).rows
+            across, down = self._found(*self._across()), self._found(*self._down())
+            self._common = replace(
+                self._common,
+                columns=across.columns,
+                column_gains=across.column_gains,
+                rows=at_pivot(across.pivot, down.rows, down.row_gains, down),
+                row_gains=down.row_gains,
+                pivot=across.pivot,
+            )
         if stage.settings.shading == "on":
             small, valid = self._small()
             only = SensorSettings(dead_pixels="off", stripes="off", shading="on")
@@ -80,14 +87,14 @@ class LargePage:
 
     def pattern(self, rows: slice, columns: slice = slice(None)) -> SensorCorrection:
         """What all parts have in common, for one of them."""
-        offsets = self.columns[columns], self.rows[rows]
-        dead = np.zeros((len(offsets[1]), len(offsets[0])), bool)
-        return SensorCorrection(dead, *offsets, shading=self._shading_of(rows, columns), level=self._level)
+        part = cut(self._common, rows, columns)
+        dead = np.zeros((len(part.rows), len(part.columns)), bool)
+        return replace(part, dead=dead, shading=self._shading_of(rows, columns))
 
     def correction(self, dead: int) -> SensorCorrection:
         """What was taken off the page with so many defective pixels, for reports; ``dead`` is no map of them."""
         shading = None if self._shading is None else self._shading[0, 0].numpy()
-        return SensorCorrection(np.ones(dead, bool), self.columns, self.rows, shading=shading, level=self._level)
+        return replace(self._common, dead=np.ones(dead, bool), shading=shading)
 
     def _found(self, sample: np.ndarray, valid: np.ndarray | None) -> SensorCorrection:
         return undo_sensor(sample, replace(self._settings, shading="off"), valid=valid, level=self._level)[1]

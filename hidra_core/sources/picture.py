@@ -84,7 +84,7 @@ class PictureSource(Source):
             stored = self.picture.pixels
             (low, high), blank = self._limits, self._blank()
             scale = 255 / (high - low) if high > low else 255.0
-            grey = to_grey(torch.from_numpy(stored)[None])[0, 0].double().numpy() * scale
+            grey = to_grey(torch.from_numpy(stored)[None])[0, 0].numpy() * np.float32(scale)
             valid = ~blank if blank.any() else None
             if stored.shape[-1] >= 3:
                 coloured = np.ptp(stored[..., :3], axis=-1) * 255 > CLEAR

@@ -134,7 +134,7 @@ class Findings:
         if self._first is None:
             return None
         page, correction = self._first
-        words = correction.summary(self._unit)
+        words = correction.summary(self._unit, 1.0)
         if self._pages == 1:
             return words
         return f"{self._touched} of {self._pages} {self._name}, most on number {page}: {words}"
