@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from .adapter import ModulatedAdapter
     from .backbone import Backbone
+    from .readouts import Correction, Corrector
     from .weights import Weights
 
 Images = Tensor | Sequence[Tensor]
@@ -39,6 +40,15 @@ Progress = Callable[[float, Tensor | None], None]
 
 Tile = int | Literal["auto"] | None
 """Side of the tiles in pixels; ``"auto"``: for large images only; None: no tiles."""
+
+
+class ReadsCorrections(Protocol):
+    """What says how brightness and shading of images are to be corrected: a corrector, or its average over time."""
+
+    def read(self, images: Tensor) -> Correction:
+        """See :meth:`~hidra_core.readouts.Corrector.read`; called once for each image, in their order."""
+        ...
+
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +150,7 @@ def enhance(
     tile: Tile = "auto",
     fold: bool | AbstractContextManager[None] = False,
     restraint: bool = True,
+    corrector: bool | ReadsCorrections = True,
     blend: float = 1.0,
     low_frequencies: float = 1.0,
     cutoff: float = CUTOFF,
@@ -160,6 +171,9 @@ def enhance(
             ``backbone.folded`` reuses the copies of earlier calls with the same degradation and strength.
         restraint: whether images that need little of the change get less of it, where the weights have a
             :class:`~hidra_core.readouts.Restraint`.
+        corrector: whether brightness and shading are corrected by what the whole image looks like, where the weights
+            have a :class:`~hidra_core.readouts.Corrector`; or what reads the corrections in its place. With a
+            ``strength`` below 1 the correction is as much smaller.
         blend: share of the change that is applied, see :func:`~hidra_core.images.blend.blend`; with 0 the input is
             returned to the bit and the networks do not run.
         low_frequencies: the same for the low frequencies alone.
@@ -181,7 +195,7 @@ def enhance(
         degradation.check_serves(len(checked))
     if blend == 0:
         return _like(images, untouched(checked, upscale))
-    with _Adapted(backbone, degradation, strength, fold, restraint) as adapted:
+    with _Adapted(backbone, degradation, strength, fold, restraint, corrector) as adapted:
         results = _Runner(adapted, upscale, tile, progress).run(checked)
     return _like(images, blend_all(checked, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
 
@@ -222,11 +236,11 @@ class _Adapted:
         strength: see :func:`enhance`.
         fold: see :func:`enhance`.
         restraint: see :func:`enhance`.
+        corrector: see :func:`enhance`.
 
     Attributes:
         text_embedding: ``[1, 77, width]``.
         modulated: the adapter to attach around each call; None where the context itself adapts the networks.
-        restrained: reduces the change, see :meth:`DegradationVectors.restrained`; None applies all of it.
     """
 
     def __init__(
@@ -236,10 +250,14 @@ class _Adapted:
         strength: float,
         fold: bool | AbstractContextManager[None],
         restraint: bool,
+        corrector: bool | ReadsCorrections,
     ) -> None:
         self.backbone = backbone
         self.modulated: ModulatedAdapter | None = None
-        self.restrained: Callable[[Tensor, Tensor, slice, int], Tensor] | None = None
+        self._restrained: Callable[[Tensor, Tensor, slice, int], Tensor] | None = None
+        self._corrector: Corrector | None = None
+        self._reader: ReadsCorrections | None = None
+        self._share = 1.0
         self._context: AbstractContextManager[None] = nullcontext()
         if degradation is None:
             self.text_embedding = _baked_embedding(backbone)
@@ -248,7 +266,11 @@ class _Adapted:
         for network in NETWORKS:
             weights.adapter.check_fits(network, backbone.lookup(network))
         self.text_embedding = weights.text_embedding
-        self.restrained = degradation.restrained if restraint else None
+        self._restrained = degradation.restrained if restraint else None
+        if corrector is not False and strength > 0:
+            self._corrector = weights.corrector
+            self._reader = weights.corrector if corrector is True else corrector
+            self._share = min(strength, 1.0)
         if not isinstance(fold, bool):
             self._context = fold
             return
@@ -258,6 +280,23 @@ class _Adapted:
         else:
             self.modulated = modulated
 
+    def finished(self, before: Tensor, after: Tensor, rows: slice, factor: int) -> Tensor:
+        """The networks' output with brightness and shading corrected, and of this change what the restraint lets pass.
+
+        Args:
+            before: some of the images, ``[b, 1, H, W]`` in [-1, 1] on the CPU.
+            after: the same images enhanced, ``[b, 1, factor·H, factor·W]``.
+            rows: which images they are.
+            factor: how many times larger they became.
+        """
+        if self._corrector is not None and self._reader is not None:
+            seen = before / 2 + 0.5
+            correction = self._reader.read(seen).scaled(self._share)
+            after = self._corrector.apply(seen, after / 2 + 0.5, correction).clamp(0, 1) * 2 - 1
+        if self._restrained is None:
+            return after
+        return self._restrained(_enlarged(before, factor), after, rows, factor)
+
     def __enter__(self) -> _Adapted:
         self._context.__enter__()
         return self
@@ -266,6 +305,11 @@ class _Adapted:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._context.__exit__(kind, error, trace)
+
+
+def _enlarged(grey: Tensor, factor: int) -> Tensor:
+    """``[B, 1, H, W]`` enlarged bilinearly."""
+    return grey if factor == 1 else F.interpolate(grey, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
 def _baked_embedding(backbone: Backbone) -> Tensor:
@@ -304,12 +348,9 @@ class _Runner:
             count = self._batch_size(images[first:])
             batch = torch.stack(list(images[first : first + count]))
             grey = to_grey(batch).float() * 2 - 1
-            if self.upscale > 1:
-                grey = F.interpolate(grey, scale_factor=self.upscale, mode="bilinear", align_corners=False)
             rows = slice(first, first + count)
-            enhanced = self._whole_or_tiled(grey, rows)
-            if self.adapted.restrained is not None:
-                enhanced = self.adapted.restrained(grey.cpu(), enhanced, rows, self.upscale)
+            enhanced = self._whole_or_tiled(_enlarged(grey, self.upscale), rows)
+            enhanced = self.adapted.finished(grey.cpu(), enhanced, rows, self.upscale)
             results += from_grey(enhanced.clamp(-1, 1) / 2 + 0.5, batch).unbind(0)
             self._report((first + count) / self.total, results[-1])
         return results

@@ -14,12 +14,14 @@ Tensors                          Content
 ``probe.MAP.weight``, ``.bias``  optional: linear maps of the probes (``presence``, ``amount``, ``level``)
 ``probe.directions``             optional: a direction of the degradation vector for each kind of degradation
 ``restraint.weight``, ``.bias``  optional: how much of the change an image gets, ``[2, 256]`` and ``[2]``
+``corrector.*``                  optional: the network that corrects brightness and shading, in fp16
 ===============================  =====================================================================================
 
 ``NETWORK`` is ``unet`` or ``vae``, ``LAYER`` a module name of diffusers. The header has texts: ``format``, ``version``,
 ``backbone`` (name of the one-step backbone), ``dem_fit`` (how the DEM brings images to whole patches: ``resize`` or
 ``crop``; the DEM of a file without it resizes) and, as JSON, ``architecture`` (sizes that the tensors imply),
-``dem_backbone`` (sizes of DINOv2), ``training``, and ``probes`` and ``restraint`` where the file has them.
+``dem_backbone`` (sizes of DINOv2), ``training``, and ``probes``, ``restraint`` and ``corrector`` where the file has
+them.
 
 A reader checks everything before use and says which file and which expectation failed.
 """
@@ -40,7 +42,7 @@ from .dem import DEGRADATION_WIDTH, FITS, LAYERS, DegradationEstimator, build_di
 from .images.files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
 from .names import HIDRA_TINY
-from .readouts import BANDS, KINDS, MAPS, Probes, Restraint
+from .readouts import BANDS, KINDS, MAPS, Corrector, Probes, Restraint
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -72,6 +74,7 @@ class Weights:
         source: the file, for messages.
         probes: linear read-outs of the degradation vector, if the file has them.
         restraint: how much of the change an image gets, read off its degradation vector, if the file has it.
+        corrector: puts brightness and shading right from a small view of the whole image, if the file has it.
     """
 
     estimator: DegradationEstimator
@@ -82,6 +85,7 @@ class Weights:
     source: str = "memory"
     probes: Probes | None = None
     restraint: Restraint | None = None
+    corrector: Corrector | None = None
 
     @property
     def architecture(self) -> dict[str, Any]:
@@ -141,6 +145,8 @@ def save_weights(
         tensors |= _probe_tensors(weights.probes)
     if weights.restraint is not None:
         tensors |= _restraint_tensors(weights.restraint)
+    if weights.corrector is not None:
+        tensors |= corrector_tensors(weights.corrector)
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: not written, '{key}' has values that are not finite in {tensor.dtype}")
@@ -158,6 +164,8 @@ def save_weights(
         metadata["probes"] = json.dumps(weights.probes.header())
     if weights.restraint is not None:
         metadata["restraint"] = json.dumps(weights.restraint.header())
+    if weights.corrector is not None:
+        metadata["corrector"] = json.dumps(weights.corrector.header())
     write_safetensors(tensors, path, metadata)
 
 
@@ -194,6 +202,42 @@ def add_restraint(source: str | PathLike, restraint: Restraint, path: str | Path
     _replace_part(source, "restraint.", tensors, {"restraint": header}, path)
 
 
+def add_corrector(source: str | PathLike, corrector: Corrector, path: str | PathLike) -> None:
+    """Write a copy of a weights file with this corrector in place of any that it has; all else stays bit for bit.
+
+    Args:
+        source: see :func:`add_probes`.
+        corrector: of any training; it does not depend on the other parts.
+        path: see :func:`add_probes`.
+
+    Raises:
+        FileNotFoundError: see :func:`add_probes`.
+        ValueError: see :func:`add_probes`.
+        OSError: see :func:`add_probes`.
+    """
+    tensors, header = corrector_tensors(corrector), json.dumps(corrector.header())
+    _replace_part(source, "corrector.", tensors, {"corrector": header}, path)
+
+
+def read_corrector(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> Corrector:
+    """The corrector of a file that has nothing else in it, as ``train/corrector.py`` writes it.
+
+    Args:
+        path: of the file, for messages.
+        tensors: its content.
+        metadata: its header.
+
+    Raises:
+        ValueError: it has no corrector, or one that cannot be used.
+    """
+    reader = _Reader(path, tensors)
+    corrector = reader.corrector(metadata)
+    if corrector is None:
+        raise reader.failure("holds no corrector. Choose a file that train/corrector.py wrote")
+    reader.finish()
+    return corrector
+
+
 def _replace_part(
     source: str | PathLike, prefix: str, part: dict[str, Tensor], header: dict[str, str], path: str | PathLike
 ) -> None:
@@ -213,6 +257,12 @@ def _probe_tensors(probes: Probes) -> dict[str, Tensor]:
 
 def _restraint_tensors(restraint: Restraint) -> dict[str, Tensor]:
     return {"restraint.weight": restraint.weight, "restraint.bias": restraint.bias}
+
+
+def corrector_tensors(corrector: Corrector) -> dict[str, Tensor]:
+    """The tensors of a corrector as they are stored, in fp16."""
+    network = _prefixed("corrector", corrector.network)
+    return {key: tensor.detach().to("cpu", torch.float16).contiguous() for key, tensor in network.items()}
 
 
 def weights_path(source: str | PathLike) -> Path:
@@ -261,6 +311,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
     estimator = reader.estimator(reader.header(metadata, "dem_backbone"), fit, dem_backbone)
     probes = reader.probes(metadata)
     restraint = reader.restraint(metadata)
+    corrector = reader.corrector(metadata)
     reader.finish()
     adapter = Adapter(layers, heads, conv_in)
     for network, head in heads.items():
@@ -279,6 +330,7 @@ def load_weights(source: str | PathLike, *, dem_backbone: str | PathLike | None 
         str(source),
         probes,
         restraint,
+        corrector,
     )
     stated = reader.header(metadata, "architecture")
     for key, value in weights.architecture.items():
@@ -404,6 +456,17 @@ class _Reader:
             return Restraint.from_header(header, weight, bias)
         except ValueError as error:
             raise ValueError(f"{self.path} has a restraint that cannot be used: {error}. Fit it again") from error
+
+    def corrector(self, metadata: dict[str, str]) -> Corrector | None:
+        if "corrector" not in metadata and not any(key.startswith("corrector.") for key in self.tensors):
+            return None
+        header = self.header(metadata, "corrector")
+        try:
+            network = Corrector.network_of(header)
+            self.load(network, "corrector")
+            return Corrector.from_header(header, network)
+        except ValueError as error:
+            raise ValueError(f"{self.path} has a corrector that cannot be used: {error}. Train it again") from error
 
     def load(self, module: nn.Module, prefix: str) -> None:
         state = {

@@ -24,6 +24,14 @@ RESTRAINT_INPUT = {
 }
 """The input ``restraint`` of both nodes that enhance."""
 
+CORRECTOR_INPUT = {
+    "default": True,
+    "optional": True,
+    "tooltip": "Puts brightness and shading right by what the whole image looks like. Needs weights with a corrector, "
+    "such as hidra-tiny's. Off: leaves them as the networks give them.",
+}
+"""The input ``corrector`` of both nodes that enhance."""
+
 TILING: dict[str, Tile] = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
 
 
@@ -96,6 +104,7 @@ class OneStepEnhance(io.ComfyNode):
                     f"frequencies. {CUTOFF:g} suits nearly all images.",
                 ),
                 io.Boolean.Input("restraint", **RESTRAINT_INPUT),
+                io.Boolean.Input("corrector", **CORRECTOR_INPUT),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="Grey, with as many channels as the input.")],
         )
@@ -117,6 +126,7 @@ class OneStepEnhance(io.ComfyNode):
         low_frequencies: float = 1.0,
         cutoff: float = CUTOFF,
         restraint: bool = True,
+        corrector: bool = True,
     ) -> io.NodeOutput:
         backbone = host.HostBackbone(model, vae, conditioning)
         applied = host.applied_to_both(model, vae) if conditioning is None else None
@@ -128,6 +138,7 @@ class OneStepEnhance(io.ComfyNode):
             upscale=upscale,
             tile=TILING[tiling],
             restraint=restraint,
+            corrector=corrector,
             blend=blend,
             low_frequencies=low_frequencies,
             cutoff=cutoff,

@@ -16,7 +16,7 @@ from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
 from ..hidra_core.video import Flicker, enhance_frames
 from . import host
 from .degradation import DEM_BYTES
-from .enhance import RESTRAINT_INPUT, TILING
+from .enhance import CORRECTOR_INPUT, RESTRAINT_INPUT, TILING
 from .schema import Degradation, one_of, schema
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class EnhanceVideo(io.ComfyNode):
                     tooltip="For a video in the false colours of a palette: turn them back to grey. auto: the palette "
                     "is detected; none: the brightness is enhanced, with a warning where it is not the temperature.",
                 ),
+                io.Boolean.Input("corrector", **CORRECTOR_INPUT),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The enhanced video; of more than 8 bits, a view in 8."),
@@ -214,6 +215,7 @@ class EnhanceVideo(io.ComfyNode):
         conditioning: list | None = None,
         restraint: bool = True,
         palette: str = NO_PALETTE,
+        corrector: bool = True,
     ) -> io.NodeOutput:
         from .host.video import open_video  # PyAV is slow to import
 
@@ -254,6 +256,7 @@ class EnhanceVideo(io.ComfyNode):
                 upscale=upscale,
                 tile=TILING[tiling],
                 restraint=restraint,
+                corrector=corrector,
                 before_estimate=None if loaded is None else partial(loaded.load_estimator, DEM_BYTES),
                 progress=frames_done,
             )

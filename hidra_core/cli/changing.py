@@ -40,6 +40,13 @@ def add_running(group: argparse._ActionsContainer) -> None:
         "change to images that need little of it",
     )
     group.add_argument(
+        "--no-corrector",
+        dest="corrector",
+        action="store_false",
+        help="leave brightness and shading as the networks give them; by default, weights that have a corrector put "
+        "them right by what the whole image looks like (never for counts in radiometric mode)",
+    )
+    group.add_argument(
         "--tile",
         metavar="auto|none|N",
         type=tile_size,
@@ -171,6 +178,7 @@ def running_of(arguments: argparse.Namespace) -> Running:
         arguments.upscale,
         arguments.tile,
         arguments.restraint,
+        arguments.corrector,
         arguments.degradation_per,
         arguments.smoothing,
         networks=arguments.sensor != "only",

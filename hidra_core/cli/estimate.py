@@ -80,6 +80,7 @@ class Estimated:
     size: tuple[int, int]  # width and height
     vector: torch.Tensor
     report: list[str]
+    correction: dict[str, float] | None = None  # what the corrector takes off, if the weights have one
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -129,6 +130,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _estimate(path: Path, weights: Weights, reading: Reading, with_report: bool) -> Estimated:
     from ..enhance import estimate
+    from ..images import to_grey
     from ..images.search import check_entry
     from ..sources import open_images
     from ..vectors import image_lines
@@ -138,7 +140,11 @@ def _estimate(path: Path, weights: Weights, reading: Reading, with_report: bool)
     page = next(source.pages())
     vector = estimate([page], weights).vectors[0]
     height, width = page.shape[:2]
-    return Estimated(source, (width, height), vector, image_lines(page, vector, weights) if with_report else [])
+    lines = image_lines(page, vector, weights) if with_report else []
+    correction = None
+    if weights.corrector is not None:
+        [correction] = weights.corrector.read(to_grey(page[None]).float()).to_dicts()
+    return Estimated(source, (width, height), vector, lines, correction)
 
 
 def _as_text(results: list[Estimated], weights: Weights) -> str:
@@ -178,6 +184,8 @@ def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
     if weights.restraint is not None:
         shares = weights.restraint.shares(vector[None])[0].tolist()
         entry["restraint"] = {band: round(share, 4) for band, share in zip(BANDS, shares, strict=True)}
+    if result.correction is not None:
+        entry["corrector"] = result.correction
     return entry | {"vector": [_float32(value) for value in vector.tolist()]}
 
 

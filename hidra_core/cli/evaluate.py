@@ -112,6 +112,12 @@ def _add_model(group: argparse._ActionsContainer) -> None:
         action="store_false",
         help="as for enhance; the backbone without adaptation never has a restraint",
     )
+    group.add_argument(
+        "--no-corrector",
+        dest="corrector",
+        action="store_false",
+        help="as for enhance; the backbone without adaptation never has a corrector",
+    )
     group.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
     add_device(group)
 
@@ -390,7 +396,7 @@ def _models(
         }
         if arguments.bare and not methods:
             methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, strength=0.0, restraint=False)
-        methods[name] = model(backbone, weights, restraint=arguments.restraint)
+        methods[name] = model(backbone, weights, restraint=arguments.restraint, corrector=arguments.corrector)
     return methods, described
 
 

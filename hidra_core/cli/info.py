@@ -24,7 +24,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         run,
         "say what a weights or backbone file holds",
         "Say what a file holds, from its header: HiDRA weights (backbone, ranks, layers, DEM, training record, probes, "
-        "restraint), a HiDRA backbone, a saved or baked degradation, or SD-Turbo as one file or as a diffusers folder.",
+        "restraint, corrector), a HiDRA backbone, a saved or baked degradation, or SD-Turbo as one file or as a "
+        "diffusers folder.",
         "  hidra info hidra-tiny\n  hidra info hidra.safetensors --json",
     )
     parser.add_argument("file", metavar="FILE", help="a .safetensors file, a diffusers folder, or hidra-tiny")
@@ -98,8 +99,7 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
     if metadata.get("format") == WEIGHTS_FORMAT:
         included = any(key.startswith("dem.backbone.") for key in shapes)
         parts = {"probes": _describe_probes(json.loads(metadata["probes"]))} if "probes" in metadata else {}
-        if "restraint" in metadata:
-            parts["restraint"] = json.loads(metadata["restraint"])
+        parts |= {name: json.loads(metadata[name]) for name in ("restraint", "corrector") if name in metadata}
         return {
             "kind": "HiDRA weights",
             "format": metadata["format"],

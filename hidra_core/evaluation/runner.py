@@ -41,7 +41,9 @@ OutputProgress = Callable[[int, str], None]
 # --- methods ---------------------------------------------------------------------------------------------------------
 
 
-def model(backbone: Backbone, weights: Weights, strength: float = 1.0, restraint: bool = True) -> Method:
+def model(
+    backbone: Backbone, weights: Weights, strength: float = 1.0, restraint: bool = True, corrector: bool = True
+) -> Method:
     """A backbone with its weights as a method.
 
     Args:
@@ -49,12 +51,14 @@ def model(backbone: Backbone, weights: Weights, strength: float = 1.0, restraint
         weights: estimate the degradation of each image and adapt the backbone to it.
         strength: see :func:`~hidra_core.enhance.enhance`; 0 without the restraint is the bare backbone.
         restraint: see :func:`~hidra_core.enhance.enhance`.
+        corrector: see :func:`~hidra_core.enhance.enhance`.
     """
 
     def method(image: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(image)[None, :, :, None]
         degradation = estimate(images, weights)
-        return enhance(images, backbone, degradation, strength=strength, restraint=restraint)[0, :, :, 0].numpy()
+        options = {"strength": strength, "restraint": restraint, "corrector": corrector}
+        return enhance(images, backbone, degradation, **options)[0, :, :, 0].numpy()
 
     return method
 

@@ -1,6 +1,24 @@
-"""Linear read-outs of the degradation vector, kept in the weights file: what is wrong, and how much to change."""
+"""Parts of the weights file beyond the paper: what is wrong with an image, how much to change, its low frequencies.
 
+Probes and restraint are linear read-outs of the degradation vector; the corrector looks at the image itself.
+"""
+
+from .corrector import Correction, Corrector, CorrectorNetwork
 from .probes import KINDS, LEVELS, MAPS, Kind, KindReading, Probes, Reading, directions
 from .restraint import BANDS, Restraint
 
-__all__ = ["BANDS", "KINDS", "Kind", "KindReading", "LEVELS", "MAPS", "Probes", "Reading", "Restraint", "directions"]
+__all__ = [
+    "BANDS",
+    "Correction",
+    "Corrector",
+    "CorrectorNetwork",
+    "KINDS",
+    "Kind",
+    "KindReading",
+    "LEVELS",
+    "MAPS",
+    "Probes",
+    "Reading",
+    "Restraint",
+    "directions",
+]

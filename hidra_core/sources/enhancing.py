@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -41,6 +41,8 @@ class Running:
         upscale: see :func:`~hidra_core.enhance.enhance`.
         tile: see :func:`~hidra_core.enhance.enhance`.
         restraint: see :func:`~hidra_core.enhance.enhance`.
+        corrector: see :func:`~hidra_core.enhance.enhance`. Not for large pages, which are stitched of many frames as a
+            rule, and not in radiometric mode, where the temperatures of the input stand.
         degradation_per: for clips: ``"frame"`` estimates the degradation of every frame and smooths it over time;
             ``"clip"`` uses one for the whole clip, the average over 16 frames spread over it.
         smoothing: see :func:`~hidra_core.video.enhance_frames`.
@@ -51,6 +53,7 @@ class Running:
     upscale: int = 1
     tile: Tile = "auto"
     restraint: bool = True
+    corrector: bool = True
     degradation_per: Literal["frame", "clip"] = "frame"
     smoothing: float = SMOOTHING
     networks: bool = True
@@ -84,6 +87,8 @@ def enhance_file(
         OSError: a file cannot be written.
     """
     running, change = running or Running(), change or Change()
+    if change.radiometric:
+        running = replace(running, corrector=False)
 
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
         if change.blend == 0 or not running.networks:  # of the networks' change nothing is applied
@@ -123,6 +128,7 @@ def _pages(
             upscale=running.upscale,
             tile=running.tile,
             restraint=running.restraint,
+            corrector=running.corrector,
             progress=done,
         )[0]
 
@@ -139,7 +145,7 @@ def _parts(
     # one tall image: the DEM sees large images in windows of this size and averages what it reads in them
     degradation = estimate([torch.cat(source.samples(PART_SAMPLES))], weights)
     shared = SharedNormalisation(backbone.modules())
-    options = {"strength": running.strength, "restraint": running.restraint}
+    options = {"strength": running.strength, "restraint": running.restraint, "corrector": False}
     with shared.recording():
         enhance([source.overview(PIXEL_BUDGET)], backbone, degradation, tile=None, **options)
     total = source.page_count or 1
@@ -178,5 +184,6 @@ def _frames(
         upscale=running.upscale,
         tile=running.tile,
         restraint=running.restraint,
+        corrector=running.corrector,
         progress=done,
     )

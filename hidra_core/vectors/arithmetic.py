@@ -138,11 +138,11 @@ class SmoothOverTime:
         """The smoothed vectors of the next frames.
 
         Args:
-            vectors: ``[N, 256]``, in order of time; they continue those of the call before.
+            vectors: ``[N, length]``, in order of time; they continue those of the call before.
             frames: the N frames, ``[H, W, C]`` in [0, 1], for finding scene changes.
 
         Returns:
-            ``[N, 256]``.
+            The shape of ``vectors``.
         """
         smoothed = []
         for vector, frame in zip(vectors, frames, strict=True):

@@ -141,7 +141,7 @@ def image_lines(image: Tensor, vector: Tensor, weights: Weights) -> list[str]:
     """One image in words: what was measured, and what the weights can say about its vector.
 
     The first line has the measurements. With probes the lines of :func:`reading_lines` follow, with a restraint a line
-    with the shares of the change to apply.
+    with the shares of the change to apply, with a corrector one with what it takes off.
 
     Args:
         image: ``[H, W, C]`` in [0, 1].
@@ -156,7 +156,10 @@ def image_lines(image: Tensor, vector: Tensor, weights: Weights) -> list[str]:
     ]
     if weights.probes is not None:
         lines += reading_lines(weights.probes.read(vector[None])[0])
-    return lines + _restraint_lines(vector, weights)
+    lines += _restraint_lines(vector, weights)
+    if weights.corrector is not None:
+        lines.append(weights.corrector.read(to_grey(image[None]).float()).summary())
+    return lines
 
 
 def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:

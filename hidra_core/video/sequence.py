@@ -13,6 +13,7 @@ from ..adapter import NETWORKS
 from ..enhance import PIXEL_BUDGET, DegradationVectors, Progress, check_options, enhance, estimate, padded_pixels
 from ..images import check_images, to_grey
 from ..names import SMOOTHING
+from ..readouts import Correction
 from ..vectors import SmoothOverTime
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from ..backbone import Backbone
     from ..enhance import Tile
+    from ..readouts import Corrector
     from ..weights import Weights
 
 LARGEST_CHUNK = 16
@@ -40,6 +42,7 @@ def enhance_frames(
     upscale: int = 1,
     tile: Tile = "auto",
     restraint: bool = True,
+    corrector: bool = True,
     before_estimate: Callable[[], None] | None = None,
     progress: FramesDone | None = None,
 ) -> Iterator[Tensor]:
@@ -57,6 +60,7 @@ def enhance_frames(
         upscale: see :func:`~hidra_core.enhance.enhance`.
         tile: see :func:`~hidra_core.enhance.enhance`.
         restraint: see :func:`~hidra_core.enhance.enhance`.
+        corrector: see :func:`~hidra_core.enhance.enhance`; its corrections are smoothed over time, too.
         before_estimate: called before the DEM processes some frames, for programs that load it onto its device then.
         progress: see :data:`FramesDone`; may raise to stop.
 
@@ -73,6 +77,10 @@ def enhance_frames(
             f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none"
         )
 
+    over_time: bool | CorrectionOverTime = False
+    if corrector and weights is not None and weights.corrector is not None:
+        over_time = CorrectionOverTime(weights.corrector, smoothing)
+
     def run(
         chunk: list[Tensor],
         degradation: DegradationVectors | None,
@@ -88,6 +96,7 @@ def enhance_frames(
             tile=tile,
             fold=fold,
             restraint=restraint,
+            corrector=over_time,
             progress=progress,
         )
 
@@ -124,6 +133,24 @@ class DegradationOverTime:
     def __call__(self, chunk: list[Tensor]) -> DegradationVectors:
         """One vector for each of the next frames, ``[H, W, C]`` in [0, 1]."""
         return DegradationVectors(self._smooth(estimate(chunk, self.weights).vectors, chunk), self.weights)
+
+
+class CorrectionOverTime:
+    """Reads the corrections of the frames of a sequence in order of time, and smooths them.
+
+    Args:
+        corrector: that reads them.
+        smoothing: see :class:`~hidra_core.vectors.arithmetic.SmoothOverTime`.
+    """
+
+    def __init__(self, corrector: Corrector, smoothing: float = SMOOTHING) -> None:
+        self._corrector = corrector
+        self._smooth = SmoothOverTime(smoothing)
+
+    def read(self, images: Tensor) -> Correction:
+        """One for each of the next frames, ``[B, 1, H, W]`` in [0, 1]."""
+        frames = [image.movedim(0, -1) for image in images]
+        return Correction.unpacked(self._smooth(self._corrector.read(images).packed(), frames))
 
 
 def _in_chunks(

@@ -1,0 +1,243 @@
+"""The corrector: what it sees, what its parts mean, where it acts, and its place in the weights file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from hidra_core import Weights, enhance, estimate, load_weights, save_weights
+from hidra_core.images import to_grey
+from hidra_core.images.files import read_safetensors, write_safetensors
+from hidra_core.readouts import Correction, Corrector, CorrectorNetwork
+from hidra_core.readouts.corrector import GRID, small_view
+from hidra_core.video import enhance_frames
+from hidra_core.weights import add_corrector
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def corrector(brightness: float = 0.0, contrast: float = 0.0) -> Corrector:
+    """One that says the same about every image: a change of brightness, and a logarithm of a contrast below 2."""
+    network = CorrectorNetwork(8)
+    last = network.tone[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([2 * torch.tensor(contrast / 2).atanh(), brightness, 50.0]))
+    return Corrector(network, 6.0, {"images": 3})
+
+
+def trained(seed: int = 0) -> Corrector:
+    """One whose every part says something else about every image."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = CorrectorNetwork(8)
+        for last in (network.tone[-1], network.field):
+            assert isinstance(last, torch.nn.Linear | torch.nn.Conv2d)
+            torch.nn.init.normal_(last.weight, std=0.05)
+    return Corrector(network, 6.0)
+
+
+def images(count: int = 1, height: int = 64, width: int = 80, seed: int = 0) -> torch.Tensor:
+    return 0.2 + 0.5 * torch.rand(count, 1, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def cells(image: torch.Tensor) -> torch.Tensor:
+    return F.adaptive_avg_pool2d(image, GRID)[:, 0]
+
+
+# --- what it sees, and what it says ----------------------------------------------------------------------------------
+
+
+def test_view_has_mean_deviation_and_what_was_cut_off() -> None:
+    image = torch.full((1, 1, 64, 80), 0.5)
+    image[..., :2, :2] = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    view = small_view(image)
+    torch.testing.assert_close(view[0, :, 0, 0], torch.tensor([0.75, 0.1875**0.5, 0.25, 0.75]))
+    torch.testing.assert_close(view[0, :, 5, 5], torch.tensor([0.5, 0.0, 0.0, 0.0]))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 500), (512, 640), (641, 33)])
+def test_images_of_any_size_are_read_and_corrected(size: tuple[int, int]) -> None:
+    image, good = images(1, *size), trained()
+    correction = good.read(image)
+    assert correction.shading.shape == (1, *GRID)
+    result = good.apply(image, image, correction)
+    assert result.shape == image.shape
+    assert result.isfinite().all()
+
+
+def test_the_parts_undo_what_was_done() -> None:
+    """Contrast compressed, brightness moved, shading added: the correction with these numbers gives the scene back."""
+    scene = cells(images())
+    shading = torch.linspace(-0.1, 0.1, GRID[1]).expand(1, *GRID)
+    seen = 0.4 * scene + 0.3 + shading
+    correction = Correction(torch.tensor([2.5]), scene.mean()[None] - seen.mean()[None], shading)
+    torch.testing.assert_close(correction.target(seen), scene)
+    assert correction.summary().startswith("shading taken off: 51 grey levels, brightness")
+    assert "contrast ×2.50" in correction.summary()
+
+
+def test_none_of_a_correction_is_nothing_and_packing_loses_nothing() -> None:
+    correction = trained().read(images(2))
+    mean = cells(images(2))
+    torch.testing.assert_close(correction.scaled(0.0).target(mean), mean)
+    again = Correction.unpacked(correction.packed())
+    torch.testing.assert_close(again.target(mean), correction.target(mean))
+
+
+def test_untrained_it_corrects_nothing() -> None:
+    image = images()
+    fresh = Corrector(CorrectorNetwork(8), 6.0)
+    torch.testing.assert_close(fresh.apply(image, image, fresh.read(image)), image, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_low_frequencies_are_replaced_and_detail_is_kept(factor: int) -> None:
+    """An output whose brightness is off by a ramp gets that of the scene; its detail stays."""
+    scene = images(1, 128, 160)
+    large = F.interpolate(scene, scale_factor=factor, mode="bilinear", align_corners=False)
+    ramp = torch.linspace(-0.15, 0.15, large.shape[-1]).expand_as(large)
+    nothing = Correction(torch.ones(1), torch.zeros(1), torch.zeros(1, *GRID))  # the input is right as it is
+    result = corrector().apply(scene, large + ramp, nothing)
+    inside = (..., slice(16, -16), slice(16 * factor, -16 * factor))
+    assert (result - large)[inside].abs().max() < 0.03
+    assert (large + ramp - large)[inside].abs().max() > 0.1
+
+
+# --- where it acts ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def brighter(tiny) -> Weights:
+    """The built-in weights without a restraint, and with a corrector that makes everything brighter."""
+    return replace(tiny[1], restraint=None, corrector=corrector(brightness=0.2))
+
+
+def test_enhance_corrects_unless_told_not_to(tiny, brighter) -> None:
+    pictures = images(2).movedim(1, -1)
+    degradation = estimate(pictures, brighter)
+    plain = enhance(pictures, tiny[0], estimate(pictures, replace(brighter, corrector=None)))
+    assert torch.equal(enhance(pictures, tiny[0], degradation, corrector=False), plain)
+    means = to_grey(enhance(pictures, tiny[0], degradation)).mean(dim=(1, 2, 3))
+    torch.testing.assert_close(means, to_grey(pictures).mean(dim=(1, 2, 3)) + 0.2, atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize(("strength", "expected"), [(0.0, None), (0.5, 0.1), (1.5, 0.2)])
+def test_it_follows_the_strength(tiny, brighter, strength, expected) -> None:
+    pictures = images().movedim(1, -1)
+    degradation = estimate(pictures, brighter)
+    result = enhance(pictures, tiny[0], degradation, strength=strength)
+    if expected is None:
+        assert torch.equal(result, enhance(pictures, tiny[0], degradation, strength=strength, corrector=False))
+    else:
+        assert result.mean().item() == pytest.approx(pictures.mean().item() + expected, abs=0.02)
+
+
+def test_the_restraint_has_the_last_word(tiny, brighter) -> None:
+    from hidra_core.readouts import Restraint
+
+    spared = replace(brighter, restraint=Restraint(torch.zeros(2, 256), torch.tensor([-50.0, -50.0]), 64))
+    pictures = images().movedim(1, -1)
+    result = enhance(pictures, tiny[0], estimate(pictures, spared))
+    torch.testing.assert_close(result, pictures, atol=1e-5, rtol=0)
+
+
+def test_tiled_and_enlarged_images_are_read_once_and_whole(tiny, brighter, monkeypatch) -> None:
+    sizes, read = [], Corrector.read
+
+    def spy(self: Corrector, seen: torch.Tensor) -> Correction:
+        sizes.append(tuple(seen.shape))
+        return read(self, seen)
+
+    monkeypatch.setattr(Corrector, "read", spy)
+    pictures = images(1, 64, 150).movedim(1, -1)
+    enhance(pictures, tiny[0], estimate(pictures, brighter), upscale=2, tile=256)
+    assert sizes == [(1, 1, 64, 150)]
+
+
+def test_clips_are_corrected_steadily_until_the_scene_changes(tiny, monkeypatch) -> None:
+    """What is said of single frames jumps about; what is applied does not, and starts over with another scene."""
+    said = iter([0.1, 0.2, 0.1, 0.2, -0.1])
+
+    def read(_: Corrector, seen: torch.Tensor) -> Correction:
+        count = len(seen)
+        shift = torch.tensor([next(said) for _ in range(count)])
+        return Correction(torch.ones(count), shift, torch.zeros(count, *GRID))
+
+    monkeypatch.setattr(Corrector, "read", read)
+    applied, apply = [], Corrector.apply
+
+    def spy(self: Corrector, before: torch.Tensor, after: torch.Tensor, correction: Correction) -> torch.Tensor:
+        applied.extend(correction.brightness.tolist())
+        return apply(self, before, after, correction)
+
+    monkeypatch.setattr(Corrector, "apply", spy)
+    weights = replace(tiny[1], corrector=corrector())
+    scene = images(1, 64, 64)[0].movedim(0, -1)
+    scene[:32] *= 0.3
+    frames = [scene, scene, scene, scene, scene.transpose(0, 1)]
+    list(enhance_frames(frames, tiny[0], weights, smoothing=0.9))
+    assert applied == pytest.approx([0.1, 0.15, 0.4 / 3, 0.15, -0.1])
+    said = iter([0.1, 0.2])
+    list(enhance_frames(frames[:2], tiny[0], weights, corrector=False))
+    assert len(applied) == 5
+
+
+# --- the weights file ------------------------------------------------------------------------------------------------
+
+
+def test_it_is_written_and_read(tmp_path: Path, tiny) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(replace(tiny[1], corrector=trained()), path)
+    found, expected = load_weights(path).corrector, trained()
+    assert found is not None
+    assert (found.cutoff, found.fitted) == (6.0, {})
+    image = images()
+    torch.testing.assert_close(found.read(image).shading, expected.read(image).shading, atol=2e-3, rtol=0)
+
+
+def test_adding_it_leaves_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    add_corrector("hidra-tiny", corrector(), path)
+    add_corrector(path, trained(), path)
+    tensors, metadata = read_safetensors(path)
+    before, header = read_safetensors(load_path())
+    rest = {key: tensor for key, tensor in tensors.items() if not key.startswith("corrector.")}
+    kept = {key: tensor for key, tensor in before.items() if not key.startswith("corrector.")}
+    assert rest.keys() == kept.keys()
+    assert all(torch.equal(rest[key], kept[key]) for key in rest)
+    assert {key: text for key, text in metadata.items() if key != "corrector"} == {
+        key: text for key, text in header.items() if key != "corrector"
+    }
+    assert load_weights(path).corrector is not None
+
+
+def load_path() -> Path:
+    from hidra_core.weights import weights_path
+
+    return weights_path("hidra-tiny")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"width": 12, "cutoff": 6.0, "fitted": {}}, "multiple of 8"),
+        ({"width": 16, "cutoff": 6.0, "fitted": {}}, "has 'corrector.stem.weight' of shape"),
+        ({"width": 8, "fitted": {}}, "lacks the number 'cutoff'"),
+        ({"width": 8, "cutoff": 1.0, "fitted": {}}, "from 2 to 40 cells"),
+    ],
+)
+def test_damaged_correctors_are_refused(tmp_path: Path, header: dict, message: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    add_corrector("hidra-tiny", corrector(), path)
+    tensors, metadata = read_safetensors(path)
+    write_safetensors(tensors, path, metadata | {"corrector": json.dumps(header)})
+    with pytest.raises(ValueError, match=message) as caught:
+        load_weights(path)
+    assert str(path) in str(caught.value)

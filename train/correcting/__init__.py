@@ -1,0 +1,1 @@
+"""Training of the brightness-and-shading corrector on small views of frames."""
