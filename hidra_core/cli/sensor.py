@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _SWITCHES = ("dead_pixels", "stripes", "lens_shading")
 OF_NETWORKS = (
     *("backbone", "weights", "dem_backbone", "dtype", "device", "strength", "upscale", "restraint", "tile"),
+    "corrector",
     *("degradation_per", "smoothing"),
 )
 """Options of the networks, by their names in the parsed command line."""
@@ -143,4 +144,4 @@ def summary(found: list[tuple[str, Findings]]) -> str | None:
 
 
 def _option(name: str) -> str:
-    return "--no-restraint" if name == "restraint" else "--" + name.replace("_", "-")
+    return ("--no-" if name in ("restraint", "corrector") else "--") + name.replace("_", "-")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from ..thermal import Scene
 from ..thermal.masking import fill
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from ..sensor import SensorCorrection, SensorStage, Undone
 
 Unit = Literal["counts", "grey levels"]
@@ -41,7 +41,7 @@ class UndoneScene(Scene):
     @property
     def unit(self) -> Unit:
         """Of its counts, in words."""
-        return LEVELS if self.image.display else COUNTS
+        return LEVELS if self.image.display or self.image.counts.dtype == np.uint8 else COUNTS
 
     @classmethod
     def after(cls, scene: Scene, stage: SensorStage, level: float) -> UndoneScene:

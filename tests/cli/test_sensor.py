@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from helpers import clip_files, thermal_files
 from PIL import Image
 
 from hidra_core import degradations, scenes
+from hidra_core.sensor import SensorSettings, undo_sensor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,6 +49,16 @@ def alone_hidra(hidra_and_sensor, no_model):
     return hidra_and_sensor
 
 
+def with_shading(image: np.ndarray, settings: SensorSettings, **options):
+    """The stage with a shading of 30 grey levels where the user is sure of one."""
+    result, found = undo_sensor(image, settings, **options)
+    if settings.shading != "on":
+        return result, found
+    field = np.tile(np.linspace(-15, 15, image.shape[1]) * options["level"], (len(image), 1))
+    found = replace(found, shading=field)
+    return found.apply(image, options["valid"]), found
+
+
 def alone(hidra, source: Path, out: Path, *options: str) -> tuple[bytes, str]:
     """(the result of the stage alone, what was said)."""
     code, said, errors = hidra("enhance", source, "-o", out, "--sensor", "only", *options)
@@ -56,12 +68,13 @@ def alone(hidra, source: Path, out: Path, *options: str) -> tuple[bytes, str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_part_of_the_stage_is_used_for_every_kind(alone_hidra, inputs, tmp_path, kind):
+def test_each_part_of_the_stage_is_used_for_every_kind(alone_hidra, inputs, tmp_path, kind, monkeypatch):
     plain, said = alone(alone_hidra, inputs[kind], tmp_path / "plain")
     assert said.startswith("sensor: ")
     assert "1 dead pixel" in said
     assert "columns" in said
     assert said.endswith("1 enhanced, 0 failed\n")
+    monkeypatch.setattr("hidra_core.sensor.stage.undo_sensor", with_shading)
     for options in ("--dead-pixels off", "--stripes off", "--lens-shading on"):
         result, _ = alone(alone_hidra, inputs[kind], tmp_path / options.replace(" ", ""), *options.split())
         assert result != plain, options
@@ -101,7 +114,8 @@ def test_options_that_contradict_each_other_are_refused(alone_hidra, inputs, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_radiometric_mode_keeps_shading_unless_it_is_asked_for(hidra, inputs, tmp_path, replace_enhance):
+def test_radiometric_mode_keeps_shading_unless_it_is_asked_for(hidra, inputs, tmp_path, replace_enhance, monkeypatch):
+    monkeypatch.setattr("hidra_core.sensor.stage.undo_sensor", with_shading)
     replace_enhance(lambda _, pages, *args, **options: [page + 0 for page in pages])
     found = {}
     for name, options in {"plain": (), "shading": ("--shading",), "on": ("--lens-shading", "on")}.items():
