@@ -17,8 +17,8 @@ Images lie on the device as bytes, and frames are cut and degraded there in batc
 checkpoint and exits. Probes and restraint are fitted afterwards, by the programs of ``train/probing``.
 
 On a GPU the networks are compiled, which takes minutes; meanwhile the first phase runs beside, in a process of its own
-(``--estimator``). ``--warm-up`` compiles the networks for every size, says what that gives, and exits: a later run
-finds the result in the compiler's cache.
+(``--estimator``). ``--warm-up`` compiles the networks for every size and exits: a later run finds the result in the
+compiler's cache.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         recipe.run.output.mkdir(parents=True, exist_ok=True)
         training = ClockedTraining(recipe)
         if options.warm_up:
-            warm_up(training)
+            warm_up(training, timed=0)
             return 0
         if options.estimator:
             training.all_phases("estimator")

@@ -21,11 +21,12 @@ FEATURES = (2 * REACH + 1) ** 2 + 3
 
 _SUSPECT = 3.5  # deviations from the median of the neighbours, in multiples of the noise, from which on to look
 _LEAST = 4.0  # the same in grey levels
-LIKELY, BEYOND_DOUBT = 0.5, 6.0
-"""Logarithms of the odds from which on a pixel counts as defective, on a sensor with many defects and with few."""
+LIKELY, CERTAIN, BEYOND_DOUBT = 1.0, 6.0, 10.0
+"""Logarithms of the odds: from which on a pixel counts as defective on a sensor with many defects; from which on it
+shows that there are many; and from which on it counts where there are few."""
 
-MANY = 5e-5
-"""Share of pixels beyond doubt from which on a sensor has many defects."""
+MANY = 1e-4
+"""Share of certain pixels from which on a sensor has many defects."""
 
 _QUIET = 0.5  # grey levels of noise that are assumed at least
 
@@ -125,7 +126,7 @@ def find_dead(
         described = torch.from_numpy(features(image, rows, columns, sigma, valid, level))
         with torch.no_grad():
             odds = network(described).numpy()
-        many = surely or (odds > BEYOND_DOUBT).sum() > MANY * image.size
+        many = surely or (odds > CERTAIN).sum() > MANY * image.size
         found = odds > (LIKELY if many else BEYOND_DOUBT)
         dead[rows[found], columns[found]] = True
     return dead

@@ -161,9 +161,8 @@ def test_a_run_resumes_and_exports_what_the_library_loads(
     assert hidra_tiny.main([*options, "--estimator"]) == 0
     assert "small" not in (output / "log.csv").read_text()
     assert hidra_tiny.main(options) == 0
-    assert "resumed" in caplog.text
-    phases = [row.split(",")[0] for row in (output / "log.csv").read_text().splitlines()]
-    assert list(dict.fromkeys(phases)) == ["phase", "estimator", "small"]
+    firsts = [row.split(",")[0] for row in (output / "log.csv").read_text().splitlines() if row.split(",")[1] == "1"]
+    assert firsts == ["estimator", "small"]  # the first phase ran once
     assert yaml.safe_load((output / "config.yaml").read_text())["small"]["seconds"] == 1
     weights = hidra_core.load_weights(output / "weights.safetensors")
     backbone = hidra_core.load_backbone(output / "backbone.safetensors", device="cpu", dtype="fp32")
