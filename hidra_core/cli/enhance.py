@@ -98,7 +98,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         result,
         "replace results that exist, and remove what only they had beside them (default: skip their inputs)",
     )
-    add_sensor(parser.add_argument_group("sensor"), alone=True)
+    add_sensor(parser.add_argument_group("sensor"))
     counts = parser.add_argument_group("thermal counts")
     add_mapping(counts)
     add_object_temperatures(counts)

@@ -105,9 +105,13 @@ class Source(ABC):
         Where the sensor stage runs they went through it.
         """
 
+    def given(self) -> Iterator[Tensor]:
+        """The same pages as the camera gave them, before the sensor stage: what the DEM judges. In the same order."""
+        return self.pages()
+
     @abstractmethod
     def samples(self, count: int) -> list[Tensor]:
-        """At most ``count`` pages, as :meth:`pages` gives them, spread evenly over the file."""
+        """At most ``count`` pages, as :meth:`given` gives them, spread evenly over the file."""
 
     @abstractmethod
     def check_writable(self, output: Path) -> None:

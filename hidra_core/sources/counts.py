@@ -71,10 +71,17 @@ class CountsSource(Source):
         """See :meth:`Source.pages`; the rectangle of each page that holds the scene."""
         return (self._page(page) for page in range(len(self.image.counts)))
 
+    def given(self) -> Iterator[Tensor]:
+        """See :meth:`Source.given`."""
+        return (self._given(page) for page in range(len(self.image.counts)))
+
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
         pages = len(self.image.counts)
-        return [self._page(page) for page in range(0, pages, -(-pages // count))]
+        return [self._given(page) for page in range(0, pages, -(-pages // count))]
+
+    def _given(self, page: int) -> Tensor:
+        return self._values(self.scene.counts(page))
 
     def _page(self, page: int) -> Tensor:
         return self._values((self.undone or self.scene).counts(page))
@@ -103,7 +110,7 @@ class CountsSource(Source):
         if self.findings is not None:
             self.findings.clear()
         if change.blend == 0 and same_kind and factor == 1:
-            before = self._values(self.scene.counts(0))
+            before = self._given(0)
             write_beside(self.path, output, before, before, beside)
             give_back(self.path, output)
             return
@@ -142,7 +149,7 @@ class CountsSource(Source):
         rows, columns = (
             slice(side.start * factor, side.stop * factor) for side in (self.scene.rows, self.scene.columns)
         )
-        before, after = self._values(self.scene.counts(0)), self._values(np.nan_to_num(counts[rows, columns]))
+        before, after = self._given(0), self._values(np.nan_to_num(counts[rows, columns]))
         valid = self.scene.valid(0)
         if valid is not None:
             mask = torch.from_numpy(repeated(valid, factor))[..., None]

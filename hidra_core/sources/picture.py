@@ -107,9 +107,13 @@ class PictureSource(Source):
                 self._undone = pixels, undone.correction
         return self._undone
 
+    def given(self) -> Iterator[Tensor]:
+        """See :meth:`Source.given`."""
+        yield stretch(torch.from_numpy(self.picture.pixels), self._limits)
+
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
-        return list(self.pages())[:count]
+        return list(self.given())[:count]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""
@@ -124,7 +128,7 @@ class PictureSource(Source):
             raise ValueError(f"{self.path} holds no counts, which radiometric mode needs")
         self.check_writable(output)
         stored = torch.from_numpy(self.picture.pixels)
-        before = stretch(stored, self._limits)
+        before = next(self.given())
         [after] = enhance(self.pages())
         pixels = unstretch(after, self._limits)
         if not change.is_whole:
