@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -83,15 +83,11 @@ def enhance_frames(
     if corrector and weights is not None and weights.corrector is not None:
         over_time = CorrectionOverTime(weights.corrector, smoothing)
 
-    run = partial(
-        enhance,
-        backbone=backbone,
-        strength=strength,
-        upscale=upscale,
-        tile=tile,
-        restraint=restraint,
-        corrector=over_time,
-    )
+    how: dict[str, Any] = {"strength": strength, "upscale": upscale, "tile": tile, "restraint": restraint}
+
+    def run(chunk: list[Tensor], **more: Any) -> list[Tensor]:
+        return enhance(chunk, backbone, corrector=over_time, **how, **more)
+
     if weights is None:
         return _in_chunks(frames, partial(run, degradation=None), upscale, progress)
     for network in NETWORKS:
