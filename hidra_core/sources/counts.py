@@ -47,7 +47,12 @@ class CountsSource(Source):
         scene: which pixels are scene; None: found anew.
         unit: write temperatures in this unit instead of counts.
         undone: the same scene after the sensor stage; None: it does not run.
+
+    Attributes:
+        is_stored: whether the counts are those of the whole file, unchanged.
     """
+
+    is_stored = True
 
     def __init__(
         self,
@@ -106,7 +111,7 @@ class CountsSource(Source):
         if first is None:
             raise ValueError(f"no enhanced page for the {len(self.image.counts)} pages of {self.path}")
         factor = first.shape[0] // self.scene.shape[0]
-        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None and self.is_stored
         if self.findings is not None:
             self.findings.clear()
         if change.blend == 0 and same_kind and factor == 1:
