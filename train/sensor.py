@@ -90,7 +90,7 @@ def scenes_of(images: list[tuple[Path, np.ndarray]]) -> Scenes:
 
 def striped_batch(scenes: Scenes, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Frames of one random size and their stripes, ``[count, H, W]`` each."""
-    size = int(rng.choice(stripes.HEIGHTS)), int(rng.choice(stripes.WIDTHS))
+    size = stripes.SIZES[rng.integers(len(stripes.SIZES))]
     frames = [stripes.striped_frame(scenes, size, rng) for _ in range(count)]
     return tuple(np.stack(parts) for parts in zip(*frames, strict=True))
 
@@ -191,6 +191,10 @@ def main(arguments: list[str] | None = None) -> int:
             log.info("%s:", name)
             keep = partial(save, options.output, name, known=known)
             task = task_of(name, scenes, options)
+            if options.go_on:
+                prefix = f"{name}."
+                values = {key.removeprefix(prefix): known[key] for key in known if key.startswith(prefix)}
+                task.network.load_state_dict(values)
             keep(train(task, options.seconds, options.device, keep, bfloat16=options.bfloat16))
     except (ValueError, OSError) as error:
         log.error("error: %s", error)
@@ -206,6 +210,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder of clean thermal images")
     parser.add_argument("-o", "--output", type=Path, default=PATH, help="file to write (default: the library's own)")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS, help="networks (default: all)")
+    parser.add_argument("--go-on", action="store_true", help="start from the values in the file, not from nothing")
     parser.add_argument("--seconds", type=float, default=1200, help="training of each network (default: 1200)")
     parser.add_argument("--batch", type=int, default=16, help="frames in a step (default: 16)")
     parser.add_argument("--views", type=int, default=VIEWS, help=f"crops for the shading (default: {VIEWS})")

@@ -57,7 +57,7 @@ class AfterSensor:
     """A method on what the sensor stage leaves.
 
     Attributes:
-        restored: from an image as the camera gave it, and the same after the stage, to the enhanced one.
+        restored: from an image as the DEM judges it, and the same after the stage, to the enhanced one.
     """
 
     restored: Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -69,7 +69,8 @@ class AfterSensor:
     def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`FindsDeadPixels`."""
         undone, found = undo_sensor(image, level=1 / 255)
-        return self.restored(image, undone.clip(0, 1).astype(np.float32)), found.dead
+        judged = found.shading_alone.apply(image)  # see hidra_core.sources.Source.given
+        return self.restored(*(plane.clip(0, 1).astype(np.float32) for plane in (judged, undone))), found.dead
 
 
 def model(
@@ -88,7 +89,7 @@ def model(
         strength: see :func:`~hidra_core.enhance.enhance`; 0 without the restraint is the bare backbone.
         restraint: see :func:`~hidra_core.enhance.enhance`.
         corrector: see :func:`~hidra_core.enhance.enhance`.
-        sensor: undo first what the sensor did, as ``hidra enhance`` does; the degradation is estimated before it.
+        sensor: undo first what the sensor did, as ``hidra enhance`` does.
     """
 
     def restored(given: np.ndarray, undone: np.ndarray) -> np.ndarray:

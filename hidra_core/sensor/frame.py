@@ -141,6 +141,14 @@ class SensorCorrection:
         constant = self.pivot - (offset + self.pivot) * slope
         return image * slope.astype(image.dtype) + constant.astype(image.dtype)
 
+    @property
+    def shading_alone(self) -> SensorCorrection:
+        """The same with nothing but the shading."""
+        nothing = SensorCorrection(
+            np.zeros_like(self.dead), np.zeros_like(self.columns), np.zeros_like(self.rows), level=self.level
+        )
+        return replace(nothing, shading=self.shading)
+
     def sizes(self) -> dict[str, float]:
         """How much was found: a number of pixels, standard deviations, ranges, in the unit of the image."""
         gains = [gain.std() for gain in (self.column_gains, self.row_gains, self.gain) if gain is not None]
@@ -209,9 +217,9 @@ def undo_sensor(
     _check(image, valid, level)
     height, width = image.shape
     networks = sensor_networks()
-    seen = _complete(image, valid)
-    middle = seen.mean(dtype=np.float64)
-    seen = ((seen - middle) / level).astype(np.float32)
+    complete = _complete(image, valid)
+    middle = float(complete.mean(dtype=np.float64))
+    seen = ((complete - middle) / level).astype(np.float32)
     # in grey levels from the mean until the end, so that no estimate depends on the unit
     found = SensorCorrection(np.zeros(image.shape, bool), np.zeros(width), np.zeros(height), limits=_limits(seen))
     if settings.stripes != "off":
@@ -221,7 +229,7 @@ def undo_sensor(
         found = replace(found, dead=find_dead(found.apply(seen), networks.defects, valid, surely=surely))
     if settings.shading != "off":
         found = _with_shading(found, found.apply(seen, valid), networks.shading, surely=settings.shading == "on")
-    correction = _in_unit(found, level, middle)
+    correction = replace(_in_unit(found, level, middle), limits=_limits(complete))
     if correction.is_empty:
         return image, correction
     result = correction.apply(image, valid)
@@ -328,5 +336,4 @@ def _in_unit(found: SensorCorrection, level: float, middle: float) -> SensorCorr
         pivot=middle,
         shading=None if found.shading is None else found.shading * level,
         level=level,
-        limits=(found.limits[0] * level + middle, found.limits[1] * level + middle),
     )

@@ -106,7 +106,11 @@ class Source(ABC):
         """
 
     def given(self) -> Iterator[Tensor]:
-        """The same pages as the camera gave them, before the sensor stage: what the DEM judges. In the same order."""
+        """The same pages as the DEM judges them, in the same order: before the sensor stage, but for its shading.
+
+        Stripes and defects tell how much else is wrong with a page. Shading is what the networks themselves take off
+        by what the DEM says: if it saw what the stage took off, they would do so a second time.
+        """
         return self.pages()
 
     @abstractmethod

@@ -78,12 +78,18 @@ class CountsSource(Source):
 
     def given(self) -> Iterator[Tensor]:
         """See :meth:`Source.given`."""
-        return (self._given(page) for page in range(len(self.image.counts)))
+        return (self._judged(page) for page in range(len(self.image.counts)))
 
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
         pages = len(self.image.counts)
-        return [self._given(page) for page in range(0, pages, -(-pages // count))]
+        return [self._judged(page) for page in range(0, pages, -(-pages // count))]
+
+    def _judged(self, page: int) -> Tensor:
+        """A page as the DEM judges it."""
+        shading = None if self.undone is None else self.undone.undone(page).correction.shading
+        counts = self.scene.counts(page)
+        return self._values(counts if shading is None else counts - shading)
 
     def _given(self, page: int) -> Tensor:
         return self._values(self.scene.counts(page))

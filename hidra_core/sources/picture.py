@@ -109,7 +109,19 @@ class PictureSource(Source):
 
     def given(self) -> Iterator[Tensor]:
         """See :meth:`Source.given`."""
-        yield stretch(torch.from_numpy(self.picture.pixels), self._limits)
+        yield stretch(torch.from_numpy(self._without_shading()), self._limits)
+
+    def _without_shading(self) -> np.ndarray:
+        """The stored pixels without the shading that the stage finds."""
+        stored = self.picture.pixels
+        shading = None if self._sensor is None else self._after_stage(self._sensor)[1].shading
+        if shading is None:
+            return stored
+        low, high = self._limits
+        pixels = stored.copy()
+        colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels
+        colours -= (shading * ((high - low) / 255)).astype(np.float32)[..., None]
+        return pixels
 
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
@@ -128,7 +140,7 @@ class PictureSource(Source):
             raise ValueError(f"{self.path} holds no counts, which radiometric mode needs")
         self.check_writable(output)
         stored = torch.from_numpy(self.picture.pixels)
-        before = next(self.given())
+        before = stretch(stored, self._limits)
         [after] = enhance(self.pages())
         pixels = unstretch(after, self._limits)
         if not change.is_whole:
