@@ -23,7 +23,7 @@ _PAIRS = 600  # at most
 _OUTLIERS = 3.0  # standard deviations to which differences are clipped: moving things, parallax
 _FEWEST = 8  # pairs that must be found
 _RIDGE = 0.03  # share of the pairs' weight: holds what they leave open, such as waves much longer than displacements
-_LEAST_REACH = 5.0  # pixels: displacements along a direction that tell a ramp
+_LEAST_REACH = 3.0  # pixels: displacements along a direction that tell a ramp
 _SYSTEMATIC = 0.03  # of the spread of differences: what inexact displacements may do to their levels
 
 
