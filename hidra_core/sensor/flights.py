@@ -282,7 +282,7 @@ class _Flight:
         for before, after in pairwise(np.flatnonzero(self.linked).tolist()):
             if (before, after) not in seen:
                 change = self.levels[before] - self.levels[after]
-                equations.add({before: 1.0, after: -1.0}, change, max(ground, spread))
+                equations.add({before: 1.0, after: -1.0}, float(change), max(ground, spread))
         if events:
             drift = float(np.median([abs(self.levels[b] - self.levels[a]) for a, b in self._steps()]))
             sigma = max(0.05 * spread, min(drift / 4, 0.2 * spread))
