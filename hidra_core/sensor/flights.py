@@ -43,6 +43,7 @@ _NORMAL = 1.4826  # from the median absolute deviation to the standard deviation
 _LINKED = 0.5  # share of the frames that must overlap with another
 _AROUND = 7  # steps whose median is the drift there
 _JUMP = 6.0  # a jump, in standard deviations of the other steps
+_LEAST_JUMP = 0.25  # in parts of the largest one: turns of the way show the slope of the field as small jumps
 _HOVER = 0.1  # way between the outermost frames, in parts of a frame, below which the camera stood still
 _PAUSE = 5.0  # a step in time, in multiples of the usual one, over which neighbours are no neighbours
 
@@ -233,7 +234,8 @@ class _Flight:
             sizes - median_filter(sizes, _AROUND, mode="mirror")
         )  # drift may turn in the course of a flight
         usual = max(_NORMAL * float(np.median(excess)), self.floor)
-        after = [step[1] for step, size in zip(steps, excess, strict=True) if size > _JUMP * usual]
+        least = max(_JUMP * usual, _LEAST_JUMP * float(excess.max()))
+        after = [step[1] for step, size in zip(steps, excess, strict=True) if size > least]
         if len(after) < 2:
             return ()
         # the overlaps are stiff: frames after events that are not of one level stay apart although they are held
@@ -280,7 +282,7 @@ class _Flight:
         for before, after in pairwise(np.flatnonzero(self.linked).tolist()):
             if (before, after) not in seen:
                 change = self.levels[before] - self.levels[after]
-                equations.add({before: 1.0, after: -1.0}, change, max(ground, spread))
+                equations.add({before: 1.0, after: -1.0}, float(change), max(ground, spread))
         if events:
             drift = float(np.median([abs(self.levels[b] - self.levels[a]) for a, b in self._steps()]))
             sigma = max(0.05 * spread, min(drift / 4, 0.2 * spread))
