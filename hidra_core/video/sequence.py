@@ -77,9 +77,8 @@ def enhance_frames(
             f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none"
         )
 
-    over_time: bool | CorrectionOverTime = False
-    if corrector and weights is not None and weights.corrector is not None:
-        over_time = CorrectionOverTime(weights.corrector, smoothing)
+    corrections = _over_time(weights, smoothing) if corrector else False
+    options = {"strength": strength, "restraint": restraint, "corrector": corrections}
 
     def run(
         chunk: list[Tensor],
@@ -88,16 +87,7 @@ def enhance_frames(
         fold: bool | AbstractContextManager[None] = False,
     ) -> list[Tensor]:
         return enhance(
-            chunk,
-            backbone,
-            degradation,
-            strength=strength,
-            upscale=upscale,
-            tile=tile,
-            fold=fold,
-            restraint=restraint,
-            corrector=over_time,
-            progress=progress,
+            chunk, backbone, degradation, upscale=upscale, tile=tile, fold=fold, progress=progress, **options
         )
 
     if weights is None:
@@ -151,6 +141,13 @@ class CorrectionOverTime:
         """One for each of the next frames, ``[B, 1, H, W]`` in [0, 1]."""
         frames = [image.movedim(0, -1) for image in images]
         return Correction.unpacked(self._smooth(self._corrector.read(images).packed(), frames))
+
+
+def _over_time(weights: Weights | None, smoothing: float) -> bool | CorrectionOverTime:
+    """What reads the corrections of a sequence; False where nothing can."""
+    if weights is None or weights.corrector is None:
+        return False
+    return CorrectionOverTime(weights.corrector, smoothing)
 
 
 def _in_chunks(
