@@ -1,19 +1,23 @@
 # make demo: set up an environment and enhance sample images into demo/before-after.png
-# make test: set up the same environment for development and run all tests, host tests included where ComfyUI is
+# make test: set up the same environment for development and run all tests, host tests included where ComfyUI is, in
+#   two processes (make test WORKERS=8: in eight)
 # make lint: check format, style and types; make types: types alone; make format: put files into format
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
+WORKERS ?= 2
 
 .PHONY: demo test lint types format clean
 
 demo: $(VENV)/.cli
 	$(BIN)/python benchmarks/demo.py demo
 
+# each worker, and every program that its tests start, computes with one thread: together they fill the cores
 test: $(VENV)/.dev
-	COMFYUI_PATH="$(COMFYUI_PATH)" COMFYUI_PYTHON="$${COMFYUI_PYTHON:-$(BIN)/python}" $(BIN)/python -m pytest
+	COMFYUI_PATH="$(COMFYUI_PATH)" COMFYUI_PYTHON="$${COMFYUI_PYTHON:-$(BIN)/python}" \
+		OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

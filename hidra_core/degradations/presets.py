@@ -206,6 +206,25 @@ PRESETS: dict[str, Preset] = {
         p_dead=0.0,
         p_jpeg=0.0,
     ),
+    # Every stage of the older pipeline at its strong end, at full resolution.
+    "hard": replace(
+        COMPOSITE,
+        p_contrast=1.0,
+        alpha=(0.2, 0.5),
+        p_resolution=1.0,
+        factors=(1,),
+        p_noise=1.0,
+        optical_form="cos4",
+        optical_centre=(0.0, 1.0),
+        optical_strength=(40, 75),
+        stripe_gain=(0.05, 0.10),
+        stripe_offset=(2.5, 5.0),
+        p_poisson=0.0,
+        gaussian_sigma=(8.0, 15.0),
+    ),
+    # The method's low contrast always brightens: these fade below as well, and cut off black and white.
+    "dark": replace(FIELD, p_untouched=0.0, p_contrast=1.0, alpha=(0.15, 0.8), beta=(-0.25, 0.15)),
+    "clipped": replace(FIELD, p_untouched=0.0, p_contrast=1.0, alpha=(1.1, 1.8), beta=(-0.3, 0.1)),
 }
 """Presets by name."""
 

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
 
 from .defects import find_dead, replaced
+from .networks import sensor_networks
+from .shading import field, view_of
+from .stripes import LEVEL_SPAN, smoothed
+
+if TYPE_CHECKING:
+    from .shading import ShadingNetwork
+    from .stripes import StripeNetwork
 
 Switch = Literal["auto", "on", "off"]
 """``auto`` takes off what is found beyond doubt, ``on`` the best estimate in any case."""
+
+STRIPES_SHOW = 0.5
+"""Root mean square of the fine stripes, in grey levels, from which on ``auto`` takes them off."""
+
+SHADING_SHOWS = 8.0
+"""Range of the shading, in grey levels, from which on ``auto`` takes it off."""
+
+SMALLEST_SHADED = 64
+"""Pixels along the shorter side of the smallest frame whose shading is looked for."""
+
+_CUT_OFF = 5e-4  # share of the pixels at the highest or lowest value from which on the camera cut them off there
+_ROUGH = 25.0  # grey levels from its neighbours in the column from which on a pixel does not count
 
 
 @dataclass(frozen=True)
@@ -45,37 +66,42 @@ class SensorSettings:
 class SensorCorrection:
     """What was found in one frame, in the unit of the image.
 
-    A frame is taken as ``gain · (scene - pivot) + pivot + columns + rows + shading + pattern``, but for its defective
-    pixels, whose values are lost.
+    It is undone in this order: the pattern and gain of single pixels, which a camera profile knows; the columns; the
+    rows; shading; and at last the defective pixels, so that they are filled from neighbours that are right already.
 
     Attributes:
         dead: ``[H, W]`` bool, the pixels that are replaced.
-        columns: offsets of the columns, ``[W]``.
-        rows: offsets of the rows, ``[H]``.
-        gain: ``[H, W]``; None: 1.
-        pivot: the value that the gain leaves as it is.
+        columns: offsets of the columns at the pivot, ``[W]``.
+        rows: offsets of the rows at the pivot, ``[H]``.
+        column_gains: what multiplies differences from the pivot in each column, ``[W]``; None: 1.
+        row_gains: the same of the rows, ``[H]``.
+        gain: the same of single pixels, ``[H, W]``; None: 1.
+        pivot: the value that gains leave as it is.
         shading: ``[H, W]``; None: none.
-        pattern: offsets of single pixels, from a camera profile, ``[H, W]``; None: none.
+        pattern: offsets of single pixels, ``[H, W]``; None: none.
         level: what one of 255 grey levels is in the unit of the image.
+        limits: values at which the camera cuts off; pixels there stay, as their true value is beyond. Infinite where
+            it does not.
     """
 
     dead: np.ndarray
     columns: np.ndarray
     rows: np.ndarray
+    column_gains: np.ndarray | None = None
+    row_gains: np.ndarray | None = None
     gain: np.ndarray | None = None
     pivot: float = 0.0
     shading: np.ndarray | None = None
     pattern: np.ndarray | None = None
     level: float = 1.0
+    limits: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing was found, so that the image stays as it is."""
+        fields = (self.column_gains, self.row_gains, self.gain, self.shading, self.pattern)
         return not (
-            self.dead.any()
-            or self.columns.any()
-            or self.rows.any()
-            or any(field is not None for field in (self.gain, self.shading, self.pattern))
+            self.dead.any() or self.columns.any() or self.rows.any() or any(field is not None for field in fields)
         )
 
     def apply(self, image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
@@ -86,46 +112,65 @@ class SensorCorrection:
             valid: ``[H, W]`` bool: the pixels that may serve to replace defective ones; None: all.
 
         Returns:
-            ``[H, W]`` floats, of 64 bits; the image itself where nothing was found.
+            ``[H, W]`` floats, of 32 bits where the image has them, else of 64; the image itself where nothing was
+            found.
         """
         if self.is_empty:
             return image
-        result = image.astype(np.float64) - self.columns - self.rows[:, None]
-        for field in (self.shading, self.pattern):
-            if field is not None:
-                result -= field
-        if self.gain is not None:
-            result = (result - self.pivot) / self.gain + self.pivot
+        if image.dtype != np.float32:
+            image = image.astype(np.float64)
+        result = self._without(image, self.pattern, self.gain)
+        result = self._without(result, self.columns, self.column_gains)
+        rows = self.rows[:, None]
+        result = self._without(result, rows, None if self.row_gains is None else self.row_gains[:, None])
+        lowest, highest = self.limits
+        if result is not image and (np.isfinite(lowest) or np.isfinite(highest)):
+            result = np.where((image <= lowest) | (image >= highest), image, result)
+        if self.shading is not None:
+            result = result - self.shading.astype(image.dtype)
         return replaced(result, self.dead, valid) if self.dead.any() else result
 
+    def _without(self, image: np.ndarray, offset: np.ndarray | None, gain: np.ndarray | None) -> np.ndarray:
+        """An image without an offset and a gain about the pivot: one multiplication and one addition."""
+        if offset is None or not (offset.any() or gain is not None):
+            return image if gain is None else self._without(image, np.zeros(1), gain)
+        if gain is None:
+            return image - offset.astype(image.dtype)
+        slope = 1 / gain
+        constant = self.pivot - (offset + self.pivot) * slope
+        return image * slope.astype(image.dtype) + constant.astype(image.dtype)
+
     def sizes(self) -> dict[str, float]:
-        """How much was found: numbers of pixels, standard deviations and ranges in the unit of the image."""
-        fields = {
-            "shading": self.shading,
-            "pattern": self.pattern,
-        }
+        """How much was found: a number of pixels, standard deviations, ranges, in the unit of the image."""
+        gains = [gain.std() for gain in (self.column_gains, self.row_gains, self.gain) if gain is not None]
         return {
             "dead_pixels": int(self.dead.sum()),
             "columns": float(self.columns.std()),
             "rows": float(self.rows.std()),
-            "gain": 0.0 if self.gain is None else float(self.gain.std()),
-            **{name: 0.0 if field is None else float(np.ptp(field)) for name, field in fields.items()},
+            "gain": float(np.sqrt(np.square(gains).sum())),
+            "pattern": 0.0 if self.pattern is None else float(self.pattern.std()),
+            "shading": 0.0 if self.shading is None else float(np.ptp(self.shading)),
         }
 
     def to_dict(self) -> dict[str, Any]:
         """The sizes, in plain JSON types, with the size of a grey level."""
         return {**self.sizes(), "grey_level": self.level}
 
-    def summary(self, unit: str = "grey levels") -> str:
-        """One line for a human: "212 dead pixels; columns 4.3 grey levels; shading 11"."""
-        sizes = self.sizes()
+    def summary(self, unit: str = "grey levels", scale: float | None = None) -> str:
+        """One line for a human: "212 dead pixels; columns 4.3 grey levels; shading 11".
+
+        Args:
+            unit: of the numbers.
+            scale: what one of this unit is in the unit of the image; None: a grey level.
+        """
+        sizes, scale = self.sizes(), scale or self.level
         parts = []
-        if sizes["dead_pixels"]:
-            parts.append(f"{sizes['dead_pixels']} dead pixel{'s' if sizes['dead_pixels'] > 1 else ''}")
+        if count := int(sizes["dead_pixels"]):
+            parts.append(f"{count} dead pixel{'s' if count > 1 else ''}")
         said = False
         for name in ("columns", "rows", "pattern", "shading"):
             if sizes[name]:
-                parts.append(f"{name} {sizes[name]:.1f}{'' if said else f' {unit}'}")
+                parts.append(f"{name} {sizes[name] / scale:.2g}{'' if said else f' {unit}'}")
                 said = True
         if sizes["gain"]:
             parts.append(f"gain {100 * sizes['gain']:.1f} %")
@@ -141,22 +186,144 @@ def undo_sensor(
 ) -> tuple[np.ndarray, SensorCorrection]:
     """Find and undo what the sensor did to a frame.
 
+    The order of estimation: the worst defective pixels first, as a single one moves the mean of its column; then
+    columns and rows, which hide weaker defects from their neighbours and whose sum looks like shading to a small view;
+    then all defects, in the image without stripes; then shading. Columns and rows do not disturb one another: what is
+    constant along a column is the same in every row.
+
     Args:
         image: ``[H, W]`` numbers in any unit.
         settings: what may be undone; all of it where it is found by default.
-        valid: ``[H, W]`` bool: the pixels that are scene; None: all. The others have no influence.
+        valid: ``[H, W]`` bool: the pixels that are scene; None: all. The others have no influence, and stay.
         level: what one of 255 grey levels is in the unit of the image, for counts the span of the scene / 255.
 
     Returns:
         (the frame, ``[H, W]`` floats or, where nothing was found, the image itself; what was found)
 
     Raises:
-        ValueError: not a plane of finite numbers with some pixels, or a level that is not positive.
+        ValueError: not a plane with some pixels, numbers of the scene that are NaN or infinite, a mask of another size,
+            or a level that is not positive.
     """
     settings = settings or SensorSettings()
+    _check(image, valid, level)
     height, width = image.shape
-    dead = np.zeros((height, width), bool)
+    networks = sensor_networks()
+    seen = _complete(image, valid)
+    middle = seen.mean(dtype=np.float64)
+    seen = ((seen - middle) / level).astype(np.float32)
+    # in grey levels from the mean until the end, so that no estimate depends on the unit
+    found = SensorCorrection(np.zeros(image.shape, bool), np.zeros(width), np.zeros(height), limits=_limits(seen))
+    if settings.stripes != "off":
+        found = _with_stripes(found, seen, networks.stripes, surely=settings.stripes == "on")
     if settings.dead_pixels != "off":
-        dead = find_dead(image.astype(np.float64), valid, level=level)
-    correction = SensorCorrection(dead, np.zeros(width), np.zeros(height), level=level)
-    return correction.apply(image, valid), correction
+        surely = settings.dead_pixels == "on"
+        found = replace(found, dead=find_dead(found.apply(seen), networks.defects, valid, surely=surely))
+    if settings.shading != "off":
+        found = _with_shading(found, found.apply(seen, valid), networks.shading, surely=settings.shading == "on")
+    correction = _in_unit(found, level, middle)
+    if correction.is_empty:
+        return image, correction
+    result = correction.apply(image, valid)
+    return result if valid is None else np.where(valid, result, image), correction
+
+
+def _check(image: np.ndarray, valid: np.ndarray | None, level: float) -> None:
+    if image.ndim != 2 or image.size == 0 or not np.issubdtype(image.dtype, np.number):
+        raise ValueError(
+            f"the sensor stage takes one plane [H, W] of numbers with at least one pixel, got {list(image.shape)} of "
+            f"{image.dtype}"
+        )
+    if valid is not None and valid.shape != image.shape:
+        raise ValueError(f"the mask is {list(valid.shape)}, the image {list(image.shape)}: they must be of one size")
+    if not level > 0 or not np.isfinite(level):
+        raise ValueError(f"a grey level must be a positive number in the unit of the image, got {level}")
+    if not np.isfinite(image if valid is None else image[valid]).all():
+        raise ValueError("the image has values that are NaN or infinite; mark them as no scene with a mask")
+
+
+def _complete(image: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
+    """The image, with pixels that are no scene filled by the nearest that are."""
+    if valid is None or valid.all():
+        return image
+    if not valid.any():
+        return np.zeros_like(image)
+    nearest = np.asarray(distance_transform_edt(~valid, return_distances=False, return_indices=True))
+    return image[nearest[0], nearest[1]]
+
+
+def _limits(image: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest value where many pixels have it, so that the camera cut off there."""
+    lowest, highest = float(image.min()), float(image.max())
+    if lowest == highest:  # one value everywhere, as while a shutter is closed
+        return -np.inf, np.inf
+    below, above = ((image == value).mean() > _CUT_OFF for value in (lowest, highest))
+    return (lowest if below else -np.inf), (highest if above else np.inf)
+
+
+def _with_stripes(
+    found: SensorCorrection, seen: np.ndarray, network: StripeNetwork, *, surely: bool
+) -> SensorCorrection:
+    """Add the stripes of an image in grey levels."""
+    if min(seen.shape) < 2:  # a single row has no neighbour to differ from
+        return found
+    offsets, gains = _along_columns(seen, network, surely=surely)
+    found = replace(found, columns=offsets, column_gains=gains)
+    offsets, gains = _along_columns(found.apply(seen).T, network, surely=surely)
+    return replace(found, rows=offsets, row_gains=gains)
+
+
+def _along_columns(image: np.ndarray, network: StripeNetwork, *, surely: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Offsets of the columns and their gains about 0; zeros and None where there are no stripes that show."""
+    with torch.no_grad():
+        stripes = network(_without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))[None])
+        segments = stripes.segments
+        size = float((segments - smoothed(segments)).square().mean().sqrt())
+    if size == 0 or (size < STRIPES_SHOW and not surely):
+        return np.zeros(image.shape[1]), None
+    slope = stripes.gains[0].double().numpy() / LEVEL_SPAN
+    offsets = stripes.offsets[0].double().numpy() - slope * float(stripes.pivot[0])
+    # The network's stripes are offset + slope · level as it was measured: the gain that undoes this.
+    gain = 1 / (1 - slope.clip(-0.5, 0.5))
+    return offsets * gain, gain
+
+
+def _without_outliers(image: torch.Tensor) -> torch.Tensor:
+    """The image with pixels far from both their neighbours in the column set to the median of the three.
+
+    A defective pixel would move the mean of its column. Neighbours in the same column have the same stripe.
+    """
+    if len(image) < 3:
+        return image
+    above, below = image.roll(1, 0), image.roll(-1, 0)
+    above[0], below[-1] = image[2], image[-3]  # beyond the edge
+    middle = torch.maximum(torch.minimum(above, below), torch.minimum(torch.maximum(above, below), image))
+    away = (image - middle).abs()
+    spread = away.flatten()[:: max(1, away.numel() // 20_000)].mean()
+    return torch.where(away > torch.clamp(8 * spread, min=_ROUGH), middle, image)
+
+
+def _with_shading(
+    found: SensorCorrection, seen: np.ndarray, network: ShadingNetwork, *, surely: bool
+) -> SensorCorrection:
+    """Add the shading of an image in grey levels."""
+    if min(seen.shape) < SMALLEST_SHADED:
+        return found
+    with torch.no_grad():
+        coefficients = network(*view_of(torch.from_numpy(seen.astype(np.float32))[None]))
+        surface = field(coefficients, *seen.shape)[0].double().numpy()
+    if not surface.any() or (np.ptp(surface) < SHADING_SHOWS and not surely):
+        return found
+    return replace(found, shading=surface)
+
+
+def _in_unit(found: SensorCorrection, level: float, middle: float) -> SensorCorrection:
+    """A correction in grey levels from the mean, in the unit of the image."""
+    return replace(
+        found,
+        columns=found.columns * level,
+        rows=found.rows * level,
+        pivot=middle,
+        shading=None if found.shading is None else found.shading * level,
+        level=level,
+        limits=(found.limits[0] * level + middle, found.limits[1] * level + middle),
+    )

@@ -257,6 +257,31 @@ def test_sampling_is_reproducible():
     assert len(set(draws[0])) == 5
 
 
+def test_hard_has_every_stage_of_the_older_pipeline():
+    generator = seeded()
+    records = [deg.sample("hard", generator) for _ in range(50)]
+    for record in records:
+        assert None not in (record.low_contrast, record.blur, record.optical, record.gaussian_sigma)
+        assert record.stripes
+        assert (record.downscale, record.poisson_scale, record.optical.form) == (None, None, "cos4")
+        assert record.optical.strength >= 40
+        assert record.gaussian_sigma >= 8
+        assert record.low_contrast.alpha <= 0.5
+
+
+def test_fading_below_and_real_clipping():
+    grey = frames(1, 1, 32, 32) * 0.8 + 0.1
+    generator = seeded()
+    for preset, low, high in (("dark", 0.0, 0.5), ("clipped", 1.05, 2.0)):
+        records = [deg.sample(preset, generator) for _ in range(60)]
+        spread = [record.low_contrast.alpha for record in records]
+        assert low < sum(spread) / len(spread) < high
+        seen = torch.cat([deg.apply(grey, deg.DegradationRecord(low_contrast=r.low_contrast)) for r in records])
+        black, white = (seen == 0).float().mean(), (seen == 1).float().mean()
+        assert black > 0.005
+        assert white > 0.005 or preset == "dark"
+
+
 def test_composite_follows_the_method():
     generator = seeded()
     records = [deg.sample("composite", generator) for _ in range(1500)]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from client import HostClient
-from frontend import Frontend, chromium_missing, open_frontend
+from frontend import Browser, Frontend, chromium_missing, open_browser
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -220,8 +220,11 @@ def host_factory(comfyui: Host, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="session")
 def host(host_factory: Callable[..., HostServer]) -> HostServer:
-    """The server that the session's tests share: CPU, this repository as its only custom node pack."""
-    return host_factory()
+    """The server that the session's tests share: CPU, this repository as its only custom node pack.
+
+    It has a second folder of weights, ``folder("elsewhere", "hidra")``, as users' ``extra_model_paths.yaml`` names one.
+    """
+    return host_factory(extra_model_paths="other:\n    base_path: elsewhere\n    hidra: hidra\n")
 
 
 @pytest.fixture
@@ -231,10 +234,17 @@ def client(host: HostServer) -> Iterator[HostClient]:
         yield session
 
 
-@pytest.fixture
-def frontend(host: HostServer, tmp_path: Path) -> Iterator[Frontend]:
-    """The real frontend of the shared server in headless Chromium, past its first-visit dialogs."""
+@pytest.fixture(scope="session")
+def browser(host: HostServer) -> Iterator[Browser]:
+    """Headless Chromium for the shared server."""
     if reason := chromium_missing():
         pytest.skip(reason)
-    with open_frontend(host.url, tmp_path) as page:
-        yield page
+    with open_browser(host.url) as chromium:
+        yield chromium
+
+
+@pytest.fixture
+def frontend(browser: Browser, tmp_path: Path) -> Iterator[Frontend]:
+    """The real frontend of the shared server, past its first-visit dialogs, with an empty canvas."""
+    yield browser.tab(tmp_path)
+    browser.take_back()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import time
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from playwright.sync_api import Browser as Chromium
     from playwright.sync_api import ConsoleMessage, Page, Route
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -44,6 +46,7 @@ SETTINGS = {
     "Comfy.Workflow.ShowMissingNodesWarning": True,
     "Comfy.Workflow.ShowMissingModelsWarning": True,
 }
+BLOCKED = re.compile(r"Error fetching file size|^(Connecting to '|Fetch API cannot load )https://")
 DIALOG = ".p-dialog:visible"
 OVERLAY = "[data-testid=error-overlay]:visible"
 
@@ -82,6 +85,11 @@ class Frontend:
         """The same while the page started; a fresh user's frontend has some of its own."""
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         page.on("console", self._on_console)
+
+    def clear(self) -> None:
+        """Empty the canvas, forget errors, and read anew what nodes the host has and which files they offer."""
+        self.page.evaluate("async () => { app.clean(); await app.refreshComboInNodes() }")
+        self.errors = []
 
     def load(self, workflow: Path | dict[str, Any]) -> None:
         """Open a workflow (UI format) on the canvas, as opening its file does, and show all of it."""
@@ -199,39 +207,75 @@ class Frontend:
 
     def _on_console(self, message: ConsoleMessage) -> None:
         source = message.location.get("url", "")
-        # Requests to anywhere else are blocked here on purpose; that they fail says nothing about the pack.
-        # The "missing models" dialog asks the model's site for the file size.
+        # Requests to anywhere else are blocked here on purpose, by the host's policy too; that they fail says nothing
+        # about the pack. The list of missing models asks the models' sites for the size of the files.
         ours = not source or source.startswith(self.url)
-        if message.type == "error" and ours and "Error fetching file size" not in message.text:
+        if message.type == "error" and ours and not BLOCKED.search(message.text):
             self.errors.append(f"console: {message.text} ({source})")
 
 
+class Browser:
+    """Headless Chromium on the frontend of one server, with one tab that tests share while it stays in order.
+
+    A page takes ten times as long to open as a workflow takes to load.
+    """
+
+    def __init__(self, chromium: Chromium, url: str, size: tuple[int, int] = (1600, 900)) -> None:
+        self.url = url
+        self._chromium = chromium
+        self._size = size
+        self._tab: Frontend | None = None
+
+    def tab(self, folder: Path) -> Frontend:
+        """The shared tab with an empty canvas and the host's files of now; its screenshots go to `folder`."""
+        if self._tab is None:
+            self._tab = self._open(folder)
+        else:
+            self._tab.clear()
+            self._tab.folder = folder
+        return self._tab
+
+    def take_back(self) -> None:
+        """Close the tab if anything is wrong with it, such as an error that a test has provoked."""
+        from playwright.sync_api import Error
+
+        if self._tab is None:
+            return
+        try:
+            self._tab.check()
+        except (FrontendError, Error):
+            self._tab.page.context.close()
+            self._tab = None
+
+    def _open(self, folder: Path) -> Frontend:
+        width, height = self._size
+        context = self._chromium.new_context(viewport={"width": width, "height": height})
+        context.route(re.compile(f"^(?!{re.escape(self.url)}|data:|blob:)"), _answer_for_others)
+        context.request.post(f"{self.url}/api/settings", data=SETTINGS)
+        page = context.new_page()
+        tab = Frontend(page, self.url, folder)
+        page.goto(self.url, wait_until="domcontentloaded", timeout=180_000)
+        # `vueAppReady` comes with the extensions; only then are all node types registered.
+        page.wait_for_function("() => window.app?.vueAppReady && window.app.graph", timeout=180_000)
+        page.wait_for_timeout(1000)
+        tab.close_dialogs()
+        tab.startup_errors, tab.errors = tab.errors, []
+        return tab
+
+
+def _answer_for_others(route: Route) -> None:
+    """An answer, rather than a failed connection, which the frontend would report as an error."""
+    route.fulfill(status=404, headers={"Access-Control-Allow-Origin": "*"})
+
+
 @contextmanager
-def open_frontend(url: str, folder: Path, size: tuple[int, int] = (1600, 900)) -> Iterator[Frontend]:
-    """Open the frontend of the server at `url`; screenshots go to `folder`."""
+def open_browser(url: str) -> Iterator[Browser]:
+    """Start the browser for the server at `url`, whose pages reach nothing else."""
     from playwright.sync_api import sync_playwright
 
-    def only_this_server(route: Route) -> None:
-        if route.request.url.startswith((url, "data:", "blob:")):
-            route.continue_()
-        else:
-            # An answer, rather than a failed connection, which the frontend would report as an error.
-            route.fulfill(status=404, headers={"Access-Control-Allow-Origin": "*"})
-
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium_path(), args=list(CHROMIUM_FLAGS))
+        chromium = playwright.chromium.launch(executable_path=chromium_path(), args=list(CHROMIUM_FLAGS))
         try:
-            context = browser.new_context(viewport={"width": size[0], "height": size[1]})
-            context.route("**/*", only_this_server)
-            context.request.post(f"{url}/api/settings", data=SETTINGS)
-            page = context.new_page()
-            tab = Frontend(page, url, folder)
-            page.goto(url, wait_until="domcontentloaded", timeout=180_000)
-            # `vueAppReady` comes with the extensions; only then are all node types registered.
-            page.wait_for_function("() => window.app?.vueAppReady && window.app.graph", timeout=180_000)
-            page.wait_for_timeout(1000)
-            tab.close_dialogs()
-            tab.startup_errors, tab.errors = tab.errors, []
-            yield tab
+            yield Browser(chromium, url)
         finally:
-            browser.close()
+            chromium.close()

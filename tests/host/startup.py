@@ -2,14 +2,15 @@
 
     python startup.py HOST_FOLDER PACK_FOLDER MODULE...
 
-Writes the number of nodes, and those of the modules that have been imported once the pack has given the host its
-nodes, one per line. Whatever the host itself imported of them is forgotten before, so that only the pack's imports
-count.
+Writes, one per line, the number of nodes, the processor time that the pack took in seconds, and those of the modules
+that have been imported once the pack has given the host its nodes. Whatever the host itself imported of them is
+forgotten before, so that only the pack's imports count.
 """
 
 import asyncio
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 host_folder, pack_folder, *watched = sys.argv[1:]
@@ -32,6 +33,7 @@ def imported() -> list[str]:
 for name in imported():
     del sys.modules[name]
 
+started = time.process_time()
 spec = importlib.util.spec_from_file_location(
     "pack", Path(pack_folder, "__init__.py"), submodule_search_locations=[pack_folder]
 )
@@ -40,6 +42,7 @@ sys.modules["pack"] = pack
 spec.loader.exec_module(pack)
 extension = asyncio.run(pack.comfy_entrypoint())
 nodes = asyncio.run(extension.get_node_list())
+seconds = time.process_time() - started
 for node in nodes:
     node.GET_SCHEMA()
-sys.stdout.write("\n".join([f"{len(nodes)} nodes", *imported()]))
+sys.stdout.write("\n".join([f"{len(nodes)} nodes", f"{seconds:.3f}", *imported()]))

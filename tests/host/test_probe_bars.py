@@ -78,6 +78,8 @@ def test_bars_in_the_frontend(frontend: Frontend, files: dict[str, Path]) -> Non
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     (node,) = [node for node in workflow["nodes"] if node["type"] == "HiDRA_EstimateDegradation"]
     node["widgets_values"] = [files["probed"].name]
+    (scene,) = [node for node in workflow["nodes"] if node["type"] == "HiDRA_SampleScene"]
+    scene["widgets_values"][-2:] = [128, 96]
     frontend.load(workflow)
     entry = frontend.run(timeout=300)
     (text,) = entry["outputs"][str(node["id"])]["text"]

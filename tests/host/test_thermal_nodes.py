@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +18,9 @@ from hidra_core.thermal.readers import read_thermal
 from hidra_core.thermal.sample import thermal_sample
 
 if TYPE_CHECKING:
-    from conftest import HostServer
-    from frontend import Frontend
+    from pathlib import Path
 
-WORKFLOWS = Path(__file__).parents[2] / "example_workflows"
+    from conftest import HostServer
 
 
 def load(**inputs: Any) -> dict[str, Any]:
@@ -305,13 +303,3 @@ def test_temperatures_are_saved_as_floats(client: HostClient, host: HostServer, 
     client.upload(tmp_path / "float.tif")
     result = client.wait(client.queue({"load": load(file="float.tif"), "save": save(format="PNG")}))
     assert "set format to TIFF" in result.error["exception_message"]
-
-
-def test_workflow_runs_as_it_opens(frontend: Frontend) -> None:
-    frontend.load(WORKFLOWS / "Sixteen-bit radiometric.json")
-    assert not frontend.missing_nodes()
-    frontend.check()
-    frontend.run(timeout=300)
-    frontend.screenshot("sixteen-bit.png")
-    assert frontend.shown_images()
-    frontend.check()

@@ -195,20 +195,34 @@ def factors(record: DegradationRecord, degraded: Tensor, clean: Tensor) -> Tenso
     Returns:
         ``[len(FACTORS)]``, each of the order of 1.
     """
-    coarse, target = F.avg_pool2d(degraded, 8), F.avg_pool2d(clean, 8)  # averages out noise and stripes
-    spread, wanted = coarse.std() + 1e-2, target.std() + 1e-2
-    black, white = torch.quantile(target.flatten(), torch.tensor([0.01, 0.99]))
+    return torch.cat([grey_factors(degraded, clean)[0], torch.tensor(record_factors(record))])
+
+
+def grey_factors(degraded: Tensor, clean: Tensor) -> Tensor:
+    """The first :data:`GREY_FACTORS` of :data:`FACTORS`, which are measured on frames.
+
+    Args:
+        degraded: the frames after the degradation, ``[B, 1, H, W]`` in [0, 1].
+        clean: the frames before it, of the same shape and range.
+
+    Returns:
+        ``[B, GREY_FACTORS]``.
+    """
+    coarse, target = (F.avg_pool2d(frames, 8).flatten(1) for frames in (degraded, clean))  # averages out noise
+    spread, wanted = coarse.std(dim=1) + 1e-2, target.std(dim=1) + 1e-2
+    black, white = torch.quantile(target, target.new_tensor([0.01, 0.99]), dim=1)
+    values = 4 * target.mean(dim=1) - 2, wanted.log() + 2, 4 * black - 0.5, 4 * white - 3, (wanted / spread).log()
+    return torch.stack(values, dim=1)
+
+
+def record_factors(record: DegradationRecord) -> list[float]:
+    """The others of :data:`FACTORS`, which the record says."""
     stripes: dict[str, float] = dict.fromkeys(degradations.AXES, 0.0)
     for lines in record.stripes:
         # the deviation of lines in grey levels, at the middle of the range
         stripes[lines.axis] = math.hypot(lines.gain_sigma * 128, lines.offset_sigma) / 8
     shading = record.optical.strength / 40 * (-1 if record.optical.inverted else 1) if record.optical else 0.0
     values = (
-        4 * target.mean() - 2,
-        wanted.log() + 2,
-        4 * black - 0.5,
-        4 * white - 3,
-        (wanted / spread).log(),
         (record.blur.sigma_x + record.blur.sigma_y) / 3 if record.blur else 0.0,
         math.log2(record.downscale.factor) if record.downscale else 0.0,
         shading,
@@ -220,7 +234,7 @@ def factors(record: DegradationRecord, degraded: Tensor, clean: Tensor) -> Tenso
         # each kind by itself: the DEM learns to tell apart what a linear read-out is to tell apart
         *(amount > 0 for amount in amounts(record)),
     )
-    return torch.tensor([float(value) for value in values])
+    return [float(value) for value in values]
 
 
 def draw_pipeline(presets: Mapping[str, float], generator: torch.Generator) -> DegradationRecord:

@@ -93,6 +93,11 @@ class Average:
         """Go on with averages that were kept in a checkpoint."""
         self.values = {name: values[name].to(parameter.device) for name, parameter in self._parameters.items()}
 
+    @torch.no_grad()
+    def adopt(self) -> None:
+        """Give the parameters the averaged values."""
+        torch._foreach_copy_(list(self._parameters.values()), list(self.values.values()))
+
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Within the block the parameters have the averaged values."""
