@@ -265,9 +265,10 @@ def _cut_off(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 def _view(mean: Tensor, deviation: Tensor, black: Tensor, white: Tensor, dead: Tensor) -> Tensor:
     """The small view ``[B, 4, 32, 40]`` from the values of its quarter cells; ``dead``: share of pixels at 0 and 1."""
-    mean, deviation = torch.lerp(mean, torch.full_like(mean, 0.5), dead), (deviation.square() + dead / 4).sqrt()
-    mean = mean.clamp(0, 1)
-    planes = torch.stack([mean, mean.square() + deviation.square(), black + dead / 2, white + dead / 2], dim=1)
+    # half of the dead pixels are black, half are white
+    mean, black, white = (torch.lerp(plane, torch.full_like(plane, 0.5), dead) for plane in (mean, black, white))
+    mean, deviation = mean.clamp(0, 1), (deviation.square() + dead / 4).sqrt()
+    planes = torch.stack([mean, mean.square() + deviation.square(), black, white], dim=1)
     planes = F.avg_pool2d(planes, 2)
     variance = planes[:, 1] - planes[:, 0].square()
     return torch.stack([planes[:, 0], variance.clamp_min(0).sqrt(), planes[:, 2], planes[:, 3]], dim=1)
