@@ -43,7 +43,12 @@ class CountsSource(Source):
         mapping: from its counts to the range of the networks.
         scene: which pixels are scene; None: found anew.
         unit: write temperatures in this unit instead of counts.
+
+    Attributes:
+        is_stored: whether the counts are those of the whole file, unchanged.
     """
+
+    is_stored = True
 
     def __init__(
         self, image: ThermalImage, mapping: Mapping, scene: Scene | None = None, unit: Unit | None = None
@@ -85,7 +90,7 @@ class CountsSource(Source):
         if first is None:
             raise ValueError(f"no enhanced page for the {len(self.image.counts)} pages of {self.path}")
         factor = first.shape[0] // self.scene.shape[0]
-        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None and self.is_stored
         if change.blend == 0 and same_kind and factor == 1:
             write_beside(self.path, output, self._page(0), self._page(0), beside)
             give_back(self.path, output)

@@ -122,7 +122,7 @@ class LargeCountsSource(CountsSource):
         results = iter(enhance(self.pages()))
         first = next(results, None)
         factor = 1 if first is None else first.shape[0] // min(PART, self.scene.shape[0])
-        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None and self.is_stored
         if change.blend == 0 and same_kind and factor == 1:
             give_back(self.path, output)
             return
