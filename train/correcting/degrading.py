@@ -28,18 +28,6 @@ from .frames import FINE, Clean, Frames
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HARD = replace(
-    PRESETS["hm-tir"],
-    p_contrast=1.0,
-    alpha=(0.2, 0.5),
-    p_resolution=1.0,
-    p_noise=1.0,
-    optical_strength=(35, 75),
-    stripe_gain=(0.05, 0.10),
-    gaussian_sigma=(10.0, 20.0),
-)
-"""Every stage, at the strong end of the older chain."""
-
 FADED = replace(PRESETS["hm-tir"], p_contrast=1.0, alpha=(0.2, 1.0), beta=(-0.4, 0.4), optical_strength=(5, 75))
 """Faded below as well as above: darkened and brightened."""
 
@@ -52,7 +40,7 @@ SHADED = replace(FADED, alpha=(0.4, 1.0), beta=(-0.1, 0.2), optical_centre=(-0.1
 MIXTURE: dict[str, tuple[Preset, float]] = {
     "composite": (PRESETS["composite"], 3.0),
     "hm-tir": (PRESETS["hm-tir"], 2.0),
-    "hard": (HARD, 3.0),
+    "hard": (PRESETS["hard"], 3.0),
     "mild": (PRESETS["mild"], 0.7),
     "moderate": (PRESETS["moderate"], 0.7),
     "severe": (PRESETS["severe"], 1.0),

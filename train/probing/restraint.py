@@ -50,6 +50,7 @@ FRAMES = {
     "mild": 1,
     "severe": 1,
     "extreme": 1,
+    "hard": 1,
     "fpn": 1,
     "sr-x2": 1,
     "field": 4,
