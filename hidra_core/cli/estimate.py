@@ -166,7 +166,7 @@ def _as_json(results: list[Estimated], weights: Weights, drawn: Map | None) -> s
 
 
 def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
-    from ..readouts import BANDS
+    from ..readouts import PARTS
 
     vector, (width, height) = result.vector, result.size
     entry = {
@@ -180,7 +180,7 @@ def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
         entry["degradation"] = weights.probes.read(vector[None])[0].to_dict()
     if weights.restraint is not None:
         shares = weights.restraint.shares(vector[None])[0].tolist()
-        entry["restraint"] = {band: round(share, 4) for band, share in zip(BANDS, shares, strict=True)}
+        entry["restraint"] = {band: round(share, 4) for band, share in zip(PARTS, shares, strict=False)}
     if result.correction is not None:
         entry["corrector"] = result.correction
     return entry | {"vector": [_float32(value) for value in vector.tolist()]}

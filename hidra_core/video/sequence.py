@@ -79,14 +79,11 @@ def enhance_frames(
             f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none"
         )
 
-    over_time: bool | CorrectionOverTime = False
-    if corrector and weights is not None and weights.corrector is not None:
-        over_time = CorrectionOverTime(weights.corrector, smoothing)
-
-    how: dict[str, Any] = {"strength": strength, "upscale": upscale, "tile": tile, "restraint": restraint}
+    corrections = _over_time(weights, smoothing) if corrector else False
+    options: dict[str, Any] = {"strength": strength, "restraint": restraint, "corrector": corrections}
 
     def run(chunk: list[Tensor], **more: Any) -> list[Tensor]:
-        return enhance(chunk, backbone, corrector=over_time, **how, **more)
+        return enhance(chunk, backbone, upscale=upscale, tile=tile, **options, **more)
 
     if weights is None:
         return _in_chunks(frames, partial(run, degradation=None), upscale, progress)
@@ -141,6 +138,13 @@ class CorrectionOverTime:
         """One for each of the next frames, ``[B, 1, H, W]`` in [0, 1]."""
         frames = [image.movedim(0, -1) for image in images]
         return Correction.unpacked(self._smooth(self._corrector.read(images).packed(), frames))
+
+
+def _over_time(weights: Weights | None, smoothing: float) -> bool | CorrectionOverTime:
+    """What reads the corrections of a sequence; False where nothing can."""
+    if weights is None or weights.corrector is None:
+        return False
+    return CorrectionOverTime(weights.corrector, smoothing)
 
 
 def _in_chunks(
