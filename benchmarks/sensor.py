@@ -32,7 +32,7 @@ SHOWS = 10.0
 GAIN, OFFSET, NOISE = (0.03, 0.10), (0.1, 5.0), (5.0, 20.0)
 """Standard deviations of the method's stripes and noise (section 6)."""
 
-FINE = 12.0
+FINE = 3.0
 """Standard deviation in pixels of the Gaussian above whose scale a change from column to column is no stripe."""
 
 COUNTS, BLACK = 40.0, 2000.0

@@ -24,6 +24,9 @@ Switch = Literal["auto", "on", "off"]
 STRIPES_SHOW = 0.5
 """Root mean square of the fine stripes, in grey levels, from which on ``auto`` takes them off."""
 
+UNCORRECTED = 1.0
+"""Standard deviation of the stripes, in grey levels, from which on a camera does not correct its frames."""
+
 SHADING_SHOWS, SHADING_CLEAR = 12.0, 2.0
 """Range of the shading in grey levels, and its standard deviation in multiples of the doubt about it, from which on
 ``auto`` takes it off a frame that has stripes or defects too."""
@@ -282,18 +285,28 @@ def _with_stripes(
 
 
 def _along_columns(image: np.ndarray, network: StripeNetwork, *, surely: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Offsets of the columns and their gains about 0; zeros and None where there are no stripes that show."""
-    with torch.no_grad():
-        stripes = network(_without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))[None])
-        segments = stripes.segments
-        size = float((segments - smoothed(segments)).square().mean().sqrt())
+    """Offsets of the columns and their gains about 0; zeros and None where there are no stripes that show.
+
+    The scene shows better without the stripes that were found, so that a second look finds most of what was left.
+    """
+    plane = _without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))
+    offsets, gains, size = _one_look(plane, network)
     if size == 0 or (size < STRIPES_SHOW and not surely):
         return np.zeros(image.shape[1]), None
-    slope = stripes.gains[0].double().numpy() / LEVEL_SPAN
-    offsets = stripes.offsets[0].double().numpy() - slope * float(stripes.pivot[0])
+    more, gains_of_more, _ = _one_look((plane - offsets) / gains, network)
+    return (offsets + more * gains).double().numpy(), (gains * gains_of_more).double().numpy()
+
+
+def _one_look(plane: torch.Tensor, network: StripeNetwork) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Offsets ``[W]``, gains ``[W]`` about 0, and the root mean square of the fine stripes."""
+    with torch.no_grad():
+        stripes = network(plane[None])
+    segments = stripes.segments
+    size = float((segments - smoothed(segments)).square().mean().sqrt())
+    slope = stripes.gains[0] / LEVEL_SPAN
     # The network's stripes are offset + slope · level as it was measured: the gain that undoes this.
-    gain = 1 / (1 - slope.clip(-0.5, 0.5))
-    return offsets * gain, gain
+    gain = 1 / (1 - slope.clamp(-0.5, 0.5))
+    return (stripes.offsets[0] - slope * stripes.pivot[0]) * gain, gain, size
 
 
 def _without_outliers(image: torch.Tensor) -> torch.Tensor:
@@ -319,7 +332,8 @@ def _with_shading(
     A frame without stripes and defects comes from a camera that corrects its frames; what looks like shading there is
     more likely scene.
     """
-    uncorrected = found.columns.any() or found.rows.any() or found.dead.sum() > MANY * found.dead.size
+    striped = max(found.columns.std(), found.rows.std()) > UNCORRECTED
+    uncorrected = striped or found.dead.sum() > MANY * found.dead.size
     if min(seen.shape) < SMALLEST_SHADED or not (surely or uncorrected):
         return found
     surface, doubt = estimate_shading(torch.from_numpy(seen.astype(np.float32)), network)
