@@ -93,8 +93,9 @@ def add_radiometric(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--shading",
         action="store_true",
-        help="with --radiometric: also remove smooth shading around the middle of the image; a single image cannot "
-        "tell it from a scene that is warmer there",
+        help="with --radiometric: also remove smooth shading around the middle of the image, as --lens-shading auto "
+        "does without --radiometric and what the networks took off beyond; a single image cannot tell it from a scene "
+        "that is warmer there",
     )
 
 
@@ -180,4 +181,5 @@ def running_of(arguments: argparse.Namespace) -> Running:
         arguments.corrector,
         arguments.degradation_per,
         arguments.smoothing,
+        networks=arguments.sensor != "only",
     )

@@ -17,6 +17,7 @@ from .options import add_backbone, add_command, add_device, add_inputs, add_over
 from .progress import progress
 from .reading import OBJECT_PARAMETERS, add_mapping, add_object_temperatures, add_raw, reading_of
 from .results import Job, in_use, plan, remove_stale
+from .sensor import OF_NETWORKS, add_sensor, check_alone, summary
 
 if TYPE_CHECKING:
     import argparse
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ..backbone import Backbone
     from ..enhance import Progress
     from ..sources import Change, Reading, Running
+    from ..sources.undone import Findings
     from ..weights import Weights
 
 
@@ -69,6 +71,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
         "  hidra enhance FLIR0042.jpg --output clear --radiometric\n"
         "  hidra enhance flight.seq --output celsius --blend 0 --unit celsius\n"
+        "  hidra enhance flight/ --output clear --sensor only\n"
         "  hidra enhance flight.mp4 --output clear --degradation-per clip\n"
         "  hidra enhance frame.png -o clear --weights hidra.safetensors --backbone sd_turbo.safetensors",
     )
@@ -95,6 +98,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         result,
         "replace results that exist, and remove what only they had beside them (default: skip their inputs)",
     )
+    add_sensor(parser.add_argument_group("sensor"), alone=True)
     counts = parser.add_argument_group("thermal counts")
     add_mapping(counts)
     add_object_temperatures(counts)
@@ -102,7 +106,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_raw(counts)
     add_clips(parser.add_argument_group("clips"))
     add_quiet(parser)
-    parser.set_defaults(defaults={name: parser.get_default(name) for name in (*_FOR_CLIPS, *_FOR_RAW)})
+    parser.set_defaults(defaults={name: parser.get_default(name) for name in (*_FOR_CLIPS, *_FOR_RAW, *OF_NETWORKS)})
 
 
 def _add_files(group: argparse._ActionsContainer) -> None:
@@ -139,16 +143,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
     check_folder(arguments.output)
+    if arguments.sensor == "only":
+        check_alone(arguments)
     options = Options(reading_of(arguments), running_of(arguments), change_of(arguments))
     jobs = _plan(arguments)
     device, dtype = pick(arguments.device, arguments.dtype)
     require("diffusers", "tqdm")
 
     waiting, kept = _to_do(jobs, arguments)
+    found: list[tuple[str, Findings]] = []
     if waiting:
         # with a blend of 0 no network runs, and none has to be loaded
-        weights, backbone = load_pair(arguments, device, dtype) if options.change.blend else (None, None)
-        enhanced, failed, code = _enhance_all(waiting, jobs, backbone, weights, options, arguments)
+        runs = options.change.blend and options.running.networks
+        weights, backbone = load_pair(arguments, device, dtype) if runs else (None, None)
+        enhanced, failed, code = _enhance_all(waiting, jobs, backbone, weights, options, arguments, found)
     else:
         enhanced, failed, code = 0, 0, OK
     incomplete = sum(bool(job.missing) for job in kept)
@@ -158,6 +166,9 @@ def run(arguments: argparse.Namespace) -> int:
         "not done": len(waiting) - enhanced - failed,
     }
     rest = "".join(f", {count} {what}" for what, count in others.items() if count)
+    words = summary(found)
+    if words is not None:
+        say(words, arguments)
     say(f"{enhanced} enhanced, {failed} failed{rest}", arguments)
     return code or (FAILED if failed or incomplete else OK)
 
@@ -194,8 +205,9 @@ def _enhance_all(
     weights: Weights | None,
     options: Options,
     arguments: argparse.Namespace,
+    found: list[tuple[str, Findings]],
 ) -> tuple[int, int, int]:
-    """(files enhanced, files failed, exit code so far)."""
+    """(files enhanced, files failed, exit code so far); what the sensor stage finds is added to ``found``."""
     enhanced = failed = 0
     files_in_use = in_use(all_jobs)
     with progress(len(jobs), arguments) as shown:
@@ -207,7 +219,10 @@ def _enhance_all(
                     shown.advance(index + share)
 
                 try:
-                    _enhance(job, files_in_use, backbone, weights, options, show)
+                    findings = _enhance(job, files_in_use, backbone, weights, options, show)
+                    if findings is not None:
+                        log.info("%s: sensor: %s", job.source, findings.words or "nothing found")
+                        found.append((job.source.name, findings))
                     enhanced += 1
                     shown.done()
                 except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are enhanced
@@ -232,8 +247,12 @@ def _enhance(
     weights: Weights | None,
     options: Options,
     show: Progress,
-) -> None:
-    """Do one job; a result that it replaces takes along what only that one had beside it."""
+) -> Findings | None:
+    """Do one job; a result that it replaces takes along what only that one had beside it.
+
+    Returns:
+        What the sensor stage found; None where it did not run.
+    """
     from ..images.files import check_names
     from ..images.search import check_entry
     from ..sources import enhance_file, open_source
@@ -241,8 +260,9 @@ def _enhance(
     check_names(job.targets)
     check_entry(job.source)
     replaces = job.has_result
+    source = open_source(job.source, options.reading)
     enhance_file(
-        open_source(job.source, options.reading),
+        source,
         job.output,
         backbone,
         weights,
@@ -253,6 +273,7 @@ def _enhance(
     )
     if replaces:
         remove_stale(job, files_in_use)
+    return source.findings
 
 
 def _plan(arguments: argparse.Namespace) -> list[Job]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..names import MAPPINGS, PALETTES, UNITS
 from .console import UsageError, reason
+from .sensor import sensor_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,6 +180,7 @@ def reading_of(arguments: argparse.Namespace) -> Reading:
             lossless=options.get("lossless", False),
             palette=options.get("palette"),
             as_is=options.get("as_is", False),
+            sensor=sensor_of(arguments),
         )
     except ValueError as error:
         raise UsageError(reason(error)) from error

@@ -3,5 +3,21 @@
 from .defects import replaced
 from .frame import SensorCorrection, SensorSettings, Switch, undo_sensor
 from .noise import noise
+from .stage import Profile, SensorStage, Undone, cut, joined
+from .steady import at_pivot, steady
 
-__all__ = ["SensorCorrection", "SensorSettings", "Switch", "noise", "replaced", "undo_sensor"]
+__all__ = [
+    "Profile",
+    "SensorCorrection",
+    "SensorSettings",
+    "SensorStage",
+    "Switch",
+    "Undone",
+    "at_pivot",
+    "cut",
+    "joined",
+    "noise",
+    "replaced",
+    "steady",
+    "undo_sensor",
+]

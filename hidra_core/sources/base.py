@@ -14,6 +14,8 @@ from ..images.blend import CUTOFF, blend, check_blend
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .undone import Findings
+
 Enhance = Callable[[Iterator[Tensor]], Iterator[Tensor]]
 """A function from pages ``[H, W, C]`` in [0, 1] to as many enhanced pages ``[k·H, k·W, C]``, in the same order."""
 
@@ -88,15 +90,20 @@ class Source(ABC):
         path: the file.
         bit_depth: 8 or 16 bits per channel.
         page_count: number of its pages; None where it is known only after reading the whole file.
+        findings: what the sensor stage found while the last result was made; None where it does not run.
     """
 
     path: Path
     bit_depth: int
     page_count: int | None
+    findings: Findings | None = None
 
     @abstractmethod
     def pages(self) -> Iterator[Tensor]:
-        """The pages as the networks see them, in order: ``[H, W, C]`` float32 in [0, 1]. May be called repeatedly."""
+        """The pages as the networks see them, in order: ``[H, W, C]`` float32 in [0, 1]. May be called repeatedly.
+
+        Where the sensor stage runs they went through it.
+        """
 
     @abstractmethod
     def samples(self, count: int) -> list[Tensor]:
@@ -115,6 +122,9 @@ class Source(ABC):
         self, output: Path, enhance: Enhance, change: Change | None = None, beside: Beside | None = None
     ) -> None:
         """Enhance all pages and write the result, of the same kind and with the metadata of this file.
+
+        The change is that of the sensor stage and of the networks together: blend, comparison and reports are against
+        the pages of the file.
 
         Every file appears complete or not at all, and ``output`` last, so that its presence says that all is done.
 

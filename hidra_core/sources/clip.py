@@ -12,13 +12,16 @@ import numpy as np
 import torch
 
 from ..images import to_grey
+from ..images.blend import enlarged
 from ..images.false_colour import check_colours, turn_back
 from ..images.files import atomic_path
+from ..sensor import steady
 from ..thermal import Mapping
 from ..thermal.readers.planes import is_swapped
 from ..thermal.readers.telemetry import described, recognise
 from ..video import EXTENSIONS, ClipReader, ClipWriter, clip_range, spread
 from .base import Beside, Change, Enhance, Source
+from .undone import COUNTS, LEVELS, Findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ..sensor import SensorStage, Undone
     from ..video import Frame, OnBroken
 
 log = logging.getLogger(__name__)
@@ -46,11 +50,14 @@ class ClipSource(Source):
         lossless: write FFV1 in ``.mkv`` instead of H.264; frames of more than 8 bits always are.
         palette: see :class:`~hidra_core.sources.Reading`; ``auto`` is found out once, from frames of the beginning.
         as_is: see :class:`~hidra_core.sources.Reading`.
+        sensor: see :class:`~hidra_core.sources.Reading`; frames take what most of those around them show, so that
+            nothing flickers.
 
     Raises:
         FileNotFoundError: no such file.
         FalseColourError: in false colours, with neither ``palette`` nor ``as_is``.
-        ValueError: not a readable clip, colours of another palette, or frames of doubled height.
+        ValueError: not a readable clip, colours of another palette, frames of doubled height, or a profile of another
+            camera.
         ImportError: PyAV is not installed.
     """
 
@@ -62,6 +69,7 @@ class ClipSource(Source):
         lossless: bool = False,
         palette: str | None = None,
         as_is: bool = False,
+        sensor: SensorStage | None = None,
     ) -> None:
         self._source = source
         self._on_broken: OnBroken = on_broken
@@ -83,19 +91,25 @@ class ClipSource(Source):
             self.page_count = reader.frame_count
             if reader.bit_depth == 16:
                 self._rows = _scene_rows(reader, as_is)
+        self._sensor = sensor
+        if sensor is not None:
+            self._check(sensor)
 
     def pages(self) -> Iterator[Tensor]:
         """See :meth:`Source.pages`."""
         mapping = self._fitted()
         with self._open(quiet=True) as reader:
-            for frame in reader.frames(on_broken=self._on_broken):
-                yield self._mapped(frame.pixels, mapping)
+            for _, scene in self._after_stage(reader.frames(on_broken=self._on_broken), mapping):
+                yield self._values(scene, mapping)
 
     def samples(self, count: int) -> list[Tensor]:
-        """See :meth:`Source.samples`; the whole clip is decoded to find them."""
+        """See :meth:`Source.samples`; the whole clip is decoded to find them, and the stage sees each by itself."""
         mapping = self._fitted()
         with self._open(quiet=True) as reader:
-            return [self._mapped(frame, mapping) for frame in spread(reader, count, self._on_broken)]
+            scenes = [self._plane(frame, mapping) for frame in spread(reader, count, self._on_broken)]
+        if self._sensor is not None:
+            scenes = [self._result(self._undone(self._sensor, scene, mapping), scene, mapping) for scene in scenes]
+        return [self._values(scene, mapping) for scene in scenes]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""
@@ -117,7 +131,9 @@ class ClipSource(Source):
         mapping = self._fitted()
         for path in (output, *beside.paths):
             path.parent.mkdir(parents=True, exist_ok=True)
-        pending: deque[Frame] = deque()
+        if self.findings is not None:
+            self.findings.clear()
+        pending: deque[tuple[Frame, np.ndarray]] = deque()
         with ExitStack() as stack:
             target = stack.enter_context(atomic_path(output))
             compare = None if beside.compare is None else stack.enter_context(atomic_path(beside.compare))
@@ -128,20 +144,23 @@ class ClipSource(Source):
                 pair = stack.enter_context(ClipWriter(compare, reader, lossless=self._lossless, sound=False))
 
             def frames() -> Iterator[Tensor]:
-                for frame in reader.frames(on_broken=self._on_broken, on_sound=writer.copy):
-                    pending.append(frame)
-                    yield self._mapped(frame.pixels, mapping)
+                stored = reader.frames(on_broken=self._on_broken, on_sound=writer.copy)
+                for frame, scene in self._after_stage(stored, mapping, self.findings if change.blend else None):
+                    pending.append((frame, scene))
+                    yield self._values(scene, mapping)
 
             count, incoming = 0, frames()
             for count, enhanced in enumerate(enhance(incoming), 1):
                 if not pending:
                     raise ValueError(f"{count} enhanced frames for {count - 1} frames of {self.path}")
-                frame = pending.popleft()
-                before = self._mapped(frame.pixels, mapping)
+                frame, scene = pending.popleft()
+                before = self._values(self._plane(frame.pixels, mapping), mapping)
                 after = enhanced if change.is_whole else change.apply(before, enhanced).clamp(0, 1)
                 if pair is not None:
                     pair.write(_side_by_side(before, after), frame.pts, frame.duration)
-                writer.write(self._brought_back(after, frame.pixels, mapping), frame.pts, frame.duration)
+                if mapping is not None:
+                    after = self._brought_back(enhanced, frame.pixels, scene, mapping, change)
+                writer.write(after, frame.pts, frame.duration)
             if pending or next(incoming, None) is not None:
                 raise ValueError(f"{count} enhanced frames, fewer than {self.path} has")
 
@@ -189,27 +208,86 @@ class ClipSource(Source):
     def _full(self) -> int:
         return 2**self.bits - 1
 
-    def _mapped(self, pixels: Tensor, mapping: Mapping | None) -> Tensor:
-        """The scene of stored pixels ``[H, W, 1]`` as the networks see it."""
-        return pixels if mapping is None else mapping.to_values(self._counts(self._scene(pixels)))
+    def _check(self, stage: SensorStage) -> None:
+        """Raise ValueError where the profile of the stage is not for the frames of this clip."""
+        with self._open(quiet=True) as reader:
+            frame = next(iter(reader.frames(on_broken="skip")))
+        unit = LEVELS if self.bit_depth == 8 else COUNTS
+        height, width = self._scene(frame.pixels).shape[:2]
+        stage.check(self.path, (height, width), "", unit)
+        self.findings = Findings(unit, "frames")
+
+    def _plane(self, pixels: Tensor, mapping: Mapping | None) -> np.ndarray:
+        """The scene of stored pixels ``[H, W, 1]`` as ``[h, w]``: in [0, 1] of 8 bits, else counts."""
+        return pixels[..., 0].numpy() if mapping is None else self._counts(self._scene(pixels))[..., 0]
+
+    def _values(self, scene: np.ndarray, mapping: Mapping | None) -> Tensor:
+        """The same as the networks see it, ``[h, w, 1]``."""
+        return (torch.from_numpy(scene) if mapping is None else mapping.to_values(scene))[..., None]
+
+    def _undone(self, stage: SensorStage, scene: np.ndarray, mapping: Mapping | None) -> Undone:
+        """What :meth:`_plane` gives after the stage, which sees grey levels of 255 or counts."""
+        if mapping is None:
+            return stage.undo(scene * np.float32(255))
+        return stage.undo(scene, None, (mapping.counts[-1] - mapping.counts[0]) / 255)
+
+    def _result(self, undone: Undone | None, scene: np.ndarray, mapping: Mapping | None) -> np.ndarray:
+        """The scene after the stage, as :meth:`_plane` gives it; the same one where nothing was found."""
+        if undone is None or undone.correction.is_empty:
+            return scene
+        return (undone.image / 255).clip(0, 1).astype(np.float32) if mapping is None else undone.image
+
+    def _after_stage(
+        self, frames: Iterator[Frame], mapping: Mapping | None, findings: Findings | None = None
+    ) -> Iterator[tuple[Frame, np.ndarray]]:
+        """(frame, its scene after the sensor stage); without one its scene. Some frames are read ahead."""
+        if self._sensor is None:
+            yield from ((frame, self._plane(frame.pixels, mapping)) for frame in frames)
+            return
+        stage = self._sensor
+        read: deque[tuple[Frame, np.ndarray]] = deque()
+
+        def each() -> Iterator[Undone | None]:
+            for frame in frames:
+                scene = self._plane(frame.pixels, mapping)
+                read.append((frame, scene))
+                is_blank = scene.min() == scene.max()  # a closed shutter
+                yield None if is_blank else self._undone(stage, scene, mapping)
+
+        for undone in steady(each()):
+            frame, scene = read.popleft()
+            if findings is not None and undone is not None:
+                findings.add(undone.correction)
+            yield frame, self._result(undone, scene, mapping)
 
     def _scene(self, pixels: Tensor, factor: int = 1) -> Tensor:
         """The rows of stored pixels ``[k·H, k·W, 1]`` that are scene."""
         first, last, _ = self._rows.indices(pixels.shape[0] // factor)
         return pixels[first * factor : last * factor]
 
-    def _brought_back(self, after: Tensor, pixels: Tensor, mapping: Mapping | None) -> Tensor:
-        """An enhanced frame as pixels to store; counts that nothing changed come back exactly, those clipped too."""
-        if mapping is None:
-            return after
-        counts = self._counts(self._scene(pixels))[None, ..., 0]
-        factor = after.shape[0] // counts.shape[1]
+    def _brought_back(
+        self, enhanced: Tensor, pixels: Tensor, scene: np.ndarray, mapping: Mapping, change: Change
+    ) -> Tensor:
+        """An enhanced frame as counts to store; counts that nothing changed come back exactly, those clipped too.
+
+        Args:
+            enhanced: ``[k·h, k·w, C]`` in [0, 1].
+            pixels: the stored frame.
+            scene: the counts that the enhanced frame was made from.
+            mapping: of the clip.
+            change: how much of the change the result gets.
+        """
+        stored = self._plane(pixels, mapping)
+        factor = enhanced.shape[0] // stored.shape[0]
         whole = pixels.double().repeat_interleave(factor, 0).repeat_interleave(factor, 1)
-        if counts.min() == counts.max():  # a closed shutter: what the networks make of it is no scene
+        if stored.min() == stored.max():  # a closed shutter: what the networks make of it is no scene
             return whole
-        restored = mapping.restore(to_grey(after[None])[:, 0].cpu().float(), counts)
-        result = torch.from_numpy(np.rint(restored[0]) / self._full)[..., None]
-        self._scene(whole, factor)[:] = result
+        restored = torch.from_numpy(mapping.restore(to_grey(enhanced[None])[:, 0].cpu().float(), scene[None])[0])
+        if not change.is_whole:  # the share of the change alone, so that 32-bit arithmetic does not round the counts
+            before = enlarged(torch.from_numpy(stored)[..., None], factor)
+            share = change.apply(torch.zeros_like(before), restored[..., None] - before)
+            restored = (before + share.double())[..., 0]
+        self._scene(whole, factor)[:] = (restored.round() / self._full)[..., None]
         return whole
 
     def _counts(self, pixels: Tensor) -> np.ndarray:

@@ -19,11 +19,13 @@ from ..thermal import (
     check_fits,
     check_thermal_writable,
     rounded,
+    with_kelvin,
     write_thermal,
 )
 from ..thermal.frames import repeated
 from .base import Beside, Change, Enhance, Source
-from .beside import give_back, write_beside
+from .beside import StageShare, give_back, write_beside
+from .undone import Findings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from ..images.tiff import Bands
     from ..thermal import AnchorReport, Unit
+    from .undone import UndoneScene
 
 log = logging.getLogger(__name__)
 
@@ -43,15 +46,23 @@ class CountsSource(Source):
         mapping: from its counts to the range of the networks.
         scene: which pixels are scene; None: found anew.
         unit: write temperatures in this unit instead of counts.
+        undone: the same scene after the sensor stage; None: it does not run.
     """
 
     def __init__(
-        self, image: ThermalImage, mapping: Mapping, scene: Scene | None = None, unit: Unit | None = None
+        self,
+        image: ThermalImage,
+        mapping: Mapping,
+        scene: Scene | None = None,
+        unit: Unit | None = None,
+        undone: UndoneScene | None = None,
     ) -> None:
         self.image = image
         self.mapping = mapping
         self.scene = scene or Scene.of(image)
         self.unit: Unit | None = unit
+        self.undone = undone
+        self.findings = None if undone is None else Findings(undone.unit)
         self.path = image.path
         self.bit_depth = image.bit_depth
         self.page_count = len(image.counts)
@@ -66,7 +77,10 @@ class CountsSource(Source):
         return [self._page(page) for page in range(0, pages, -(-pages // count))]
 
     def _page(self, page: int) -> Tensor:
-        return self.mapping.to_values(self.scene.counts(page))[..., None]
+        return self._values((self.undone or self.scene).counts(page))
+
+    def _values(self, counts: np.ndarray) -> Tensor:
+        return self.mapping.to_values(counts)[..., None]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""
@@ -86,8 +100,11 @@ class CountsSource(Source):
             raise ValueError(f"no enhanced page for the {len(self.image.counts)} pages of {self.path}")
         factor = first.shape[0] // self.scene.shape[0]
         same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        if self.findings is not None:
+            self.findings.clear()
         if change.blend == 0 and same_kind and factor == 1:
-            write_beside(self.path, output, self._page(0), self._page(0), beside)
+            before = self._values(self.scene.counts(0))
+            write_beside(self.path, output, before, before, beside)
             give_back(self.path, output)
             return
         reports: list[AnchorReport] = []
@@ -99,19 +116,23 @@ class CountsSource(Source):
                 if count > len(self.image.counts):
                     break
                 counts, report = self._restored(values, count - 1, change)
+                if self.findings is not None and self.undone is not None and change.blend:
+                    self.findings.add(self.undone.undone(count - 1).correction)
                 if report is not None:
                     reports.append(report)
                     log.info("%s, page %d: %s", self.path, count, report.summary())
                 shown[:] = shown or [counts]
                 if count == len(self.image.counts):
-                    self._write_beside(output, shown[0], beside, reports)
+                    self._write_beside(output, shown[0], change, beside, reports)
                 yield counts
             if count != len(self.image.counts):
                 raise ValueError(f"{count} enhanced pages for the {len(self.image.counts)} pages of {self.path}")
 
         self._write(output, restored(), factor, radiometric=True if change.radiometric else None)
 
-    def _write_beside(self, output: Path, counts: np.ndarray, beside: Beside, reports: list[AnchorReport]) -> None:
+    def _write_beside(
+        self, output: Path, counts: np.ndarray, change: Change, beside: Beside, reports: list[AnchorReport]
+    ) -> None:
         """The files beside a result, of its first page; pixels that are no scene count as unchanged."""
         if beside.radiometric is not None:
             write_json(beside.radiometric, self.record(reports))
@@ -121,12 +142,23 @@ class CountsSource(Source):
         rows, columns = (
             slice(side.start * factor, side.stop * factor) for side in (self.scene.rows, self.scene.columns)
         )
-        before, after = self._page(0), self.mapping.to_values(np.nan_to_num(counts[rows, columns]))[..., None]
+        before, after = self._values(self.scene.counts(0)), self._values(np.nan_to_num(counts[rows, columns]))
         valid = self.scene.valid(0)
         if valid is not None:
             mask = torch.from_numpy(repeated(valid, factor))[..., None]
             after = torch.where(mask, after, before.repeat_interleave(factor, 0).repeat_interleave(factor, 1))
-        write_beside(self.path, output, before, after, beside)
+        write_beside(self.path, output, before, after, beside, self._stage_share(before, change))
+
+    def _stage_share(self, before: Tensor, change: Change) -> StageShare | None:
+        """The part of the sensor stage in the first page of a result; None where it did not run."""
+        if self.undone is None or change.blend == 0:
+            return None
+        correction = self.undone.undone(0).correction
+        alone = change.apply(before, self._page(0)).clamp(0, 1)
+        kelvin, entry = self.image.relation, {"unit": self.undone.unit, **correction.to_dict()}
+        if kelvin is not None:
+            entry |= with_kelvin(correction, kelvin.kelvin, float(np.median(self.scene.counts(0))))
+        return StageShare(alone, entry, correction.summary(self.undone.unit, 1.0))
 
     def _restored(self, values: Tensor, page: int, change: Change) -> tuple[np.ndarray, AnchorReport | None]:
         """The counts ``[h, w]`` of an enhanced page ``[h, w, 1]``, and the report of radiometric mode."""
@@ -146,6 +178,7 @@ class CountsSource(Source):
         """
         if change.blend == 0 or self._is_blank(page) and not change.radiometric:
             return self._untouched(values, page), None
+        undone = None if self.undone is None else self.undone.undone(page)
         restored, report = bring_page_back(
             values[..., 0],
             self.scene,
@@ -153,6 +186,7 @@ class CountsSource(Source):
             page,
             radiometric=change.radiometric,
             with_shading=change.shading,
+            undone=None if undone is None else (undone.image, undone.correction),
         )
         if change.is_whole:
             return restored, report
@@ -229,6 +263,8 @@ class CountsSource(Source):
         note: dict[str, Any] = {"mapping": {"kind": self.mapping.kind, "parameters": self.mapping.parameters}}
         if radiometric is not None:
             note["radiometric"] = radiometric
+        if self.undone is not None:
+            note["sensor"] = self.undone.stage.to_dict()
         write_thermal(output, counts, self.image, factor=factor, unit=self.unit, note=note)
 
 

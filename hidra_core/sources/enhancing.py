@@ -46,6 +46,7 @@ class Running:
         degradation_per: for clips: ``"frame"`` estimates the degradation of every frame and smooths it over time;
             ``"clip"`` uses one for the whole clip, the average over 16 frames spread over it.
         smoothing: see :func:`~hidra_core.video.enhance_frames`.
+        networks: whether they run at all; without them a result is what the sensor stage makes of a file.
     """
 
     strength: float = 1.0
@@ -55,6 +56,7 @@ class Running:
     corrector: bool = True
     degradation_per: Literal["frame", "clip"] = "frame"
     smoothing: float = SMOOTHING
+    networks: bool = True
 
 
 def enhance_file(
@@ -73,7 +75,7 @@ def enhance_file(
     Args:
         source: from :func:`~hidra_core.sources.open_source`.
         output: the file to write, see :meth:`Source.rewrite`.
-        backbone: the one-step backbone; None serves where ``change`` applies nothing.
+        backbone: the one-step backbone; None serves where none of them runs, as with a blend of 0.
         weights: the DEM, and the adapter for this backbone; None as there.
         running: how the networks run.
         change: how much of the change the result gets.
@@ -89,10 +91,10 @@ def enhance_file(
         running = replace(running, corrector=False)
 
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
-        if change.blend == 0:  # nothing of the change is applied: no network has to run
+        if change.blend == 0 or not running.networks:  # of the networks' change nothing is applied
             return (untouched([page], running.upscale)[0] for page in pages)
         if backbone is None or weights is None:
-            raise ValueError("a backbone and weights are needed, unless blend is 0")
+            raise ValueError("a backbone and weights are needed, unless blend is 0 or no networks run")
         if isinstance(source, ClipSource):
             return _frames(source, pages, backbone, weights, running, progress)
         if isinstance(source, LargeCountsSource):

@@ -8,7 +8,7 @@ to each part: filling of masked pixels, the way back to counts, radiometric mode
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -26,17 +26,49 @@ from ..tiling import Span, overview, spans
 from .base import Beside, Change, Enhance
 from .beside import give_back
 from .counts import CountsSource
+from .large_stage import LargePage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ..sensor import Undone
     from ..thermal import AnchorReport, Unit
+    from .undone import UndoneScene
 
 log = logging.getLogger(__name__)
 
 PART, OVERLAP = 1024, 128
 """Side of the parts and least overlap of neighbours, in pixels of the input."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A part of a page.
+
+    Attributes:
+        column: the columns that it has.
+        counts: ``[h, w]``, masked pixels filled.
+        valid: ``[h, w]`` bool: where it is scene; None: everywhere.
+        undone: the counts after the sensor stage; None: it does not run.
+    """
+
+    column: Span
+    counts: np.ndarray
+    valid: np.ndarray | None
+    undone: Undone | None
+
+    @property
+    def seen(self) -> np.ndarray:
+        """The counts that the networks see."""
+        return self.counts if self.undone is None else self.undone.image
+
+    def dead(self, row: Span) -> float:
+        """The number of defective pixels in it, those that other parts have too in proportion to their weights."""
+        if self.undone is None:
+            return 0.0
+        down, across = row.weights.double().numpy(), self.column.weights.double().numpy()
+        return float(down @ self.undone.frame.dead @ across)
 
 
 class LargeCountsSource(CountsSource):
@@ -49,12 +81,19 @@ class LargeCountsSource(CountsSource):
         mapping: see :class:`CountsSource`.
         scene: see :class:`CountsSource`.
         unit: see :class:`CountsSource`.
+        undone: see :class:`CountsSource`.
     """
 
     def __init__(
-        self, image: ThermalImage, mapping: Mapping, scene: Scene | None = None, unit: Unit | None = None
+        self,
+        image: ThermalImage,
+        mapping: Mapping,
+        scene: Scene | None = None,
+        unit: Unit | None = None,
+        undone: UndoneScene | None = None,
     ) -> None:
-        super().__init__(image, mapping, scene, unit)
+        super().__init__(image, mapping, scene, unit, undone)
+        self._staged: tuple[int, LargePage] | None = None  # the last page that went through the sensor stage
         self._rows, self._columns = (spans(side, PART, OVERLAP) for side in self.scene.shape)
         self.page_count: int = len(image.counts) * len(self._rows) * len(self._columns)
 
@@ -62,8 +101,8 @@ class LargeCountsSource(CountsSource):
         """The parts that hold some of the scene, as the networks see them: ``[h, w, 1]``."""
         for page in range(len(self.image.counts)):
             for row in self._rows:
-                for _, counts, _ in self._parts(page, row):
-                    yield self._values(counts)
+                for part in self._parts(page, row):
+                    yield self._values(part.seen)
 
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`: parts spread over the pages, those that are mostly scene if there are any."""
@@ -72,8 +111,9 @@ class LargeCountsSource(CountsSource):
         for page in range(0, len(self.image.counts), -(-len(self.image.counts) // side)):
             for row in self._rows[:: -(-len(self._rows) // side)]:
                 parts = list(self._parts(page, row))
-                for _, counts, valid in parts[:: -(-len(parts) // side) or 1]:
-                    found.append((1.0 if valid is None else float(valid.mean()), self._values(counts)))
+                for part in parts[:: -(-len(parts) // side) or 1]:
+                    share = 1.0 if part.valid is None else float(part.valid.mean())
+                    found.append((share, self._values(part.seen)))
         if not found:  # the rows that were looked at hold no scene
             return [next(self.pages())]
         best = [values for share, values in found if share > 0.5] or [values for _, values in found]
@@ -84,27 +124,39 @@ class LargeCountsSource(CountsSource):
         height, width = self.scene.shape
         step = max(1, int((height * width / (4 * pixels)) ** 0.5))
         rows: list[Tensor] = []
+        staged = self._stage_of(0)
         for top in range(0, height - step + 1, step):
             counts, valid = self.scene.part(0, slice(top, top + step))
             if valid is not None:
                 counts = fill(counts, valid) if valid.any() else np.full_like(counts, self.mapping.counts[0])
+            if staged is not None:
+                counts = staged.pattern(slice(top, top + step)).apply(counts)
             values = self._values(np.ascontiguousarray(counts))[..., 0]
             rows.append(F.avg_pool2d(values[None, None], step)[0, 0])
         return overview(torch.cat(rows)[None, None], pixels)[0, 0][..., None]
 
-    def _values(self, counts: np.ndarray) -> Tensor:
-        return self.mapping.to_values(counts)[..., None]
-
-    def _parts(self, page: int, row: Span) -> Iterator[tuple[Span, np.ndarray, np.ndarray | None]]:
-        """(its columns, counts with masked pixels filled, where it is scene) of each part that holds some."""
+    def _parts(self, page: int, row: Span) -> Iterator[Part]:
+        """Each part of these rows that holds some of the scene."""
+        staged = self._stage_of(page)
         band, valid = self.scene.part(page, row.slice)
         for column in self._columns:
             counts = band[:, column.slice]
             known = None if valid is None else valid[:, column.slice]
-            if known is None or known.all():
-                yield column, counts, None
-            elif known.any():
-                yield column, fill(counts, known), known
+            if known is not None and not known.any():
+                continue
+            if known is not None:
+                known = None if known.all() else known
+                counts = counts if known is None else fill(counts, known)
+            undone = None if staged is None else staged.undone(counts, known, row.slice, column.slice)
+            yield Part(column, counts, known, undone)
+
+    def _stage_of(self, page: int) -> LargePage | None:
+        """The sensor stage of a page, estimated once; None where it does not run."""
+        if self.undone is None:
+            return None
+        if self._staged is None or self._staged[0] != page:
+            self._staged = page, LargePage(self.scene, page, self.undone.stage, self.undone.level)
+        return self._staged[1]
 
     def rewrite(
         self, output: Path, enhance: Enhance, change: Change | None = None, beside: Beside | None = None
@@ -126,6 +178,8 @@ class LargeCountsSource(CountsSource):
         if change.blend == 0 and same_kind and factor == 1:
             give_back(self.path, output)
             return
+        if self.findings is not None:
+            self.findings.clear()
         reports: list[AnchorReport] = []
         chained = results if first is None else chain([first], results)
 
@@ -146,36 +200,44 @@ class LargeCountsSource(CountsSource):
         height, width = (side * factor for side in self.scene.shape)
         total = np.zeros((0, width))
         done = 0  # rows of the scene that are final
+        dead = 0.0
         yield from self._outside(page, 0, self.scene.rows.start, factor)
         for number, row in enumerate(self._rows):
             start, stop = row.slice.start * factor, row.slice.stop * factor
             total = np.concatenate([total, np.zeros((stop - done - len(total), width))])
             down = row.weights.double().numpy().repeat(factor)[:, None]
-            for column, counts, valid in self._parts(page, row):
-                corner = self.scene.rows.start + row.slice.start, self.scene.columns.start + column.slice.start
-                part = self._part(next(results, None), counts, valid, change, reports, corner)
-                across = column.weights.double().numpy().repeat(factor)
-                left = column.slice.start * factor
-                total[start - done :, left : left + len(across)] += part * down * across
+            for part in self._parts(page, row):
+                left = part.column.slice.start
+                corner = self.scene.rows.start + row.slice.start, self.scene.columns.start + left
+                restored = self._part(next(results, None), part, change, reports, corner)
+                across = part.column.weights.double().numpy().repeat(factor)
+                total[start - done :, left * factor : left * factor + len(across)] += restored * down * across
+                dead += part.dead(row)
             final = height if number + 1 == len(self._rows) else self._rows[number + 1].start * factor
             yield self._whole(page, total[: final - done], done, factor)
             total, done = total[final - done :], final
+        staged = self._stage_of(page)
+        if staged is not None and self.findings is not None and change.blend:
+            self.findings.add(staged.correction(round(dead)))
         yield from self._outside(page, self.scene.rows.stop, self.image.counts.shape[1], factor)
 
     def _part(
         self,
         values: Tensor | None,
-        counts: np.ndarray,
-        valid: np.ndarray | None,
+        part: Part,
         change: Change,
         reports: list[AnchorReport],
         corner: tuple[int, int],
     ) -> np.ndarray:
         if values is None:
             raise ValueError(f"fewer enhanced parts than {self.path} has")
+        counts, valid = part.counts, part.valid
         image = replace(self.image, counts=counts[None], valid=None if valid is None else valid[None])
         scene = Scene(image, slice(0, counts.shape[0]), slice(0, counts.shape[1]))
-        restored, report = CountsSource(image, self.mapping, scene).changed(values, 0, change)
+        undone = None
+        if part.undone is not None and self.undone is not None:
+            undone = self.undone.with_page(scene, part.undone)
+        restored, report = CountsSource(image, self.mapping, scene, undone=undone).changed(values, 0, change)
         reports += [] if report is None else [report.moved(*corner)]
         return restored
 

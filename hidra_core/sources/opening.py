@@ -51,11 +51,12 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
             lossless=reading.lossless,
             palette=reading.palette,
             as_is=reading.as_is,
+            sensor=reading.sensor,
         )
     read = read_thermal if reading.wants_counts else read_input
     content: ThermalImage | Picture = read(path, raw=reading.raw, region=reading.region)
     if isinstance(content, Picture):
-        return PictureSource(content, palette=reading.palette, as_is=reading.as_is)
+        return PictureSource(content, palette=reading.palette, as_is=reading.as_is, sensor=reading.sensor)
     if reading.palette not in (None, AUTO):
         raise ValueError(f"{path} holds counts, not the colours of '{reading.palette}'; read it without a palette")
     return reading.source(content)

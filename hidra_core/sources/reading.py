@@ -27,10 +27,12 @@ from ..thermal.readers import RawLayout
 from ..thermal.writing import is_large
 from .counts import CountsSource
 from .large import LargeCountsSource
+from .undone import UndoneScene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ..sensor import SensorStage
     from ..thermal import Unit
     from ..video import OnBroken
 
@@ -63,6 +65,7 @@ class Reading:
         palette: turn the colours of image files and clips back to grey: one of ``hidra_core.names.PALETTES``, or
             ``auto`` for the one that is found in each file, which leaves grey files as they are.
         as_is: take the brightness of false colours as grey, which else are refused.
+        sensor: what the sensor did to pages and is undone before any network sees them; None: nothing.
 
     Raises:
         ValueError: an unknown mapping or palette, parameters that a mapping does not have or that are out of range,
@@ -82,6 +85,7 @@ class Reading:
     lossless: bool = False
     palette: str | None = None
     as_is: bool = False
+    sensor: SensorStage | None = None
     _said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -130,13 +134,17 @@ class Reading:
         scene = Scene.of(self._in_region(image))
         image = self._with_relation(scene)
         scene = replace(scene, image=image)
-        mapping = self.fit(scene)
+        mapping, undone = self.fit(scene), None
+        if self.sensor is not None:
+            undone = UndoneScene.after(scene, self.sensor, (mapping.counts[-1] - mapping.counts[0]) / 255)
+            # neither dead pixels nor stripes are to widen the range
+            mapping = mapping if is_large(image) else self.fit(undone)
         for words in (*image.warnings, *_doubts(scene, mapping)):
             self._say(image.path, words)
         for words in image.notes:
             log.info("%s: %s", image.path, words)
         kind = LargeCountsSource if is_large(image) else CountsSource
-        return kind(image, mapping, scene, self.unit)
+        return kind(image, mapping, scene, self.unit, undone)
 
     def _say(self, path: Path, words: str) -> None:
         """Warn of something; of what holds for many files alike only for the first of them."""

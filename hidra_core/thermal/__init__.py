@@ -1,7 +1,8 @@
 """Counts of thermal cameras: reading, mapping to the networks' range, anchoring to temperatures."""
 
 from ..sensor import noise
-from .anchor import BLOCK, AnchorReport, anchor, bring_back, bring_page_back, check_fits
+from .anchor import anchor, bring_back, bring_page_back, check_fits
+from .anchor_report import BLOCK, AnchorReport, with_kelvin
 from .counts import LinearKelvin, Planck, ThermalImage
 from .frames import Frames, Planes
 from .mapping import Mapping, fit, identity, rounded, scene_range
@@ -37,5 +38,6 @@ __all__ = [
     "noise",
     "rounded",
     "scene_range",
+    "with_kelvin",
     "write_thermal",
 ]

@@ -13,15 +13,15 @@ as measured: it guides the separation of structure and noise, and the input says
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
-from ..sensor import noise
+from ..sensor import SensorCorrection, noise
+from .anchor_report import AnchorReport, report_of
 from .mapping import rounded
 from .masking import Scene
 from .nonuniformity import dead_pixels, guided, shading, stripes
@@ -32,85 +32,9 @@ if TYPE_CHECKING:
     from .counts import ThermalImage
     from .mapping import Mapping
 
-BLOCK = 32
-"""Side in pixels of the blocks whose means stand for the low frequencies in the report."""
-
 _RADIUS = 3  # of the guided filter, in pixels
 _WIENER = 7  # side of the windows of the Wiener filter, in pixels
 _SMOOTH = 8.0  # sigma in pixels of the smooth part
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """How far an output is from its input, in one unit.
-
-    Attributes:
-        mean: signed mean, the bias.
-        mean_absolute: mean of the absolute values.
-        largest: the value of largest absolute size, with its sign.
-        row: where that is, in pixels of the input (for means of blocks the first pixel of the block).
-        column: the same.
-    """
-
-    mean: float
-    mean_absolute: float
-    largest: float
-    row: int
-    column: int
-
-
-@dataclass(frozen=True)
-class AnchorReport:
-    """What radiometric mode did, in counts and, where the relation is known, in kelvin.
-
-    Attributes:
-        noise: standard deviation of the pixel noise in the input, median over the image, counts.
-        columns: standard deviation of the offsets that were taken off the columns as stripes, counts.
-        rows: the same of the rows.
-        shading: from the lowest to the highest value of the field that was taken off as shading, counts.
-        dead_pixels: number of single defective pixels that were replaced.
-        residual: output minus input, pixel by pixel, counts.
-        low_frequency: means of 32x32 blocks of the output minus those of the input without dead pixels, stripes and
-            shading, counts.
-        residual_kelvin: the residual in kelvin, or None.
-        low_frequency_kelvin: the low frequencies in kelvin, or None.
-    """
-
-    noise: float
-    columns: float
-    rows: float
-    shading: float
-    dead_pixels: int
-    residual: Deviation
-    low_frequency: Deviation
-    residual_kelvin: Deviation | None = None
-    low_frequency_kelvin: Deviation | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The report in plain JSON types."""
-        return asdict(self)
-
-    def moved(self, down: int, right: int) -> AnchorReport:
-        """The report on a part of a file, with its places counted from the first pixel of the file."""
-        places = {
-            name: replace(deviation, row=deviation.row + down, column=deviation.column + right)
-            for name in ("residual", "low_frequency", "residual_kelvin", "low_frequency_kelvin")
-            if (deviation := getattr(self, name)) is not None
-        }
-        return replace(self, **places)
-
-    def summary(self) -> str:
-        """One line for a human."""
-        residual, blocks, unit = self.residual, self.low_frequency, "counts"
-        if self.residual_kelvin is not None and self.low_frequency_kelvin is not None:
-            residual, blocks, unit = self.residual_kelvin, self.low_frequency_kelvin, "K"
-        return (
-            f"noise {self.noise:.1f}, stripes {self.columns:.1f} (columns) {self.rows:.1f} (rows), shading "
-            f"{self.shading:.1f} counts, {self.dead_pixels} dead pixels; change of temperature: bias "
-            f"{residual.mean:+.3f} {unit}, mean {residual.mean_absolute:.3f} {unit}, largest {residual.largest:+.3f} "
-            f"{unit} at row {residual.row}, column {residual.column}; of {BLOCK}x{BLOCK} means: largest "
-            f"{blocks.largest:+.3f} {unit}"
-        )
 
 
 def anchor(
@@ -121,6 +45,7 @@ def anchor(
     kelvin: Callable[[np.ndarray], np.ndarray] | None = None,
     valid: np.ndarray | None = None,
     step: float = 1.0,
+    measured: tuple[np.ndarray, SensorCorrection] | None = None,
 ) -> tuple[np.ndarray, AnchorReport]:
     """Tie an enhanced image to the temperatures of its input.
 
@@ -134,6 +59,8 @@ def anchor(
         valid: ``[H, W]`` bool: the pixels that are scene; None: all. The others have no influence and are not in the
             report.
         step: the difference of two counts that counts as one, see :attr:`ThermalImage.step`.
+        measured: the counts ``[H, W]`` before the sensor stage, and what that took off them, so that the report is of
+            the whole change; None: it did not run.
 
     Returns:
         (counts ``[h, w]``, float64, not rounded; report)
@@ -149,13 +76,13 @@ def anchor(
         )
     if not np.isfinite(enhanced).all():
         raise ValueError("the enhanced image has values that are NaN or infinite; look at what made it")
-    measured = counts.astype(np.float64) / step
+    steps = counts.astype(np.float64) / step
     large = enhanced.astype(np.float64) / step
     guide = _shrunk(large, factor)
 
-    dead = dead_pixels(measured, noise(measured, valid))
+    dead = dead_pixels(steps, noise(steps, valid))
     dead = dead if valid is None else dead & valid
-    data = np.where(dead, median_filter(measured, 3, mode="mirror"), measured)
+    data = np.where(dead, median_filter(steps, 3, mode="mirror"), steps)
     columns, rows = stripes(data, guide, valid)
     data = data - columns - rows[:, None]
     field = shading(data, guide, valid) if with_shading else np.zeros_like(data)
@@ -171,27 +98,10 @@ def anchor(
     offset = offset + _smooth(data - (slope * guide + offset), valid)
     result = (_enlarged(slope, factor) * large + _enlarged(offset, factor)) * step
 
-    native, data = _shrunk(result, factor), data * step
-    original = counts.astype(np.float64)
-    report = AnchorReport(
-        noise=float(np.median(sigma if valid is None else sigma[valid])) * step,
-        columns=float(columns.std()) * step,
-        rows=float(rows.std()) * step,
-        shading=float(np.ptp(field)) * step,
-        dead_pixels=int(dead.sum()),
-        residual=_deviation(native - original, valid),
-        low_frequency=_block_deviation(native - data, valid),
-    )
-    if kelvin is not None:
-        counted = slice(None) if valid is None else valid
-        in_kelvin = [kelvin(plane) for plane in (native, original, data)]
-        if all(np.isfinite(plane[counted]).all() for plane in in_kelvin):
-            report = replace(
-                report,
-                residual_kelvin=_deviation(in_kelvin[0] - in_kelvin[1], valid),
-                low_frequency_kelvin=_block_deviation(in_kelvin[0] - in_kelvin[2], valid),
-            )
-    return result, report
+    found = SensorCorrection(dead, columns * step, rows * step, shading=field * step)
+    sigma = float(np.median(sigma if valid is None else sigma[valid])) * step
+    planes = _shrunk(result, factor), counts.astype(np.float64), data * step
+    return result, report_of(planes, sigma, found, valid, kelvin, measured)
 
 
 def _power(rest: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
@@ -275,6 +185,7 @@ def bring_page_back(
     *,
     radiometric: bool = False,
     with_shading: bool = False,
+    undone: tuple[np.ndarray, SensorCorrection] | None = None,
 ) -> tuple[np.ndarray, AnchorReport | None]:
     """Bring enhanced values back onto the counts of the page that they came from.
 
@@ -286,6 +197,8 @@ def bring_page_back(
         page: index of the page.
         radiometric: tie it to the input's temperatures, see :func:`anchor`.
         with_shading: see :func:`anchor`.
+        undone: the counts ``[H, W]`` of the scene after the sensor stage, of which the values were made, and what that
+            took off; None: it did not run.
 
     Returns:
         (counts ``[h, w]`` of the scene, float64 and not rounded; the report of radiometric mode, None without it)
@@ -293,42 +206,24 @@ def bring_page_back(
     Raises:
         ValueError: values that are not finite, or of a size that does not fit.
     """
-    counts = scene.counts(page)
+    counts = scene.counts(page) if undone is None else undone[0]
     restored = mapping.restore(values[None], counts[None])[0]
     if not radiometric:
         return restored, None
     image = scene.image
     kelvin = None if image.relation is None else image.relation.kelvin
     valid = scene.valid(page)
-    result, report = anchor(counts, restored, with_shading=with_shading, kelvin=kelvin, valid=valid, step=image.step)
-    return result, report.moved(scene.rows.start, scene.columns.start)
-
-
-def _deviation(difference: np.ndarray, valid: np.ndarray | None, step: int = 1) -> Deviation:
-    counted = difference if valid is None else np.where(valid, difference, 0)
-    picked = difference if valid is None else difference[valid]
-    row, column = np.unravel_index(np.abs(counted).argmax(), counted.shape)
-    return Deviation(
-        mean=float(picked.mean()),
-        mean_absolute=float(np.abs(picked).mean()),
-        largest=float(counted[row, column]),
-        row=int(row) * step,
-        column=int(column) * step,
+    measured = None if undone is None else (scene.counts(page), undone[1])
+    result, report = anchor(
+        counts,
+        restored,
+        with_shading=with_shading,
+        kelvin=kelvin,
+        valid=valid,
+        step=image.step,
+        measured=measured,
     )
-
-
-def _block_deviation(difference: np.ndarray, valid: np.ndarray | None) -> Deviation:
-    """The deviation of the means of ``BLOCK`` x ``BLOCK`` pixels; those at the right and lower edge may be smaller."""
-    rows, columns = (np.arange(0, side, BLOCK) for side in difference.shape)
-
-    def sums(plane: np.ndarray) -> np.ndarray:
-        return np.add.reduceat(np.add.reduceat(plane, rows, 0), columns, 1)
-
-    if valid is None:
-        sizes = [np.diff([*starts, side]) for starts, side in zip((rows, columns), difference.shape, strict=True)]
-        return _deviation(sums(difference) / np.outer(*sizes), None, BLOCK)
-    counted = sums(valid.astype(np.float64))
-    return _deviation(sums(np.where(valid, difference, 0)) / np.maximum(counted, 1), counted > 0, BLOCK)
+    return result, report.moved(scene.rows.start, scene.columns.start)
 
 
 def _shrunk(plane: np.ndarray, factor: int) -> np.ndarray:

@@ -33,13 +33,14 @@ _Legend = tuple[np.ndarray, list[str]]
 """A colour bar ``[1, N, 3]`` and the texts before, above and after it."""
 
 
-def trust_picture(before: Tensor, after: Tensor, trust: Trust) -> Image.Image:
+def trust_picture(before: Tensor, after: Tensor, trust: Trust, note: str = "") -> Image.Image:
     """Input, output, residual and the output's doubtful edges, with legends and the score, as an RGB image.
 
     Args:
         before: the input, ``[H, W, C]`` in [0, 1], as given to :func:`~hidra_core.trust.compare`.
         after: the output, as given to it.
         trust: what it returned.
+        note: a line below the panels, such as the part that another step has in the change.
     """
     [before], [after] = check_images(before), check_images(after)
     height, width = trust.hallucination.shape
@@ -52,7 +53,7 @@ def trust_picture(before: Tensor, after: Tensor, trust: Trust) -> Image.Image:
         ("output - input", Image.fromarray(_residual(trust.residual * 255 / span)), _residual_legend(span)),
         ("edges without support in the input", Image.fromarray(_overlay(output, trust.hallucination)), _doubt_legend()),
     ]
-    return _sheet(panels, size, f"trust {trust.score:.2f}    possible hallucination {trust.area:.2%} of the area")
+    return _sheet(panels, size, f"trust {trust.score:.2f}    possible hallucination {trust.area:.2%} of the area", note)
 
 
 def _panel_size(width: int, height: int) -> tuple[int, int]:
@@ -87,15 +88,19 @@ def _doubt_legend() -> _Legend:
     return _overlay(shade, np.linspace(0, 1, 120)[None]), ["supported", "", "contradicted by the input"]
 
 
-def _sheet(panels: list[tuple[str, Image.Image, _Legend | None]], size: tuple[int, int], title: str) -> Image.Image:
-    """Four panels in two rows, each with its name above and its legend below, under a title."""
+def _sheet(
+    panels: list[tuple[str, Image.Image, _Legend | None]], size: tuple[int, int], title: str, note: str
+) -> Image.Image:
+    """Four panels in two rows, each with its name above and its legend below, under a title and above a note."""
     width, height = size
     text = max(11, min(24, width // 28))
     font = cast("ImageFont.FreeTypeFont", ImageFont.load_default(text))  # with a size the default is a FreeType font
     gap, strip = max(4, width // 100), text * 2
-    canvas = Image.new("RGB", (2 * width + 3 * gap, strip + 2 * (height + strip) + strip + gap), PAPER)
+    tall = strip + 2 * (height + strip) + strip + gap
+    canvas = Image.new("RGB", (2 * width + 3 * gap, tall + (strip if note else 0)), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((gap, strip / 2), title, fill=INK, font=font, anchor="lm")
+    draw.text((gap, tall + strip / 2), note, fill=INK, font=font, anchor="lm")
     for index, (name, panel, legend) in enumerate(panels):
         left = gap + index % 2 * (width + gap)
         top = strip + index // 2 * (height + strip)

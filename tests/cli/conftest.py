@@ -8,7 +8,7 @@ from hidra_core.cli import main
 
 
 @pytest.fixture
-def hidra(capfd, monkeypatch, tiny):
+def hidra_and_sensor(capfd, monkeypatch, tiny):
     """Runs a command in this process: (exit code, standard output, standard error). hidra-tiny is loaded already."""
     from hidra_core import backbone, weights
 
@@ -31,15 +31,32 @@ def hidra(capfd, monkeypatch, tiny):
 
 
 @pytest.fixture
-def hidra_unloaded(hidra, monkeypatch):
+def hidra(hidra_and_sensor):
+    """The same without what is said of the sensor stage, which may find something in any picture."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code, out_text, err_text = hidra_and_sensor(*arguments)
+        lines = [line for line in out_text.splitlines(keepends=True) if not line.startswith("sensor: ")]
+        return code, "".join(lines), err_text
+
+    return run
+
+
+@pytest.fixture
+def hidra_unloaded(hidra, no_model):
     """The same for commands that must end before a model is loaded."""
+    return hidra
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """No model may be loaded."""
 
     def fail(*_, **__):
         raise AssertionError("a model was loaded before the command line was checked")
 
     monkeypatch.setattr("hidra_core.backbone.load_backbone", fail)
     monkeypatch.setattr("hidra_core.weights.load_weights", fail)
-    return hidra
 
 
 @pytest.fixture

@@ -48,6 +48,9 @@ TABLE = {
     "--raw-size 128x24": "rrrurr",
     "--raw-order big": "rrrurr",
     "--raw-offset 6144": "rrrurr",
+    "--sensor off": "u-uuuu",
+    "--sensor only": "u-uuuu",
+    "--camera missing.safetensors": "rrrrrr",
     "--lossless": "rrrrru",
     "--degradation-per clip": "rrrrru",
     "--smoothing 0": "rrrrru",
@@ -60,15 +63,24 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """One file of each kind."""
     folder = tmp_path_factory.mktemp("inputs")
     grey = np.clip((frame().astype(float) - 16950) / 3, 0, 255).astype(np.uint8)
-    save_picture(folder / "picture.png")
+    with_dead(save_picture(folder / "picture.png"))
     ironbow = palettes.colour(grey / 255, "ironbow")
     Image.fromarray(np.rint(ironbow * 255).astype(np.uint8)).save(folder / "colours.png")
-    Image.fromarray(frame()).save(folder / "counts.png")
-    np.stack([frame(), frame(seed=1)]).astype("<u2").tofile(folder / "raw_64x48.raw")
-    thermal_files.flir_jpeg(folder / "flir.jpg", thermal_files.fff(frame()))
+    counts = frame()
+    counts[20, 30] = 19000  # dead, for the sensor stage
+    Image.fromarray(counts).save(folder / "counts.png")
+    np.stack([counts, frame(seed=1)]).astype("<u2").tofile(folder / "raw_64x48.raw")
+    thermal_files.flir_jpeg(folder / "flir.jpg", thermal_files.fff(counts))
     clip_files.write_clip(folder / "clip.mp4", clip_files.static_scene(3))
     names = ("picture.png", "colours.png", "counts.png", "raw_64x48.raw", "flir.jpg", "clip.mp4")
     return {kind: folder / name for kind, name in zip(KINDS, names, strict=True)}
+
+
+def with_dead(path: Path) -> None:
+    with Image.open(path) as image:
+        pixels = np.asarray(image).copy()
+    pixels[20, 30] = 255
+    Image.fromarray(pixels).save(path)
 
 
 def results(folder: Path) -> dict[str, str]:
