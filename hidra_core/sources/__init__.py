@@ -8,6 +8,7 @@ from .base import Beside, Change, Enhance, Source
 from .clip import ClipSource
 from .counts import CountsSource
 from .enhancing import Running, enhance_file
+from .frames import CameraFrames, camera_of, planes_of, unit_of
 from .grey import read_grey
 from .opening import open_images, open_source, result_suffix
 from .picture import PictureSource
@@ -15,6 +16,7 @@ from .reading import Reading
 
 __all__ = [
     "Beside",
+    "CameraFrames",
     "Change",
     "ClipSource",
     "CountsSource",
@@ -23,9 +25,12 @@ __all__ = [
     "Reading",
     "Running",
     "Source",
+    "camera_of",
     "enhance_file",
     "open_images",
     "open_source",
+    "planes_of",
     "read_grey",
     "result_suffix",
+    "unit_of",
 ]

@@ -102,6 +102,12 @@ class ClipSource(Source):
             for _, scene in self._after_stage(reader.frames(on_broken=self._on_broken), mapping):
                 yield self._values(scene, mapping)
 
+    def planes(self) -> Iterator[np.ndarray]:
+        """The scene of every frame, ``[H, W]``, in the numbers of the file: counts, or grey levels 0 to 255."""
+        with self._open(quiet=True) as reader:
+            for frame in reader.frames(on_broken=self._on_broken):
+                yield self._counts(to_grey(self._scene(frame.pixels)[None])[0, 0])
+
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`; the whole clip is decoded to find them, and the stage sees each by itself."""
         mapping = self._fitted()
