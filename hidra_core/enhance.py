@@ -90,7 +90,9 @@ class DegradationVectors:
                 "Estimate the degradation of the same images that are enhanced"
             )
 
-    def restrained(self, before: Tensor, after: Tensor, rows: slice, factor: int = 1) -> Tensor:
+    def restrained(
+        self, before: Tensor, after: Tensor, rows: slice, factor: int = 1, corrected: Tensor | None = None
+    ) -> Tensor:
         """The part of a change that the restraint of the weights lets through; all of it where they have none.
 
         Args:
@@ -98,11 +100,12 @@ class DegradationVectors:
             after: the same images enhanced, on the same scale.
             rows: which images they are; irrelevant where one vector serves all.
             factor: how many times larger they are than the images whose degradation was estimated.
+            corrected: see :meth:`~hidra_core.readouts.Restraint.apply`.
         """
         if self.weights.restraint is None:
             return after
         vectors = self.vectors if len(self) == 1 else self.vectors[rows]
-        return self.weights.restraint.apply(before, after, vectors, factor=factor)
+        return self.weights.restraint.apply(before, after, vectors, factor=factor, corrected=corrected)
 
 
 @torch.inference_mode()
@@ -254,7 +257,8 @@ class _Adapted:
     ) -> None:
         self.backbone = backbone
         self.modulated: ModulatedAdapter | None = None
-        self._restrained: Callable[[Tensor, Tensor, slice, int], Tensor] | None = None
+        self._restrained: Callable[[Tensor, Tensor, slice, int, Tensor | None], Tensor] | None = None
+        self._restraint_knows = False
         self._corrector: Corrector | None = None
         self._reader: ReadsCorrections | None = None
         self._share = 1.0
@@ -266,7 +270,9 @@ class _Adapted:
         for network in NETWORKS:
             weights.adapter.check_fits(network, backbone.lookup(network))
         self.text_embedding = weights.text_embedding
-        self._restrained = degradation.restrained if restraint else None
+        if restraint and weights.restraint is not None:
+            self._restrained = degradation.restrained
+            self._restraint_knows = weights.restraint.knows_corrector
         if corrector is not False and strength > 0:
             self._corrector = weights.corrector
             self._reader = weights.corrector if corrector is True else corrector
@@ -283,19 +289,27 @@ class _Adapted:
     def finished(self, before: Tensor, after: Tensor, rows: slice, factor: int) -> Tensor:
         """The networks' output with brightness and shading corrected, and of this change what the restraint lets pass.
 
+        A restraint that knows the corrector weighs its word against that of the networks; else the corrector's counts.
+
         Args:
             before: some of the images, ``[b, 1, H, W]`` in [-1, 1] on the CPU.
             after: the same images enhanced, ``[b, 1, factor·H, factor·W]``.
             rows: which images they are.
             factor: how many times larger they became.
         """
+        enlarged = _enlarged(before, factor)
+        corrected = None
         if self._corrector is not None and self._reader is not None:
             seen = before / 2 + 0.5
             correction = self._reader.read(seen).scaled(self._share)
-            after = self._corrector.apply(seen, after / 2 + 0.5, correction).clamp(0, 1) * 2 - 1
+            weighed = self._restrained is not None and self._restraint_knows
+            reached = (enlarged if weighed else after) / 2 + 0.5
+            corrected = 2 * self._corrector.change(seen, reached, correction)
+            if not weighed:
+                after, corrected = (after + corrected).clamp(-1, 1), None
         if self._restrained is None:
             return after
-        return self._restrained(_enlarged(before, factor), after, rows, factor)
+        return self._restrained(enlarged, after, rows, factor, corrected)
 
     def __enter__(self) -> _Adapted:
         self._context.__enter__()

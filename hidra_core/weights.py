@@ -13,7 +13,7 @@ Tensors                          Content
 ``dem.backbone.*``               DINOv2 with registers, in fp16; missing where the file was written without it
 ``probe.MAP.weight``, ``.bias``  optional: linear maps of the probes (``presence``, ``amount``, ``level``)
 ``probe.directions``             optional: a direction of the degradation vector for each kind of degradation
-``restraint.weight``, ``.bias``  optional: how much of the change an image gets, ``[2, 256]`` and ``[2]``
+``restraint.weight``, ``.bias``  optional: how much of the change an image gets, ``[2 or 3, 256]``, ``[2 or 3]``
 ``corrector.*``                  optional: the network that corrects brightness and shading, in fp16
 ===============================  =====================================================================================
 
@@ -42,7 +42,7 @@ from .dem import DEGRADATION_WIDTH, FITS, LAYERS, DegradationEstimator, build_di
 from .images.files import read_safetensors, write_safetensors
 from .modulation import ModulationHead
 from .names import HIDRA_TINY
-from .readouts import BANDS, KINDS, MAPS, Corrector, Probes, Restraint
+from .readouts import BANDS, KINDS, MAPS, PARTS, Corrector, Probes, Restraint
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -450,8 +450,10 @@ class _Reader:
         if "restraint" not in metadata and not any(key.startswith("restraint.") for key in self.tensors):
             return None
         header = self.header(metadata, "restraint")
-        weight = self.take("restraint.weight", (len(BANDS), DEGRADATION_WIDTH))
-        bias = self.take("restraint.bias", (len(BANDS),))
+        stored = self.tensors.get("restraint.bias")
+        outputs = len(PARTS) if stored is not None and len(stored) == len(PARTS) else len(BANDS)
+        weight = self.take("restraint.weight", (outputs, DEGRADATION_WIDTH))
+        bias = self.take("restraint.bias", (outputs,))
         try:
             return Restraint.from_header(header, weight, bias)
         except ValueError as error:

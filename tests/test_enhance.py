@@ -332,9 +332,9 @@ def test_restraint_sees_the_same_frequencies_at_every_upscale(backbone, one):
     factors = []
 
     class Watching(Restraint):
-        def apply(self, before, after, vectors, *, factor=1):
+        def apply(self, before, after, vectors, *, factor=1, corrected=None):
             factors.append(factor)
-            return super().apply(before, after, vectors, factor=factor)
+            return super().apply(before, after, vectors, factor=factor, corrected=corrected)
 
     restraint = make_restraint()
     watching = Watching(restraint.weight, restraint.bias, restraint.cutoff)

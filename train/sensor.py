@@ -90,7 +90,7 @@ def scenes_of(images: list[tuple[Path, np.ndarray]]) -> Scenes:
 
 def striped_batch(scenes: Scenes, count: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
     """Frames of one random size and their stripes, ``[count, H, W]`` each."""
-    size = int(rng.choice(stripes.HEIGHTS)), int(rng.choice(stripes.WIDTHS))
+    size = stripes.SIZES[rng.integers(len(stripes.SIZES))]
     frames = [stripes.striped_frame(scenes, size, rng) for _ in range(count)]
     return tuple(np.stack(parts) for parts in zip(*frames, strict=True))
 
@@ -125,6 +125,7 @@ def train(
     device: str,
     keep: Callable[[dict[str, Tensor]], None],
     *,
+    peak: float = RATE,
     bfloat16: bool = False,
 ) -> dict[str, Tensor]:
     """Train a network for a time.
@@ -134,18 +135,19 @@ def train(
         seconds: how long.
         device: where.
         keep: gets the averaged values every minute.
+        peak: highest learning rate.
         bfloat16: compute in bf16, by autocast.
 
     Returns:
         The averaged values.
     """
     network = task.network.to(device)
-    optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(network.parameters(), peak, weight_decay=1e-4)
     average = {name: value.clone() for name, value in network.state_dict().items()}
     started, kept, losses, step = time.monotonic(), 0.0, [], 0
     while (spent := time.monotonic() - started) < seconds:
         fall = 0.5 + 0.5 * math.cos(math.pi * spent / seconds)
-        rate = RATE * min(1, (step + 1) / WARMUP) * (SLOWEST + (1 - SLOWEST) * fall)
+        rate = peak * min(1, (step + 1) / WARMUP) * (SLOWEST + (1 - SLOWEST) * fall)
         for group in optimiser.param_groups:
             group["lr"] = rate
         batch = [part.to(device, non_blocking=True) for part in next(task.batches)]
@@ -191,7 +193,12 @@ def main(arguments: list[str] | None = None) -> int:
             log.info("%s:", name)
             keep = partial(save, options.output, name, known=known)
             task = task_of(name, scenes, options)
-            keep(train(task, options.seconds, options.device, keep, bfloat16=options.bfloat16))
+            if options.go_on:
+                prefix = f"{name}."
+                values = {key.removeprefix(prefix): known[key] for key in known if key.startswith(prefix)}
+                task.network.load_state_dict(values)
+            values = train(task, options.seconds, options.device, keep, peak=options.rate, bfloat16=options.bfloat16)
+            keep(values)
     except (ValueError, OSError) as error:
         log.error("error: %s", error)
         return 1
@@ -206,11 +213,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=Path, required=True, help="folder of clean thermal images")
     parser.add_argument("-o", "--output", type=Path, default=PATH, help="file to write (default: the library's own)")
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=NETWORKS, help="networks (default: all)")
+    parser.add_argument("--go-on", action="store_true", help="start from the values in the file, not from nothing")
     parser.add_argument("--seconds", type=float, default=1200, help="training of each network (default: 1200)")
     parser.add_argument("--batch", type=int, default=16, help="frames in a step (default: 16)")
     parser.add_argument("--views", type=int, default=VIEWS, help=f"crops for the shading (default: {VIEWS})")
     parser.add_argument("--workers", type=int, default=2, help="processes that make frames (default: 2)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--rate", type=float, default=RATE, help=f"highest learning rate (default: {RATE})")
     parser.add_argument("--bfloat16", action="store_true", help="compute in bf16, where the processor is faster so")
     parser.add_argument("--seed", type=int, default=0, help="of all draws (default: 0)")
     return parser.parse_args(arguments)

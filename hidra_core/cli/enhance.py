@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..names import DTYPES
 from .changing import add_blend, add_clips, add_radiometric, add_running, change_of, running_of
 from .console import FAILED, INTERRUPTED, OK, UsageError, log, report, say
+from .flight import add_flight, reading_of_flight
 from .inputs import check_folder, check_model_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
@@ -45,6 +46,7 @@ _NOT_FOR_CLIPS = {
     "--telemetry": "images and counts",
     "--plane": "images and counts",
     "--format": "images and counts",
+    "--flight": "images and counts",
 }
 """Options that are refused for clips, and what they are for."""
 
@@ -98,12 +100,13 @@ def add(commands: argparse._SubParsersAction) -> None:
         result,
         "replace results that exist, and remove what only they had beside them (default: skip their inputs)",
     )
-    add_sensor(parser.add_argument_group("sensor"), alone=True)
+    add_sensor(parser.add_argument_group("sensor"))
     counts = parser.add_argument_group("thermal counts")
     add_mapping(counts)
     add_object_temperatures(counts)
     add_radiometric(counts)
     add_raw(counts)
+    add_flight(counts)
     add_clips(parser.add_argument_group("clips"))
     add_quiet(parser)
     parser.set_defaults(defaults={name: parser.get_default(name) for name in (*_FOR_CLIPS, *_FOR_RAW, *OF_NETWORKS)})
@@ -152,6 +155,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     waiting, kept = _to_do(jobs, arguments)
     found: list[tuple[str, Findings]] = []
+    if waiting and arguments.flight:
+        options = replace(options, reading=reading_of_flight(arguments, options.reading, jobs, kept))
     if waiting:
         # with a blend of 0 no network runs, and none has to be loaded
         runs = options.change.blend and options.running.networks

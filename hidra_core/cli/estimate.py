@@ -15,7 +15,6 @@ from .model import pick
 from .options import add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 from .progress import progress
 from .reading import add_raw, reading_of
-from .sensor import add_sensor
 
 if TYPE_CHECKING:
     import argparse
@@ -36,8 +35,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "Estimate the degradation vectors of images with the DEM and write them as JSON: the weights used and, for "
         "each image, its file, size, bit depth, the 256 numbers of the vector and their Euclidean norm. Where the "
         "weights have probes, the JSON also says what degrades the image and how much. Of files with several pages the "
-        "first page is used. Counts are stretched to their own range first, and what the sensor did is undone, as by "
-        "'hidra enhance'.",
+        "first page is used. Counts are stretched to their own range first, as by 'hidra enhance'.",
         "  hidra estimate frame.png --text\n"
         "  hidra estimate flight/ --output vectors.json\n"
         "  hidra estimate monday/ tuesday/ --tsne map.png --output vectors.json",
@@ -46,7 +44,6 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_weights(parser)
     add_device(parser)
     add_raw(parser)
-    add_sensor(parser.add_argument_group("sensor"))
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help="file for the JSON or the text (default: the standard output)"
     )
@@ -169,7 +166,7 @@ def _as_json(results: list[Estimated], weights: Weights, drawn: Map | None) -> s
 
 
 def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
-    from ..readouts import BANDS
+    from ..readouts import PARTS
 
     vector, (width, height) = result.vector, result.size
     entry = {
@@ -183,7 +180,7 @@ def _entry(result: Estimated, weights: Weights) -> dict[str, Any]:
         entry["degradation"] = weights.probes.read(vector[None])[0].to_dict()
     if weights.restraint is not None:
         shares = weights.restraint.shares(vector[None])[0].tolist()
-        entry["restraint"] = {band: round(share, 4) for band, share in zip(BANDS, shares, strict=True)}
+        entry["restraint"] = {band: round(share, 4) for band, share in zip(PARTS, shares, strict=False)}
     if result.correction is not None:
         entry["corrector"] = result.correction
     return entry | {"vector": [_float32(value) for value in vector.tolist()]}

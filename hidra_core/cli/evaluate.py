@@ -83,7 +83,8 @@ def _add_tasks(group: argparse._ActionsContainer) -> None:
         "--tasks",
         metavar="LIST",
         help="comma-separated list of presets of degradation (fpn, sr-x2, sr-x4, composite, mild, moderate, severe, "
-        "extreme; field, field-mild, hm-tir; one kind alone: stripes, noise, blur, low-resolution, low-contrast, "
+        "extreme; field, field-mild, hm-tir, hard, dark, clipped, dead; one kind alone: stripes, noise, blur, "
+        "low-resolution, low-contrast, "
         "non-uniformity; kinds combined at random: mixed), untouched (clean images without degradation), degraded "
         "(the inputs are degraded already), fusion (default: the first eight presets; degraded with --references, "
         "fusion with --visible)",
@@ -118,6 +119,12 @@ def _add_model(group: argparse._ActionsContainer) -> None:
         action="store_false",
         help="as for enhance; the backbone without adaptation never has a corrector",
     )
+    group.add_argument(
+        "--sensor",
+        choices=("auto", "off"),
+        default="auto",
+        help="as for enhance; the backbone without adaptation never has the sensor stage (default: auto)",
+    )
     group.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help="as for enhance (default: auto)")
     add_device(group)
 
@@ -128,15 +135,16 @@ def _add_comparison(group: argparse._ActionsContainer) -> None:
         metavar="LIST",
         default="all",
         help="comma-separated list, all or none: clahe, histogram-equalisation, median-3x3, median-5x5, "
-        "gaussian-sigma-1, nlm, bm3d (slow), moment-matching, moment-matching-and-nlm, midway, wavelet-fft "
-        "(default: all)",
+        "gaussian-sigma-1, nlm, bm3d (slow), moment-matching, moment-matching-and-nlm, midway, wavelet-fft, sensor "
+        "(this project's sensor stage alone), dncnn=FILE and ffdnet=FILE (networks with weights of yours; "
+        "all,dncnn=FILE adds one) (default: all)",
     )
     group.add_argument(
         "--metrics",
         metavar="LIST",
         default="all",
-        help="comma-separated list or all: psnr, psnr_affine, ssim, ms_ssim, lpips, dists, maniqa, niqe, fid "
-        "(default: all)",
+        help="comma-separated list or all: psnr, psnr_affine, ssim, ms_ssim, lpips, dists, maniqa, niqe, fid, "
+        "dead_pixels (how well they are found and repaired, in tasks that have some) (default: all)",
     )
     group.add_argument(
         "--fusions",
@@ -219,18 +227,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _plan(arguments: argparse.Namespace) -> _Plan:
     """Read all inputs once and load every method and metric, so that errors show before any work."""
     from ..backbone import pick_device, pick_dtype
-    from ..evaluation import measures, perceptual, runner
-    from ..evaluation.baselines import BASELINES
+    from ..evaluation import measures, perceptual, provenance, rivals, runner
 
     tasks, unreadable = _tasks(arguments)
     keys = _chosen("metrics", arguments.metrics, {key: key for key in measures.SELECTABLE})
-    baselines = _chosen("baselines", arguments.baselines, {runner.slug(name): name for name in BASELINES})
+    baselines, learned, files = _baselines(arguments)
     fusions = _fusions(arguments)
     try:
         device = pick_device(arguments.device)
         dtype = pick_dtype(arguments.dtype, device)
         for task in tasks:
             task.check()
+        networks_of_others, files_of_others, absent = rivals.available(files, learned, device)
     except ValueError as error:
         raise UsageError(reason(error)) from error
     methods, not_measured = runner.available_baselines(baselines)
@@ -238,14 +246,15 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     useful = {key for task in tasks for key in measures.networks_for(task)}
     networks, missing = perceptual.load([key for key in perceptual.NAMES if key in useful and key in keys], device)
     conventions = _conventions(arguments)
-    about = _about(arguments, tasks) | {"models": described, "not_measured": not_measured | missing}
+    about = _about(arguments, tasks) | {"models": described, "not_measured": not_measured | absent | missing}
+    about["baselines"] = {row: {"weights": provenance.hashes(str(path), "")} for row, path in files_of_others.items()}
     about |= {"conventions": conventions if tasks[0].name == FUSION else {}}
     columns = {task.name: measures.choose(task, keys, networks, **conventions) for task in tasks}
     for name, (metrics, unfit) in columns.items():
         if not metrics:
             reasons = "; ".join(f"{key}: {why}" for key, why in (about["not_measured"] | unfit).items() if key in keys)
             raise UsageError(f"nothing can be measured on the task {name}; {reasons or 'name more --metrics'}")
-    return _Plan(tasks, unreadable, methods | models, fusions, networks, columns, about)
+    return _Plan(tasks, unreadable, methods | networks_of_others | models, fusions, networks, columns, about)
 
 
 def _measure(task: Task, plan: _Plan, arguments: argparse.Namespace, show: Callable[[int, str], None]) -> Result:
@@ -349,6 +358,27 @@ def _chosen(what: str, text: str, known: dict[str, str]) -> list[str]:
     return [known[name] for name in names]
 
 
+def _baselines(arguments: argparse.Namespace) -> tuple[list[str], list[str], list[tuple[str, Path]]]:
+    """(classical methods, networks of ``RIVALS``, those networks' weights as far as they are given)."""
+    from ..evaluation.baselines import BASELINES
+    from ..evaluation.rivals import RIVALS
+    from ..evaluation.runner import slug
+
+    names, files = [], []
+    for item in arguments.baselines.split(","):
+        name, given, path = item.strip().partition("=")
+        if not given:
+            names.append(name)
+        elif name in RIVALS and Path(path).is_file():
+            files.append((name, Path(path)))
+        else:
+            expected = " or ".join(f"{rival}=FILE" for rival in RIVALS)
+            raise UsageError(f"--baselines {item.strip()}: expected {expected} with the file of its weights")
+    known = {slug(name): name for name in BASELINES} | {name: name for name in RIVALS}
+    chosen = _chosen("baselines", ",".join(names) or "none", known)
+    return [name for name in chosen if name in BASELINES], [name for name in chosen if name in RIVALS], files
+
+
 def _fusions(arguments: argparse.Namespace) -> list[str | FusedFolder]:
     from ..evaluation.fusion import METHODS
     from ..evaluation.runner import FusedFolder
@@ -395,8 +425,12 @@ def _models(
             "training": weights.training,
         }
         if arguments.bare and not methods:
-            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, strength=0.0, restraint=False)
-        methods[name] = model(backbone, weights, restraint=arguments.restraint, corrector=arguments.corrector)
+            bare = {"strength": 0.0, "restraint": False, "corrector": False, "sensor": False}
+            methods[f"{weights.backbone} without adaptation"] = model(backbone, weights, **bare)
+        sensor = arguments.sensor == "auto"
+        methods[name] = model(
+            backbone, weights, restraint=arguments.restraint, corrector=arguments.corrector, sensor=sensor
+        )
     return methods, described
 
 

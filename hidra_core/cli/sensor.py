@@ -22,20 +22,15 @@ OF_NETWORKS = (
 """Options of the networks, by their names in the parsed command line."""
 
 
-def add_sensor(group: argparse._ActionsContainer, *, alone: bool = False) -> None:
-    """Add the options.
-
-    Args:
-        group: where they are listed.
-        alone: whether the stage may run without networks.
-    """
-    without = "; only: the stage alone, without networks, for which no model is loaded" if alone else ""
+def add_sensor(group: argparse._ActionsContainer) -> None:
+    """Add the options."""
     group.add_argument(
         "--sensor",
-        choices=("auto", "off", *(("only",) if alone else ())),
+        choices=("auto", "off", "only"),
         default="auto",
         help="before the networks, take off what the sensor did to a page; auto: what is found beyond doubt, so that "
-        f"nothing is touched where nothing is found; off: nothing{without} (default: auto)",
+        "nothing is touched where nothing is found; off: nothing; only: the stage alone, for which no model is loaded "
+        "(default: auto)",
     )
     for name, what in (
         ("--dead-pixels", "replace dead, stuck and blinking pixels and short bad lines"),

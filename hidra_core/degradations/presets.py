@@ -206,6 +206,15 @@ PRESETS: dict[str, Preset] = {
         p_dead=0.0,
         p_jpeg=0.0,
     ),
+    # Dead pixels under the mild noise of field: how many are found, and how well are they filled?
+    "dead": replace(
+        UNTOUCHED,
+        p_random=1.0,
+        p_poisson=0.0,
+        gaussian_sigma=FIELD.gaussian_sigma,
+        p_dead=1.0,
+        dead_fraction=(0.003, 0.003),
+    ),
     # Every stage of the older pipeline at its strong end, at full resolution.
     "hard": replace(
         COMPOSITE,

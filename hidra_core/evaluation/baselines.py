@@ -2,7 +2,8 @@
 
 Every baseline maps one grey image ``[H, W]``, uint8 or float in [0, 1], to a result of the same shape and dtype. None
 is told how the image was degraded: a method that needs the noise level or the direction of the stripes estimates it.
-The widths of the destripers are those that did best on FPN correction of hidra-tiny's training images.
+The widths of the destripers are those that did best on FPN correction of hidra-tiny's training images. The project's
+own sensor stage, which runs before any network, is among them, so that its share of a result can be told.
 ``BASELINES`` has them all by name. A package that a baseline needs is imported when the baseline is called.
 """
 
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import correlate1d, gaussian_filter, gaussian_filter1d, median_filter
 
+from ..sensor import undo_sensor
 from .metrics import as_float, column_noise_energy, noise_level, row_noise_energy, to_8_bit
 
 if TYPE_CHECKING:
@@ -175,6 +177,30 @@ def wavelet_fft(image: np.ndarray, sigma: float = 2.0, stripes: str = "auto") ->
     return _along(columns, image, stripes)
 
 
+# --- this project's sensor stage --------------------------------------------------------------------------------------
+
+
+class SensorStage:
+    """Dead pixels, stripes and shading undone by :func:`~hidra_core.sensor.undo_sensor`, and nothing else."""
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The image without what the sensor added to it.
+
+        Args:
+            image: ``[H, W]``, uint8 or float in [0, 1].
+        """
+        return self.find(image)[0]
+
+    def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same, and ``[H, W]`` bool, the pixels that were taken for dead.
+
+        Args:
+            image: ``[H, W]``, uint8 or float in [0, 1].
+        """
+        result, correction = undo_sensor(as_float(image), level=1 / 255)
+        return _like(result, image), correction.dead
+
+
 def _along(columns: Callable[[np.ndarray], np.ndarray], image: np.ndarray, stripes: str) -> np.ndarray:
     """Apply a destriper of columns to columns or rows."""
     if stripes not in DIRECTIONS:
@@ -199,6 +225,7 @@ BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "moment matching + NLM": lambda image: nlm(moment_matching(image)),
     "midway": midway,
     "wavelet-FFT": wavelet_fft,
+    "sensor": SensorStage(),
 }
 """The baselines of the evaluation, by their names in its tables."""
 

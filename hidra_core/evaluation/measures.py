@@ -24,8 +24,8 @@ class Metric:
         higher_is_better: whether higher values are better; None where neither direction is.
         decimals: digits after the point in the Markdown.
         smallest_side: pixels that the smaller side of an image must have.
-        function: ``(output [H, W] uint8, case) -> value``; None for scores that ``runner`` computes on whole sets or
-            for all fusion metrics at once.
+        function: ``(output [H, W] uint8, case) -> value``; None for scores that ``runner`` computes on whole sets, or
+            all at once (fusion, dead pixels).
     """
 
     key: str
@@ -96,6 +96,20 @@ NO_REFERENCE = (
         function=lambda o, case: metrics.low_frequency_correlation(o, metrics.to_8_bit(case.image)),
     ),
 )
+DEAD = (
+    Metric("dead_error", "error at dead pixels", False, 1),
+    Metric("dead_error_ratio", "the same / median of neighbours", False),
+    Metric("dead_repaired", "dead pixels repaired %", True, 1),
+    Metric("dead_found", "found %", True, 1),
+    Metric("dead_found_showing", "found of those that show %", True, 1),
+    Metric("dead_missed", "missed", False, 1),
+    Metric("dead_false", "false %", False, 4),
+)
+"""The scores of ``dead.scores``."""
+
+DEAD_PIXELS = "dead_pixels"
+"""All of ``DEAD`` on the command line."""
+
 # MANIQA enlarges images below its own 224 pixels, NIQE needs several of its blocks of 96, LPIPS AlexNet's strides.
 PERCEPTUAL = {
     "lpips": Metric("lpips", "LPIPS", False, 3, 64),
@@ -104,7 +118,7 @@ PERCEPTUAL = {
     "niqe": Metric("niqe", "NIQE", False, 2, 192),
     "fid": Metric("fid", "FID", False, 1),
 }
-SELECTABLE = tuple(metric.key for metric in FULL_REFERENCE) + perceptual.NAMES
+SELECTABLE = (*(metric.key for metric in FULL_REFERENCE), *perceptual.NAMES, DEAD_PIXELS)
 """Keys of the metrics that a user can choose from."""
 
 
@@ -154,6 +168,8 @@ def choose(
             if key in networks:
                 function = None if key in perceptual.SETS else _network(key, networks[key])
                 wanted.append(replace(PERCEPTUAL[key], function=function))
+        if DEAD_PIXELS in keys and task.has_dead_pixels:
+            wanted += DEAD
     smallest = min(task.inputs.sizes, key=lambda name: min(task.inputs.sizes[name]))
     height, width = task.inputs.sizes[smallest]
     fitting = [metric for metric in wanted if metric.smallest_side <= min(height, width)]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from PIL import Image
 
 from ..enhance import enhance, estimate
 from ..images.files import atomic_path
-from . import fusion
+from ..sensor import undo_sensor
+from . import dead, fusion
 from .baselines import BASELINES
 from .metrics import to_8_bit
 from .tasks import FUSION, Case, Task, file_name, read_page
@@ -34,6 +35,16 @@ INPUT = "input"
 Method = Callable[[np.ndarray], np.ndarray]
 """A function from a grey image ``[H, W]``, float32 in [0, 1], to the enhanced one."""
 
+
+@runtime_checkable
+class FindsDeadPixels(Protocol):
+    """A method that says, too, which pixels it takes for dead."""
+
+    def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The enhanced image, and ``[H, W]`` bool, the dead pixels of ``image``."""
+        ...
+
+
 OutputProgress = Callable[[int, str], None]
 """Called before each output with the number of outputs made so far and, in words, the next one; may raise to stop."""
 
@@ -41,8 +52,34 @@ OutputProgress = Callable[[int, str], None]
 # --- methods ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class AfterSensor:
+    """A method on what the sensor stage leaves.
+
+    Attributes:
+        restored: from an image as the DEM judges it, and the same after the stage, to the enhanced one.
+    """
+
+    restored: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """The enhanced image."""
+        return self.find(image)[0]
+
+    def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See :class:`FindsDeadPixels`."""
+        undone, found = undo_sensor(image, level=1 / 255)
+        judged = found.shading_alone.apply(image)  # see hidra_core.sources.Source.given
+        return self.restored(*(plane.clip(0, 1).astype(np.float32) for plane in (judged, undone))), found.dead
+
+
 def model(
-    backbone: Backbone, weights: Weights, strength: float = 1.0, restraint: bool = True, corrector: bool = True
+    backbone: Backbone,
+    weights: Weights,
+    strength: float = 1.0,
+    restraint: bool = True,
+    corrector: bool = True,
+    sensor: bool = True,
 ) -> Method:
     """A backbone with its weights as a method.
 
@@ -52,15 +89,15 @@ def model(
         strength: see :func:`~hidra_core.enhance.enhance`; 0 without the restraint is the bare backbone.
         restraint: see :func:`~hidra_core.enhance.enhance`.
         corrector: see :func:`~hidra_core.enhance.enhance`.
+        sensor: undo first what the sensor did, as ``hidra enhance`` does.
     """
 
-    def method(image: np.ndarray) -> np.ndarray:
-        images = torch.from_numpy(image)[None, :, :, None]
-        degradation = estimate(images, weights)
+    def restored(given: np.ndarray, undone: np.ndarray) -> np.ndarray:
+        seen, images = (torch.from_numpy(image)[None, :, :, None] for image in (given, undone))
         options = {"strength": strength, "restraint": restraint, "corrector": corrector}
-        return enhance(images, backbone, degradation, **options)[0, :, :, 0].numpy()
+        return enhance(images, backbone, estimate(seen, weights), **options)[0, :, :, 0].numpy()
 
-    return method
+    return AfterSensor(restored) if sensor else lambda image: restored(image, image)
 
 
 def available_baselines(names: Iterable[str]) -> tuple[dict[str, Method], dict[str, str]]:
@@ -157,7 +194,7 @@ class Result:
     missing: dict[str, str] = field(default_factory=dict)
 
     def mean(self, method: str, key: str) -> float:
-        """The mean of a score over the cases, or its value for the whole set.
+        """The mean of a score over the cases that have it, or its value for the whole set.
 
         Args:
             method: a row, of ``methods``.
@@ -165,7 +202,16 @@ class Result:
         """
         if key in self.sets.get(method, {}):
             return self.sets[method][key]
-        return statistics.fmean(case["scores"][method][key] for case in self.cases)
+        return statistics.fmean(case["scores"][method][key] for case in self.cases if key in case["scores"][method])
+
+    def measured(self, method: str, key: str) -> bool:
+        """Whether a row has a score in any case: only some methods say which pixels they take for dead.
+
+        Args:
+            method: a row, of ``methods``.
+            key: of a column of ``metrics``.
+        """
+        return key in self.sets.get(method, {}) or any(key in case["scores"][method] for case in self.cases)
 
 
 def run(
@@ -213,11 +259,11 @@ def run(
             sample = {}
             for done, (name, method) in enumerate(methods.items(), index * len(methods)):
                 progress(done, f"{name}, {case.name}")
-                output, entry["seconds"][name] = _output(name, method, case)
+                output, found, entry["seconds"][name] = _output(name, method, case)
                 if outputs is not None or sets:
                     _write(folder / slug(name) / file_name(case.name, case.draw), output)
                 if pairs is None:
-                    entry["scores"][name] = {m.key: m.function(output, case) for m in metrics if m.function}
+                    entry["scores"][name] = _score(output, found, case, metrics)
                     sample[name] = output
                     continue
                 for how in pairs[name]:
@@ -233,21 +279,39 @@ def run(
             for name in methods:
                 progress(len(task) * len(methods), f"{key}, {name}")
                 result.sets.setdefault(name, {})[key] = measure(folder / slug(name), references)
+    _leave_out_unmeasured(result)
     return result
 
 
-def _output(name: str, method: Method, case: Case) -> tuple[np.ndarray, float]:
-    """What a method makes of a case, rounded to 8 bits, and the seconds that it needed.
+def _output(name: str, method: Method, case: Case) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """What a method makes of a case, rounded to 8 bits, the dead pixels that it finds, and the seconds that it needed.
 
     Raises:
         ValueError: the output has another size than the input.
     """
     started = time.perf_counter()
-    output = method(case.image)
+    output, found = method.find(case.image) if isinstance(method, FindsDeadPixels) else (method(case.image), None)
     seconds = round(time.perf_counter() - started, 3)
     if output.shape != case.image.shape:
         raise ValueError(f"'{name}' made {output.shape} of {case.image.shape} pixels ({case.name})")
-    return to_8_bit(output), seconds
+    return to_8_bit(output), found, seconds
+
+
+def _score(output: np.ndarray, found: np.ndarray | None, case: Case, metrics: Sequence[Metric]) -> dict[str, float]:
+    """All scores of one output that are not those of whole sets or of a fused image."""
+    scores = {metric.key: metric.function(output, case) for metric in metrics if metric.function}
+    keys = {metric.key for metric in metrics}
+    return scores | {key: value for key, value in dead.scores(output, case, found).items() if key in keys}
+
+
+def _leave_out_unmeasured(result: Result) -> None:
+    """Note the columns without any value as missing: those of dead pixels, which not every draw or method has."""
+    known = any(dead.YARDSTICK in scores for case in result.cases for scores in case["scores"].values())
+    reason = "no method says which pixels it takes for dead" if known else "no draw has dead pixels of known place"
+    for metric in list(result.metrics):
+        if not any(result.measured(method, metric.key) for method in result.methods):
+            result.metrics.remove(metric)
+            result.missing[metric.key] = reason
 
 
 def _pairs(

@@ -23,6 +23,7 @@ VERSION = 1
 
 _TITLES = {
     "fpn": "FPN correction (preset fpn)",
+    "dead": "Dead pixels under mild noise (preset dead)",
     "sr-x2": "Blind super-resolution ×2 (preset sr-x2)",
     "sr-x4": "Blind super-resolution ×4 (preset sr-x4)",
     UNTOUCHED: "Clean images, untouched",
@@ -64,14 +65,17 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
 
 
 def table(result: Result) -> str:
-    """One Markdown table; arrows say which way is better, the best value of a column is bold."""
+    """One Markdown table; arrows say which way is better, the best value of a column is bold, a dash is no value."""
     metrics = result.metrics
     arrows = {True: " ↑", False: " ↓", None: ""}
-    means = {m.key: {method: result.mean(method, m.key) for method in result.methods} for m in metrics}
+    means = {
+        m.key: {method: result.mean(method, m.key) for method in result.methods if result.measured(method, m.key)}
+        for m in metrics
+    }
     best = {m.key: _best(m, means[m.key]) for m in metrics}
     rows = []
     for method in result.methods:
-        texts = {m.key: _text(means[m.key][method], m) for m in metrics}
+        texts = {m.key: _text(means[m.key][method], m) if method in means[m.key] else "–" for m in metrics}
         rows.append([method, *(f"**{text}**" if text == best[key] else text for key, text in texts.items())])
     return to_markdown(["method", *(m.title + arrows[m.higher_is_better] for m in metrics)], rows)
 
@@ -82,7 +86,8 @@ def document(results: Sequence[Result], about: dict[str, Any]) -> dict[str, Any]
     Args:
         results: one per task.
         about: the run: ``command``, ``created``, ``machine``, ``versions``, ``models``, ``seed``, ``draws``,
-            ``images`` (SHA-256 by name), ``conventions``, ``not_measured`` (reason by name).
+            ``images`` (SHA-256 by name), ``baselines`` (SHA-256 of weights by row), ``conventions``, ``not_measured``
+            (reason by name).
     """
     return _plain(
         {
@@ -95,7 +100,10 @@ def document(results: Sequence[Result], about: dict[str, Any]) -> dict[str, Any]
                     "name": result.task.name,
                     "preset": asdict(PRESETS[result.task.name]) if result.task.name in PRESETS else None,
                     "means": {
-                        method: {m.key: result.mean(method, m.key) for m in result.metrics} for method in result.methods
+                        method: {
+                            m.key: result.mean(method, m.key) for m in result.metrics if result.measured(method, m.key)
+                        }
+                        for method in result.methods
                     },
                     "cases": result.cases,
                 }

@@ -14,6 +14,7 @@ import torch
 from .. import degradations, scenes
 from ..sources import read_grey
 from ..thermal.readers import THERMAL_EXTENSIONS
+from .dead import dead_map
 from .fusion import VIF_SIDE
 from .metrics import SSIM_SIDE, to_8_bit
 
@@ -148,6 +149,7 @@ class Case:
         draw: number of the degradation of this image, from 0.
         seed: seed of that degradation's generator.
         record: the degradation, as ``DegradationRecord.to_dict`` gives it.
+        dead: ``[H, W]`` bool, the pixels that died, see ``dead.dead_map``; None if none did or it is not known.
     """
 
     name: str
@@ -157,6 +159,7 @@ class Case:
     draw: int = 0
     seed: int | None = None
     record: dict[str, Any] = field(default_factory=dict)
+    dead: np.ndarray | None = None
 
     def partner(self, role: Literal["reference", "visible"]) -> np.ndarray:
         """The reference or the visible partner, for a metric that cannot do without it.
@@ -204,6 +207,11 @@ class Task:
         """Whether every case has a clean image to compare with."""
         return self.name in SYNTHETIC_TASKS or self.references is not None
 
+    @property
+    def has_dead_pixels(self) -> bool:
+        """Whether the degradation may have dead pixels."""
+        return self.name in degradations.PRESETS and degradations.PRESETS[self.name].p_dead > 0
+
     def __len__(self) -> int:
         return len(self.inputs) * (self.draws if self.name in degradations.PRESETS else 1)
 
@@ -219,7 +227,15 @@ class Task:
             for index, (name, clean) in enumerate(self.inputs.items()):
                 seed = self.seed + draw * len(self.inputs) + index
                 degraded, record = degrade(clean, self.name, seed)
-                yield Case(name, degraded, reference=clean, draw=draw, seed=seed, record=record.to_dict())
+                yield Case(
+                    name,
+                    degraded,
+                    reference=clean,
+                    draw=draw,
+                    seed=seed,
+                    record=record.to_dict(),
+                    dead=dead_map(clean, record),
+                )
 
     def check(self) -> None:
         """Read every image once, so that errors show before hours of work.

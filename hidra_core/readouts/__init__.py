@@ -5,7 +5,7 @@ Probes and restraint are linear read-outs of the degradation vector; the correct
 
 from .corrector import Correction, Corrector, CorrectorNetwork
 from .probes import KINDS, LEVELS, MAPS, Kind, KindReading, Probes, Reading, directions
-from .restraint import BANDS, Restraint
+from .restraint import BANDS, PARTS, Restraint, shares_of
 
 __all__ = [
     "BANDS",
@@ -17,8 +17,10 @@ __all__ = [
     "KindReading",
     "LEVELS",
     "MAPS",
+    "PARTS",
     "Probes",
     "Reading",
     "Restraint",
     "directions",
+    "shares_of",
 ]

@@ -149,9 +149,8 @@ class CorrectorNetwork(nn.Module):
         self.from_middle = nn.Conv2d(middle, fine, kernel_size=1)
         self.fine_again = _Block(fine)
         self.field = nn.Conv2d(fine, 1, kernel_size=3, padding=1)
-        for last in (self.tone[-1], self.field):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        for parameter in (*self.tone[-1].parameters(), *self.field.parameters()):
+            nn.init.zeros_(parameter)  # at first it corrects nothing
 
     def forward(self, view: Tensor, aspect: Tensor) -> Correction:
         """The correction of some frames.
@@ -251,21 +250,21 @@ class Corrector:
         aspect = torch.full((len(images),), images.shape[-1] / images.shape[-2])
         return self.network(small_view(images.cpu()), aspect)
 
-    def apply(self, before: Tensor, after: Tensor, correction: Correction) -> Tensor:
-        """Give enhanced images the low frequencies that the correction calls for.
+    def change(self, before: Tensor, after: Tensor, correction: Correction) -> Tensor:
+        """What images lack to have the low frequencies that the correction calls for.
 
         Args:
             before: the images that were read, ``[B, 1, H, W]`` in [0, 1] on the CPU.
-            after: the same images enhanced, ``[B, 1, k·H, k·W]`` on the same scale.
+            after: the same images enhanced, or only enlarged, ``[B, 1, k·H, k·W]`` on the same scale.
             correction: of :meth:`read`, or averaged over time.
 
         Returns:
-            The shape of ``after``; it may leave the range a little.
+            The shape of ``after``, to be added to it; the sum may leave the range a little.
         """
         target = correction.target(F.adaptive_avg_pool2d(before.float(), GRID)[:, 0]).clamp(0, 1)
         missing = target - F.adaptive_avg_pool2d(after.float(), GRID)[:, 0]
         smooth = rearrange(lowpass(rearrange(missing, "b h w -> h w b"), self.cutoff), "h w b -> b 1 h w")
-        return after + F.interpolate(smooth, after.shape[-2:], mode="bicubic", align_corners=False)
+        return F.interpolate(smooth, after.shape[-2:], mode="bicubic", align_corners=False)
 
     def header(self) -> dict[str, Any]:
         """What a file's header says about it, in plain JSON types; :meth:`from_header` reads it."""

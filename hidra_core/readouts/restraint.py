@@ -3,6 +3,8 @@
 An autoencoder that is small, or that compresses, cannot give an image back to the bit, and a guess of the brightness
 that the degradation destroyed can only do harm where nothing was destroyed. The vector ``P`` knows how much is wrong
 with an image; a linear read-out of it says which share of the change to apply, for low and for high frequencies.
+Where the weights have a corrector, it also says whose word counts for the low frequencies: that of the input, of the
+networks or of the corrector, in shares that sum to 1.
 ``train/probing/restraint.py`` fits it for one pair of weights and backbone and stores it in the weights file. This is
 an addition to the method: weights without it, such as the authors' converted ones, get all of the change applied.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from einops import rearrange
 
 from ..dem import DEGRADATION_WIDTH
@@ -22,13 +25,28 @@ if TYPE_CHECKING:
 BANDS = ("low", "high")
 """Frequencies below and above the cut-off, in the order of the outputs."""
 
+PARTS = (*BANDS, "corrector")
+"""The outputs of a restraint that knows the corrector: the networks' low and high frequencies, the corrector's low."""
+
+
+def shares_of(logits: Tensor) -> Tensor:
+    """Shares in (0, 1) of the :data:`BANDS` or :data:`PARTS`, ``[..., 2]`` or ``[..., 3]``.
+
+    Networks and corrector share the low frequencies with the input: ``softmax(low, corrector, 0)``.
+    """
+    if logits.shape[-1] == len(BANDS):
+        return logits.sigmoid()
+    low, high, corrector = logits.unbind(-1)
+    by_networks, by_corrector, _ = torch.stack([low, corrector, torch.zeros_like(low)]).softmax(dim=0)
+    return torch.stack([by_networks, high.sigmoid(), by_corrector], dim=-1)
+
 
 class Restraint:
     """The shares of the change to apply, as a logistic function of ``P``.
 
     Args:
-        weight: ``[2, 256]``, one row for each of :data:`BANDS`.
-        bias: ``[2]``.
+        weight: ``[2, 256]``, one row for each of :data:`BANDS`, or ``[3, 256]`` for :data:`PARTS`.
+        bias: ``[2]`` or ``[3]``.
         cutoff: period in pixels of the input that separates the two bands, see
             :func:`~hidra_core.images.blend.lowpass`.
         fitted: how it was fitted and what it achieves, plain JSON types.
@@ -38,7 +56,8 @@ class Restraint:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, cutoff: float, fitted: dict[str, Any] | None = None) -> None:
-        expected = (len(BANDS), DEGRADATION_WIDTH), (len(BANDS),)
+        outputs = len(PARTS) if len(weight) == len(PARTS) else len(BANDS)
+        expected = (outputs, DEGRADATION_WIDTH), (outputs,)
         if (tuple(weight.shape), tuple(bias.shape)) != expected:
             raise ValueError(
                 f"a restraint has weight and bias of shapes {expected[0]} and {expected[1]}, got "
@@ -50,11 +69,18 @@ class Restraint:
         self.cutoff = float(cutoff)
         self.fitted = dict(fitted or {})
 
-    def shares(self, vectors: Tensor) -> Tensor:
-        """The share of the change to apply at low and at high frequencies, ``[B, 2]`` in (0, 1), for ``[B, 256]``."""
-        return (vectors.detach().float().cpu() @ self.weight.T + self.bias).sigmoid()
+    @property
+    def knows_corrector(self) -> bool:
+        """Whether it has a share for the corrector."""
+        return len(self.bias) == len(PARTS)
 
-    def apply(self, before: Tensor, after: Tensor, vectors: Tensor, *, factor: int = 1) -> Tensor:
+    def shares(self, vectors: Tensor) -> Tensor:
+        """The shares in (0, 1) of the change to apply, ``[B, 2]`` or ``[B, 3]``, for ``[B, 256]``."""
+        return shares_of(vectors.detach().float().cpu() @ self.weight.T + self.bias)
+
+    def apply(
+        self, before: Tensor, after: Tensor, vectors: Tensor, *, factor: int = 1, corrected: Tensor | None = None
+    ) -> Tensor:
         """Go from ``before`` towards ``after`` by the shares that the vectors call for.
 
         Args:
@@ -63,15 +89,20 @@ class Restraint:
             vectors: ``P``, ``[B, 256]``, or ``[1, 256]`` for all of them.
             factor: how many times larger the images are than the ones that the vectors were read off. The cut-off is in
                 pixels of the latter, so that a structure of the scene belongs to the same band at every enlargement.
+            corrected: the change that the corrector asks of ``before``, ``[B, 1, H, W]``, for a restraint that
+                :attr:`knows_corrector`. Without it the networks get the corrector's share.
 
         Returns:
             ``[B, 1, H, W]``.
         """
-        low_share, high_share = self.shares(vectors).T[..., None, None, None]
+        low_share, high_share, *corrector_share = self.shares(vectors).T[..., None, None, None]
         change = (after - before).float()
         low = lowpass(rearrange(change, "b 1 h w -> h w b"), self.cutoff * factor)
         low = rearrange(low, "h w b -> b 1 h w")
-        return before + low_share * low + high_share * (change - low)
+        if corrector_share and corrected is None:
+            low_share = low_share + corrector_share[0]
+        result = before + low_share * low + high_share * (change - low)
+        return result if corrected is None else result + corrector_share[0] * corrected
 
     def header(self) -> dict[str, Any]:
         """What a file's header says about it, in plain JSON types; :meth:`from_header` reads it."""

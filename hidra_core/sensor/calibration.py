@@ -2,8 +2,8 @@
 
 What stays put while the scene moves is the sensor's. Its fine part is found from differences of neighbouring pixels
 over all frames, see :mod:`~hidra_core.sensor.gradients`; its smooth part, on which these say little, from frames that
-show the same things at other places, see :mod:`~hidra_core.sensor.overlaps`. Frames are read several times, one after the
-other, so that memory does not grow with their number.
+show the same things at other places, see :mod:`~hidra_core.sensor.coarse`. Frames are read several times, one after
+the other, so that memory does not grow with their number.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from .coarse import Overlaps
 from .frames import Completed, Samples
 from .gradients import Gradients
 from .motion import Motion, judge
 from .neighbours import Neighbours
 from .noise import noise
-from .overlaps import Overlaps
 from .parts import agreed, stripes_of, take_apart
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ Progress = Callable[[int, int], None]
 
 _FINE = 8.0  # sigma in pixels: finer parts come from the gradients, others from overlaps
 _FINE_STRIPES = 32.0  # the same for columns and rows where no frames overlap
+_MOST_STILL = 0.5  # share of the picture that may be left out for it
+_RAMP = 0.2  # standard deviations of the offsets, from which on an unknown slope is said
+_UNMOVED = 0.5  # share of the frames that show what the one before shows, without being displaced enough
 _UNCHANGING = 0.5  # share of the pixels that may keep their value
 _MOST_DEAD = 0.2  # share of the pixels
 
@@ -90,6 +93,11 @@ def calibrate(
             "sensor, as they come from it. Give frames that were not sharpened, aligned or averaged"
         )
     left_out = motion.mask | things
+    if left_out.mean() > _MOST_STILL:
+        raise ValueError(
+            f"{100 * left_out.mean():.0f} % of the picture stands still in these {survey.count} frames: what remains "
+            "is too little for a profile. Take frames while the camera pans or travels farther"
+        )
     if left_out.any():
         notes.append(
             f"{100 * left_out.mean():.1f} % of the picture stands still while the rest moves (parts of the vehicle, "
@@ -97,7 +105,7 @@ def calibrate(
         )
     use = survey.seen & ~dead & ~left_out
     found = _Found(use, survey)
-    found.refine(given.without(dead), progress)
+    found.refine(given.without(~use), progress)
     return found.profile(dead, unit, camera, motion, notes)
 
 
@@ -177,6 +185,12 @@ class _Found:
             progress(2, index + 1)
         self._take(both)
         if not self.overlaps.is_enough:
+            if self.overlaps.registered > _UNMOVED:
+                raise ValueError(
+                    f"the camera moves by too little in these {self.count} frames, {self.overlaps.length:.0f} pixels "
+                    "in all: coarse parts of the scene would be burnt into every image. Take frames while it pans or "
+                    "travels farther, or give frames of a uniform surface (--flat)"
+                )
             return
         self.overlaps.solve()
         for index, (frame, _) in enumerate(frames):
@@ -213,18 +227,25 @@ class _Found:
         overlaps = self.overlaps
         if overlaps.is_enough:
             offsets = self.fine + overlaps.full(overlaps.field, overlaps.ramp)
-            halves = [fine + overlaps.full(field) for fine, field in zip(self.halves, self.fields, strict=True)]
+            halves = [
+                fine + overlaps.full(field, overlaps.ramp) for fine, field in zip(self.halves, self.fields, strict=True)
+            ]
+            if overlaps.ramp_unknown > _RAMP * offsets[self.use].std():
+                notes = [
+                    *notes,
+                    "a slope from one edge to the other is not known: the camera moves along one line only, or too "
+                    "little, or the level of its frames changes more than the slope would",
+                ]
         else:
             notes = [*notes, "too few frames overlap: shading and other smooth parts of the pattern are not known"]
             stripes = self._stripes()
             offsets, halves = self.fine + stripes, [half + stripes for half in self.halves]
-        moved = [step for step in overlaps.path if step is not None]
         about: dict[str, Any] = {
             "method": "scenes",
             "frames": self.count,
             "motion": {
-                "path": float(sum(np.hypot(*step) for step in moved)),
-                "registered": len(moved) / max(self.count - 1, 1),
+                "path": overlaps.length,
+                "registered": overlaps.registered,
                 "still": motion.still,
                 "overlaps": len(overlaps.pairs) if overlaps.is_enough else 0,
             },

@@ -80,8 +80,9 @@ def calibrate_flat(
     dead = _defective(whole, gain is not None, sigma) & seen
     if dead.mean() > _MOST_DEAD:
         raise ValueError(
-            f"{100 * dead.mean():.0f} % of the pixels are unlike their neighbours: these are no frames of one working "
-            "sensor, as they come from it"
+            f"{100 * dead.mean():.0f} % of the pixels are unlike their neighbours or change from frame to frame: this "
+            "is no flat field of a working sensor. Give frames of a uniform surface that fills the picture, or frames "
+            "of scenes without --flat"
         )
     notes = [f"{given.blank} frames of a single value are left out"] if given.blank else []
     about: dict[str, Any] = {"method": "flat", "frames": count, "motion": {}, "notes": notes}

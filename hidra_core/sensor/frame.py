@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from .defects import find_dead, replaced
+from .defects import MANY, find_dead, replaced
 from .networks import sensor_networks
-from .shading import field, view_of
+from .shading import estimate_shading
 from .stripes import LEVEL_SPAN, smoothed
 
 if TYPE_CHECKING:
@@ -24,8 +24,12 @@ Switch = Literal["auto", "on", "off"]
 STRIPES_SHOW = 0.5
 """Root mean square of the fine stripes, in grey levels, from which on ``auto`` takes them off."""
 
-SHADING_SHOWS = 8.0
-"""Range of the shading, in grey levels, from which on ``auto`` takes it off."""
+UNCORRECTED = 1.0
+"""Standard deviation of the stripes, in grey levels, from which on a camera does not correct its frames."""
+
+SHADING_SHOWS, SHADING_CLEAR = 12.0, 2.0
+"""Range of the shading in grey levels, and its standard deviation in multiples of the doubt about it, from which on
+``auto`` takes it off a frame that has stripes or defects too."""
 
 SMALLEST_SHADED = 64
 """Pixels along the shorter side of the smallest frame whose shading is looked for."""
@@ -140,6 +144,14 @@ class SensorCorrection:
         constant = self.pivot - (offset + self.pivot) * slope
         return image * slope.astype(image.dtype) + constant.astype(image.dtype)
 
+    @property
+    def shading_alone(self) -> SensorCorrection:
+        """The same with nothing but the shading."""
+        nothing = SensorCorrection(
+            np.zeros_like(self.dead), np.zeros_like(self.columns), np.zeros_like(self.rows), level=self.level
+        )
+        return replace(nothing, shading=self.shading)
+
     def sizes(self) -> dict[str, float]:
         """How much was found: a number of pixels, standard deviations, ranges, in the unit of the image."""
         gains = [gain.std() for gain in (self.column_gains, self.row_gains, self.gain) if gain is not None]
@@ -208,9 +220,9 @@ def undo_sensor(
     _check(image, valid, level)
     height, width = image.shape
     networks = sensor_networks()
-    seen = _complete(image, valid)
-    middle = seen.mean(dtype=np.float64)
-    seen = ((seen - middle) / level).astype(np.float32)
+    complete = _complete(image, valid)
+    middle = float(complete.mean(dtype=np.float64))
+    seen = ((complete - middle) / level).astype(np.float32)
     # in grey levels from the mean until the end, so that no estimate depends on the unit
     found = SensorCorrection(np.zeros(image.shape, bool), np.zeros(width), np.zeros(height), limits=_limits(seen))
     if settings.stripes != "off":
@@ -220,7 +232,7 @@ def undo_sensor(
         found = replace(found, dead=find_dead(found.apply(seen), networks.defects, valid, surely=surely))
     if settings.shading != "off":
         found = _with_shading(found, found.apply(seen, valid), networks.shading, surely=settings.shading == "on")
-    correction = _in_unit(found, level, middle)
+    correction = replace(_in_unit(found, level, middle), limits=_limits(complete))
     if correction.is_empty:
         return image, correction
     result = correction.apply(image, valid)
@@ -273,18 +285,28 @@ def _with_stripes(
 
 
 def _along_columns(image: np.ndarray, network: StripeNetwork, *, surely: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Offsets of the columns and their gains about 0; zeros and None where there are no stripes that show."""
-    with torch.no_grad():
-        stripes = network(_without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))[None])
-        segments = stripes.segments
-        size = float((segments - smoothed(segments)).square().mean().sqrt())
+    """Offsets of the columns and their gains about 0; zeros and None where there are no stripes that show.
+
+    The scene shows better without the stripes that were found, so that a second look finds most of what was left.
+    """
+    plane = _without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))
+    offsets, gains, size = _one_look(plane, network)
     if size == 0 or (size < STRIPES_SHOW and not surely):
         return np.zeros(image.shape[1]), None
-    slope = stripes.gains[0].double().numpy() / LEVEL_SPAN
-    offsets = stripes.offsets[0].double().numpy() - slope * float(stripes.pivot[0])
+    more, gains_of_more, _ = _one_look((plane - offsets) / gains, network)
+    return (offsets + more * gains).double().numpy(), (gains * gains_of_more).double().numpy()
+
+
+def _one_look(plane: torch.Tensor, network: StripeNetwork) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """Offsets ``[W]``, gains ``[W]`` about 0, and the root mean square of the fine stripes."""
+    with torch.no_grad():
+        stripes = network(plane[None])
+    segments = stripes.segments
+    size = float((segments - smoothed(segments)).square().mean().sqrt())
+    slope = stripes.gains[0] / LEVEL_SPAN
     # The network's stripes are offset + slope · level as it was measured: the gain that undoes this.
-    gain = 1 / (1 - slope.clip(-0.5, 0.5))
-    return offsets * gain, gain
+    gain = 1 / (1 - slope.clamp(-0.5, 0.5))
+    return (stripes.offsets[0] - slope * stripes.pivot[0]) * gain, gain, size
 
 
 def _without_outliers(image: torch.Tensor) -> torch.Tensor:
@@ -305,15 +327,18 @@ def _without_outliers(image: torch.Tensor) -> torch.Tensor:
 def _with_shading(
     found: SensorCorrection, seen: np.ndarray, network: ShadingNetwork, *, surely: bool
 ) -> SensorCorrection:
-    """Add the shading of an image in grey levels."""
-    if min(seen.shape) < SMALLEST_SHADED:
+    """Add the shading of an image in grey levels.
+
+    A frame without stripes and defects comes from a camera that corrects its frames; what looks like shading there is
+    more likely scene.
+    """
+    striped = max(found.columns.std(), found.rows.std()) > UNCORRECTED
+    uncorrected = striped or found.dead.sum() > MANY * found.dead.size
+    if min(seen.shape) < SMALLEST_SHADED or not (surely or uncorrected):
         return found
-    with torch.no_grad():
-        coefficients = network(*view_of(torch.from_numpy(seen.astype(np.float32))[None]))
-        surface = field(coefficients, *seen.shape)[0].double().numpy()
-    if not surface.any() or (np.ptp(surface) < SHADING_SHOWS and not surely):
-        return found
-    return replace(found, shading=surface)
+    surface, doubt = estimate_shading(torch.from_numpy(seen.astype(np.float32)), network)
+    shows = np.ptp(surface) > SHADING_SHOWS and surface.std() > SHADING_CLEAR * doubt
+    return replace(found, shading=surface) if surely or shows else found
 
 
 def _in_unit(found: SensorCorrection, level: float, middle: float) -> SensorCorrection:
@@ -325,5 +350,4 @@ def _in_unit(found: SensorCorrection, level: float, middle: float) -> SensorCorr
         pivot=middle,
         shading=None if found.shading is None else found.shading * level,
         level=level,
-        limits=(found.limits[0] * level + middle, found.limits[1] * level + middle),
     )

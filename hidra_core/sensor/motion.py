@@ -13,7 +13,7 @@ BLOCK = 24
 _WIDTH = 4.0  # sigma in pixels: structure is what is finer
 _LAG = 2  # pixels: structure reaches so far, the noise and the pattern of single pixels do not
 _CHANGED = 0.35  # share of its structure that a block must change to count as moving
-_STILL = 0.5  # share of the structured blocks that may stand still
+_STILL = 0.4  # share of the structured blocks that may stand still
 _SOME = 0.1  # structure that counts, in multiples of the variance of noise and pattern
 
 

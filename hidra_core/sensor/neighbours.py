@@ -47,7 +47,8 @@ class Neighbours:
         weight = 1 / (4 * sigma**2 + slope)
         if valid is not None:
             weight = weight * valid
-        pixel, around = frame - reference, around - reference
+        # in double precision: variances are small differences of large sums
+        pixel, around = (plane.astype(np.float64) - reference for plane in (frame, around))
         self._limits = min(self._limits[0], float(pixel.min())), max(self._limits[1], float(pixel.max()))
         for name, term in (
             ("weight", 1.0),

@@ -1,8 +1,7 @@
-"""The smooth part of a pattern, from how frames that show the same things at other places differ there.
+"""Neighbouring frames of a flight: how far the ground moved between two of them, and how their levels differ there.
 
-Where one frame shows at ``x`` what another shows at ``x + d``, their difference is that of the pattern at the two
-places, whatever the scene is. Many such pairs together give the whole pattern; only a ramp across the frame cannot be told from
-a level that drifts, and is taken from how the level of the difference goes with the displacement.
+Everything happens on small copies of the frames. Their medians are free of dead pixels and nearly free of noise, and
+the level of a frame, which is what counts here, needs no more.
 """
 
 from __future__ import annotations
@@ -11,303 +10,249 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.fft import irfft2, rfft2
+from scipy.ndimage import gaussian_filter, maximum_filter, shift
 
-from .gradients import conjugate_gradients
-
-_STEP = 4  # pixels of the frame in one of the grid on which the smooth part is found
-_SIGNIFICANT = 12.0  # peak of a correlation, in standard deviations: chance gives 5
-_NEAREST = 3.0  # pixels: displacements below say nothing of a smooth part
-_FARTHEST = 0.7  # share of a side
-_KEYS = 24  # frames that all others are compared with
-_PAIRS = 600  # at most
-_OUTLIERS = 3.0  # standard deviations to which differences are clipped: moving things, parallax
-_FEWEST = 8  # pairs that must be found
-_RIDGE = 0.02  # of a pair: holds what the pairs leave open
-
-
-class Registrar:
-    """Finds by how much frames are displaced against each other: phase correlation at half their size.
-
-    Args:
-        shape: height and width of the frames.
-    """
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        height, width = self._shape = (shape[0] // 2, shape[1] // 2)
-        self._window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]
-        frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-        self._band = np.exp(-((frequency / 0.2) ** 2)) * (1 - np.exp(-((frequency / 0.02) ** 2)))
-
-    def spectrum(self, frame: np.ndarray) -> np.ndarray:
-        """What :meth:`displacement` needs of a frame ``[H, W]``."""
-        height, width = self._shape
-        half = frame[: 2 * height, : 2 * width].reshape(height, 2, width, 2).mean((1, 3))
-        spectrum = np.asarray(rfft2((half - half.mean()) * self._window))
-        size = np.abs(spectrum)
-        return spectrum / (size + 1e-6 * size.max() + 1e-30)
-
-    def displacement(self, first: np.ndarray, second: np.ndarray) -> tuple[float, float] | None:
-        """(d down, d across) in pixels, so that the second frame shows at ``x + d`` what the first shows at ``x``.
-
-        None where the two do not show the same.
-        """
-        correlation = np.asarray(irfft2(np.conj(first) * second * self._band, self._shape))
-        spread = float(correlation.std())
-        peak = np.unravel_index(int(correlation.argmax()), correlation.shape)
-        if not spread or correlation[peak] < _SIGNIFICANT * spread:
-            return None
-        found = []
-        for axis, length in enumerate(self._shape):
-            around = [list(peak) for _ in range(3)]
-            for place, offset in zip(around, (-1, 0, 1), strict=True):
-                place[axis] = (peak[axis] + offset) % length
-            low, middle, high = (float(correlation[tuple(place)]) for place in around)
-            bend = low - 2 * middle + high
-            place = float(peak[axis]) + (0.5 * (low - high) / bend if bend else 0.0)
-            found.append(2 * (place - length if place > length / 2 else place))
-        return found[0], found[1]
+_SIDE = 160  # longer side of the small copies, in pixels
+_DETAIL = 6.0  # sigma in pixels of the small copy below which structure is detail
+_SMOOTH = 0.8  # sigma in pixels, against what is left of the noise
+_NORMAL = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
+_CANDIDATES = 6  # peaks of the phase correlation that are looked at
+_LEAST_SHARE = 0.2  # of a frame that must overlap
+_LEAST_SCORE = 0.3  # correlation of the detail in the overlap, times the root of its share of the frame
+_CONVINCING = 0.7  # correlation above which two frames need no third one that agrees
+_CLOSE = 0.05  # of a frame: how far the ways over a third frame and directly may be apart
+_BLOCK = 16  # side in pixels of the small copy of the parts whose medians are compared
+_LEAST_BLOCKS = 4
+_AGREE = 3.0  # difference of detail, in standard deviations, up to which two frames show the same thing
 
 
-@dataclass
-class Pair:
-    """Two frames that show the same, displaced.
+@dataclass(frozen=True, eq=False)
+class SmallFrame:
+    """A small copy of a frame.
 
     Attributes:
-        key: index of the key frame.
-        shift: whole pixels down and across.
-        half: 0 or 1, the half of the sequence that it counts for.
-        level: of the difference, from the last round.
-        spread: standard deviation of the difference, from the last round.
+        level: medians of squares of ``factor`` x ``factor`` pixels, float64 ``[h, w]``, in the unit of the frame.
+        detail: its structure without stripes and without slow changes, 0 where nothing is known.
+        valid: bool ``[h, w]``, where at least half of the pixels are scene.
+        factor: how many times smaller it is.
+        size: (H, W) of the frame.
     """
 
-    key: int
-    shift: tuple[int, int]
-    half: int
-    level: float = 0.0
-    spread: float = 0.0
+    level: np.ndarray
+    detail: np.ndarray
+    valid: np.ndarray
+    factor: int
+    size: tuple[int, int]
 
 
-class Overlaps:
-    """Pairs of frames of one sequence, and the smooth pattern that they give.
+@dataclass(frozen=True)
+class Overlap:
+    """The same ground in two frames: ``frames[first][y, x]`` and ``frames[second][y - down, x - across]``.
 
-    Every frame is added in each round, with what is known of the pattern taken off; the first round finds the pairs.
+    Attributes:
+        first: index of a frame.
+        second: index of a later one.
+        down: in pixels of the frames.
+        across: in pixels of the frames.
+        confidence: correlation of the detail of both where they overlap, at most 1.
+        share: the part of a frame that overlaps, 0 to 1.
+    """
+
+    first: int
+    second: int
+    down: float
+    across: float
+    confidence: float
+    share: float
+
+
+def small_frame(frame: np.ndarray, valid: np.ndarray | None = None) -> SmallFrame:
+    """Make the small copy of a frame, with sides of up to about 160 pixels.
 
     Args:
-        use: ``[H, W]`` bool, the pixels that count.
-        count: number of frames.
+        frame: ``[H, W]`` numbers in any unit.
+        valid: ``[H, W]`` bool, the pixels that are scene; None: all that are finite.
+
+    Raises:
+        ValueError: not an image, or no pixel of it is scene.
     """
+    if frame.ndim != 2 or frame.size == 0:
+        raise ValueError(f"a frame must be [H, W], got {list(frame.shape)}")
+    factor = max(1, round(max(frame.shape) / _SIDE))
+    height, width = (max(1, side // factor) for side in frame.shape)
+    known = np.isfinite(frame) if valid is None else valid & np.isfinite(frame)
 
-    def __init__(self, use: np.ndarray, count: int) -> None:
-        self.use, self.count = use, count
-        self.grid = (use.shape[0] // _STEP, use.shape[1] // _STEP)
-        share = self._coarse(use.astype(np.float64))
-        self.mask = (share >= 0.5).astype(np.float64)
-        self.field = np.zeros(self.grid)
-        self.ramp = (0.0, 0.0)
-        self.path: list[tuple[float, float] | None] = []
-        self._registrar = Registrar(use.shape)
-        self._pairs: dict[int, list[Pair]] = {}
-        self._right = [np.zeros(self.grid) for _ in range(2)]
-        self._keys: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
-        self._last: np.ndarray | None = None
-        self._spacing = max(1, count // _KEYS)
-        self._every = max(1, -(-3 * count // _PAIRS))
+    def squares(plane: np.ndarray) -> np.ndarray:
+        cut = plane[: height * factor, : width * factor]
+        parts = cut.reshape(height, cut.shape[0] // height, width, cut.shape[1] // width)
+        return parts.transpose(0, 2, 1, 3).reshape(height, width, -1)
 
-    @property
-    def pairs(self) -> list[Pair]:
-        """All pairs found."""
-        return [pair for pairs in self._pairs.values() for pair in pairs]
+    if not known.any():
+        raise ValueError("no pixel of the frame is scene: leave this frame out")
+    if known.all():
+        level, mask = np.median(squares(frame.astype(np.float64)), -1), np.ones((height, width), bool)
+    else:
+        mask = squares(known).mean(-1) >= 0.5
+        if not mask.any():
+            raise ValueError("hardly any pixel of the frame is scene: leave this frame out")
+        held = np.where(known, frame, np.nan).astype(np.float64)
+        level = np.full((height, width), float(np.nanmedian(held)))
+        level[mask] = np.nanmedian(squares(held)[mask], -1)
+    return SmallFrame(level, _detail(level, mask), mask, factor, (frame.shape[0], frame.shape[1]))
 
-    @property
-    def is_enough(self) -> bool:
-        """Whether there are pairs enough to tell a pattern from a scene."""
-        return len(self.pairs) >= _FEWEST
 
-    def add(self, index: int, frame: np.ndarray, *, first: bool) -> None:
-        """Add a frame.
+def _detail(level: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Structure that can be recognised in another frame.
 
-        Args:
-            index: of the frame in its sequence, in order.
-            frame: ``[H, W]`` finite numbers, less the pattern as far as it is known, without :attr:`field`.
-            first: whether this is the round that finds the pairs.
-        """
-        if index == 0:
-            self._keys = {}
-        spectrum = None
-        if first:
-            spectrum = self._registrar.spectrum(frame)
-            self.path.append(None if self._last is None else self._registrar.displacement(self._last, spectrum))
-            self._last = spectrum
-            if index % self._every == 0:
-                self._pairs[index] = self._found(index, spectrum)
-        for pair in self._pairs.get(index, ()):
-            self._compare(frame, self._keys[pair.key][0], pair)
-        if index % self._spacing == 0:
-            self._keys[index] = (frame.astype(np.float32), spectrum)
+    Stripes are taken off: they stay put while the ground moves, and would say that nothing moved.
+    """
+    weight = np.maximum(gaussian_filter(valid.astype(np.float64), _DETAIL), 1e-6)
+    middle = np.median(level[valid])
+    slow = gaussian_filter(np.where(valid, level - middle, 0), _DETAIL) / weight
+    detail = np.where(valid, level - middle - slow, np.nan)
+    for axis in (0, 1):
+        lines = np.asarray(np.isfinite(detail).any(axis))
+        stripes = np.zeros(len(lines))
+        stripes[lines] = np.nanmedian(np.compress(lines, detail, 1 - axis), axis)
+        detail = detail - (stripes if axis == 0 else stripes[:, None])
+    detail = gaussian_filter(np.nan_to_num(detail), _SMOOTH)
+    spread = _NORMAL * np.median(np.abs(detail[valid])) or float(detail.std())
+    detail = np.where(valid, detail.clip(-4 * spread, 4 * spread), 0)  # one hot spot must not decide alone
+    return detail.astype(np.float32)
 
-    def _found(self, index: int, spectrum: np.ndarray) -> list[Pair]:
-        keys = list(self._keys)
-        tried = dict.fromkeys(
-            [*keys[-1:], *keys[-3:-2], *(keys[(index * step) % len(keys)] for step in (1, 7) if keys)]
-        )
-        pairs = []
-        for key in tried:
-            other = self._keys[key][1]
-            assert other is not None  # keys of the first round have their spectrum
-            found = self._registrar.displacement(spectrum, other)
-            if found is None or np.hypot(*found) < _NEAREST:
+
+def find_overlap(frames: tuple[SmallFrame, SmallFrame], first: int = 0, second: int = 1) -> Overlap | None:
+    """How far the ground moved from one frame to another, by phase correlation (Kuglin and Hines, 1975).
+
+    The best peaks are tried out: what counts is how well the details correlate where the frames then overlap. Frames
+    that are turned against each other by more than some degrees, or of another scale, have no overlap that is found.
+
+    Args:
+        frames: two small copies of one size.
+        first: index of the first frame, for the result.
+        second: index of the second one.
+
+    Returns:
+        None where no shift is convincing.
+    """
+    one, two = frames
+    shape = (2 * one.level.shape[0], 2 * one.level.shape[1])
+    here, there = (np.asarray(rfft2(frame.detail, shape)) for frame in frames)
+    product = here * np.conj(there)
+    size = np.abs(product)
+    if not size.any():
+        return None
+    surface = gaussian_filter(irfft2(product / (size + 0.01 * size.max()), shape), _SMOOTH, mode="wrap")
+    peaks = np.argwhere(surface == maximum_filter(surface, 3, mode="wrap"))
+    highest = np.argsort(surface[tuple(peaks.T)])[-_CANDIDATES:]
+    best, down, across = 0.0, 0, 0
+    for row, column in peaks[highest].tolist():
+        place = (row - shape[0] * (row > shape[0] // 2), column - shape[1] * (column > shape[1] // 2))
+        likeness = _likeness(one, two, place)
+        score = 0.0 if likeness is None else likeness * _share(place, one.level.shape) ** 0.5
+        if score > best:
+            best, (down, across) = score, place
+    if best < _LEAST_SCORE:
+        return None
+    likeness = _likeness(one, two, (down, across)) or 0.0
+    exact = (
+        down + _vertex(likeness, *(_likeness(one, two, (down + step, across)) for step in (-1, 1))),
+        across + _vertex(likeness, *(_likeness(one, two, (down, across + step)) for step in (-1, 1))),
+    )
+    share = _share(exact, one.level.shape)
+    return Overlap(first, second, exact[0] * one.factor, exact[1] * one.factor, likeness, share)
+
+
+def _share(place: tuple[float, float], shape: tuple[int, ...]) -> float:
+    """The part of a frame that overlaps after this shift."""
+    down, across = (max(0.0, 1 - abs(step) / side) for step, side in zip(place, shape, strict=True))
+    return down * across
+
+
+def confirmed(overlaps: list[Overlap], shape: tuple[int, ...]) -> set[tuple[int, int]]:
+    """The pairs (first, second) of frames that surely overlap.
+
+    Frames of different ground can be alike by chance, but three of them do not agree on the way between them.
+
+    Args:
+        overlaps: from :func:`find_overlap`.
+        shape: height and width of the frames.
+    """
+    ways = {(overlap.first, overlap.second): np.array([overlap.down, overlap.across]) for overlap in overlaps}
+    sure = {(overlap.first, overlap.second) for overlap in overlaps if overlap.confidence >= _CONVINCING}
+    followers: dict[int, list[int]] = {}
+    for first, second in ways:
+        followers.setdefault(first, []).append(second)
+    for (first, middle), way in ways.items():
+        for last in followers.get(middle, ()):
+            if (first, last) not in ways:
                 continue
-            if all(abs(step) < _FARTHEST * side for step, side in zip(found, self.use.shape, strict=True)):
-                pairs.append(Pair(key, (round(found[0]), round(found[1])), int(2 * index >= self.count)))
-        return pairs
-
-    def _compare(self, frame: np.ndarray, other: np.ndarray, pair: Pair) -> None:
-        """Add how much the difference of two frames is unlike that of the field known so far."""
-        (down, across), (height, width) = pair.shift, frame.shape
-        here = (slice(max(0, -down), min(height, height - down)), slice(max(0, -across), min(width, width - across)))
-        there = tuple(slice(part.start + step, part.stop + step) for part, step in zip(here, pair.shift, strict=True))
-        both = np.zeros(frame.shape)
-        both[here] = self.use[here] & self.use[there]
-        difference = np.zeros(frame.shape)
-        difference[here] = (frame[here] - other[there]) * both[here]
-        share = self._coarse(both)
-        rest = self._coarse(difference) / np.maximum(share, 1e-9)
-        place, weight, corner = self._place(pair.shift)
-        weight = weight * (share[place] > 0.3)
-        if not weight.any():
-            return
-        rest = rest[place] - (self.field[place] - _moved(self.field, place, corner))
-        counted = rest[weight > 0]
-        pair.level = float(np.median(counted))
-        pair.spread = 1.4826 * float(np.median(np.abs(counted - pair.level)))
-        rest = np.clip(rest - pair.level, -_OUTLIERS * pair.spread, _OUTLIERS * pair.spread) * weight
-        self._spread_out(self._right[pair.half], rest - weight * (rest.sum() / weight.sum()), place, corner)
-
-    def solve(self) -> tuple[np.ndarray, np.ndarray]:
-        """End a round: improve :attr:`field` and :attr:`ramp`.
-
-        Returns:
-            What the field would be with each half of the sequence alone, ``[h, w]`` each, of the grid.
-        """
-        halves = [[pair for pair in self.pairs if pair.half == half] for half in range(2)]
-        change = self._solved(self._right[0] + self._right[1], self.pairs)
-        alone = [
-            self.field + (self._solved(right, pairs) if len(pairs) >= _FEWEST // 2 else change)
-            for right, pairs in zip(self._right, halves, strict=True)
-        ]
-        self.field = self.field + change
-        self._right = [np.zeros(self.grid) for _ in range(2)]
-        self._fit_ramp()
-        return alone[0], alone[1]
-
-    def full(self, field: np.ndarray, ramp: tuple[float, float] = (0.0, 0.0)) -> np.ndarray:
-        """A field of the grid on the pixels of the frame, ``[H, W]``, with a ramp in units per pixel."""
-        height, width = self.use.shape
-        down, across = _interpolation(height, self.grid[0]), _interpolation(width, self.grid[1])
-        rise = ramp[0] * (np.arange(height) - (height - 1) / 2)[:, None] + ramp[1] * (
-            np.arange(width) - (width - 1) / 2
-        )
-        return down @ field @ across.T + rise
-
-    def _fit_ramp(self) -> None:
-        """The ramp that the levels of the differences ask for, if they do so beyond doubt."""
-        pairs = self.pairs
-        shifts = -np.array([pair.shift for pair in pairs], np.float64)
-        levels = np.array([pair.level for pair in pairs])
-        weights = np.ones(len(pairs))
-        ramp, error = np.zeros(2), np.full(2, np.inf)
-        for _ in range(10):
-            root = np.sqrt(weights)[:, None]
-            normal = (shifts * root).T @ (shifts * root)
-            if np.linalg.cond(normal) > 1e4:  # all along one line: the other direction is not known
-                normal = normal + 1e-2 * np.trace(normal) * np.eye(2)
-            ramp = np.linalg.solve(normal, (shifts * weights[:, None]).T @ levels)
-            rest = levels - shifts @ ramp
-            spread = 1.4826 * float(np.median(np.abs(rest))) + 1e-12
-            weights = 1 / np.maximum(1, np.abs(rest) / (2 * spread))
-            error = spread * np.sqrt(np.diagonal(np.linalg.inv(normal)))
-        # pairs share their key frames, and so their levels: count the frames, not the pairs
-        error = error * np.sqrt(len(pairs) / max(len({pair.key for pair in pairs}), 1))
-        down, across = (float(rise) if abs(rise) > 3 * wrong else 0.0 for rise, wrong in zip(ramp, error, strict=True))
-        self.ramp = (down, across)
-
-    def _solved(self, right: np.ndarray, pairs: list[Pair]) -> np.ndarray:
-        places = [self._place(pair.shift) for pair in pairs]
-        diagonal = np.full(self.grid, _RIDGE)
-        for place, weight, corner in places:
-            diagonal[place] += weight
-            _add_moved(diagonal, weight, place, corner)
-
-        def operator(field: np.ndarray) -> np.ndarray:
-            result = _RIDGE * field
-            for place, weight, corner in places:
-                rest = (field[place] - _moved(field, place, corner)) * weight
-                rest -= weight * (rest.sum() / max(weight.sum(), 1e-9))
-                self._spread_out(result, rest, place, corner)
-            return result
-
-        field = conjugate_gradients(operator, right, lambda rest: rest / diagonal)
-        counted = self.mask.sum()
-        return field - (field * self.mask).sum() / counted if counted else field
-
-    @staticmethod
-    def _spread_out(result: np.ndarray, rest: np.ndarray, place: tuple[slice, slice], corner: Corner) -> None:
-        result[place] += rest
-        _add_moved(result, -rest, place, corner)
-
-    def _place(self, shift: tuple[int, int]) -> tuple[tuple[slice, slice], np.ndarray, Corner]:
-        """(the part of the grid that is seen twice, weights there, where to)."""
-        steps = [step / _STEP for step in shift]
-        whole = [int(np.floor(step)) for step in steps]
-        place = [
-            slice(max(0, -step), max(min(side, side - step - 1), max(0, -step)))
-            for step, side in zip(whole, self.grid, strict=True)
-        ]
-        corner = (whole[0], whole[1], steps[0] - whole[0], steps[1] - whole[1])
-        where = (place[0], place[1])
-        return where, self.mask[where] * (_moved(self.mask, where, corner) > 0.99), corner
-
-    def _coarse(self, plane: np.ndarray) -> np.ndarray:
-        height, width = self.grid
-        return plane[: height * _STEP, : width * _STEP].reshape(height, _STEP, width, _STEP).mean((1, 3))
+            apart = np.abs(way + ways[middle, last] - ways[first, last]) / shape
+            if apart.max() <= _CLOSE:
+                sure |= {(first, middle), (middle, last), (first, last)}
+    return sure
 
 
-Corner = tuple[int, int, float, float]
-"""A displacement on the grid: whole steps down and across, and the fractions beyond them."""
+def _windows(shape: tuple[int, ...], place: tuple[int, int]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The parts of two frames that show the same ground when the second is shifted by whole pixels."""
+    one = tuple(slice(max(0, step), side + min(0, step)) for side, step in zip(shape, place, strict=True))
+    two = tuple(slice(max(0, -step), side + min(0, -step)) for side, step in zip(shape, place, strict=True))
+    return (one[0], one[1]), (two[0], two[1])
 
 
-def _corners(place: tuple[slice, slice], corner: Corner) -> list[tuple[tuple[slice, slice], float]]:
-    down, across, below, right = corner
-    return [
-        (
-            (
-                slice(place[0].start + down + y, place[0].stop + down + y),
-                slice(place[1].start + across + x, place[1].stop + across + x),
-            ),
-            (below if y else 1 - below) * (right if x else 1 - right),
-        )
-        for y in (0, 1)
-        for x in (0, 1)
-    ]
+def _likeness(one: SmallFrame, two: SmallFrame, place: tuple[int, int]) -> float | None:
+    """Correlation of the details for this shift; None where too little overlaps."""
+    height, width = one.level.shape
+    if abs(place[0]) >= height or abs(place[1]) >= width:
+        return None
+    here, there = _windows(one.level.shape, place)
+    both = one.valid[here] & two.valid[there]
+    if both.sum() < _LEAST_SHARE * one.level.size:
+        return None
+    first, second = (part - part.mean() for part in (one.detail[here][both], two.detail[there][both]))
+    power = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum()) / power if power else None
 
 
-def _moved(field: np.ndarray, place: tuple[slice, slice], corner: Corner) -> np.ndarray:
-    """A field at the displaced places, between its points by bilinear interpolation."""
-    parts = [share * field[there] for there, share in _corners(place, corner)]
-    return parts[0] + parts[1] + parts[2] + parts[3]
+def _vertex(middle: float, before: float | None, after: float | None) -> float:
+    """Where the parabola through three values, at -1, 0 and 1, is highest."""
+    if before is None or after is None or (bend := before - 2 * middle + after) >= 0:
+        return 0.0
+    return float(np.clip((before - after) / (2 * bend), -0.5, 0.5))
 
 
-def _add_moved(result: np.ndarray, values: np.ndarray, place: tuple[slice, slice], corner: Corner) -> None:
-    """The transpose of :func:`_moved`."""
-    for there, share in _corners(place, corner):
-        result[there] += share * values
+def differences(frames: tuple[SmallFrame, SmallFrame], overlap: Overlap) -> tuple[np.ndarray, np.ndarray]:
+    """How much warmer the first frame is than the second where both show the same ground.
 
+    Args:
+        frames: the two small copies.
+        overlap: from :func:`find_overlap`.
 
-def _interpolation(length: int, points: int) -> np.ndarray:
-    """The matrix ``[length, points]`` that interpolates between the middles of the steps of a grid."""
-    at = ((np.arange(length) + 0.5) / _STEP - 0.5).clip(0, points - 1)
-    first = np.minimum(at.astype(int), max(points - 2, 0))
-    matrix = np.zeros((length, points))
-    matrix[np.arange(length), first] = 1 - (at - first)
-    matrix[np.arange(length), np.minimum(first + 1, points - 1)] += at - first
-    return matrix
+    Returns:
+        (places ``[n, 2]``: row and column of the middle of each part, in pixels of the first small copy; medians of
+        the differences ``[n]``). Pixels whose details disagree, as of things that moved, have no part in it. Both are
+        empty where too few agree.
+    """
+    one, two = frames
+    step = (overlap.down / one.factor, overlap.across / one.factor)
+    level, detail, mask = (
+        shift(plane, step, order=1, mode="constant", cval=0.0)
+        for plane in (two.level, two.detail, two.valid.astype(np.float64))
+    )
+    both = one.valid & (mask > 0.99)
+    unlike = np.abs(one.detail - detail)
+    if both.any():
+        both &= unlike <= _AGREE * _NORMAL * np.median(unlike[both]) + 1e-12
+    places, medians = [], []
+    height, width = one.level.shape
+    for top in range(0, height, _BLOCK):
+        for left in range(0, width, _BLOCK):
+            part = (slice(top, top + _BLOCK), slice(left, left + _BLOCK))
+            rows, columns = np.nonzero(both[part])
+            if len(rows) < _BLOCK * _BLOCK / 4:
+                continue
+            places.append((top + rows.mean(), left + columns.mean()))
+            medians.append(np.median((one.level[part] - level[part])[rows, columns]))
+    if len(places) < _LEAST_BLOCKS:
+        return np.zeros((0, 2)), np.zeros(0)
+    return np.array(places), np.array(medians)

@@ -89,9 +89,9 @@ def take_apart(
     first, second = halves
     change = second - first
     shading = shading_of(offsets, use)
-    shading_error = float(shading_of(change, use).std()) / 2
+    shading_error = float(shading_of(change, use)[use].std()) / 2
     rest = offsets - shading
-    if not with_shading or shading.std() < _CERTAIN * shading_error:
+    if not with_shading or shading[use].std() < _CERTAIN * shading_error:
         shading = None
     stripes, (columns_change, rows_change) = stripes_of(rest, use), stripes_of(change - shading_of(change, use), use)
     half_stripes = [stripes_of(half - shading_of(half, use), use) for half in halves]
@@ -124,7 +124,7 @@ def take_apart(
         columns=columns,
         rows=rows,
         pattern=pattern,
-        standard_error=np.where(use, error, float(np.median(error[use]))),
+        standard_error=np.where(use, error, float(offsets[use].std())),  # elsewhere the pattern is not known
         unit=unit,
         gain=None if gain is None else 1 + gain,
         pivot=pivot,

@@ -8,16 +8,23 @@ gives the coefficients of a polynomial of degree four. Trained by ``train/sensor
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+if TYPE_CHECKING:
+    import numpy as np
+
 VIEW = (24, 32)
 """Cells of the view, down and across."""
 
 DEGREE = 4
-TERMS = (DEGREE + 1) * (DEGREE + 2) // 2 - 1
+PAIRS = tuple((down, across) for down in range(DEGREE + 1) for across in range(DEGREE + 1 - down) if down or across)
+"""Degrees of the products of Legendre polynomials down and across the frame that make the field."""
+
+TERMS = len(PAIRS)
 """Coefficients of a polynomial in x and y of :data:`DEGREE` without its constant."""
 
 SCALE = 32.0
@@ -79,28 +86,47 @@ def field(coefficients: Tensor, height: int, width: int) -> Tensor:
     Returns:
         ``[B, height, width]`` of mean 0, in the unit of the coefficients.
     """
-    down, across, pairs = _terms(height, width)
-    down, across = down.to(coefficients), across.to(coefficients)
+    down, across = (_legendre(length).to(coefficients) for length in (height, width))
     matrix = coefficients.new_zeros(len(coefficients), DEGREE + 1, DEGREE + 1)
-    rows, columns = zip(*pairs, strict=True)
+    rows, columns = zip(*PAIRS, strict=True)
     matrix[:, rows, columns] = coefficients
     surface = down @ matrix @ across.T
     return surface - surface.mean((1, 2), keepdim=True)
 
 
-@lru_cache(maxsize=8)
-def _terms(height: int, width: int) -> tuple[Tensor, Tensor, tuple[tuple[int, int], ...]]:
-    """Legendre polynomials down ``[H, 5]`` and across ``[W, 5]`` the frame, and which products of them count."""
-    pairs = tuple((i, j) for i in range(DEGREE + 1) for j in range(DEGREE + 1 - i) if i or j)
-    return _legendre(height), _legendre(width), pairs
-
-
+@lru_cache(maxsize=16)
 def _legendre(length: int) -> Tensor:
+    """Legendre polynomials up to :data:`DEGREE` at the pixels of a line, ``[length, DEGREE + 1]``."""
     x = (torch.arange(length, dtype=torch.float32) + 0.5) / length * 2 - 1
     p = [torch.ones_like(x), x]
     for n in range(1, DEGREE):
         p.append(((2 * n + 1) * x * p[n] - n * p[n - 1]) / (n + 1))
     return torch.stack(p, 1)
+
+
+def estimate_shading(image: Tensor, network: ShadingNetwork) -> tuple[np.ndarray, float]:
+    """The shading of a frame, and how much four views of the frame disagree about it.
+
+    The views are the frame, its mirror image, and the negatives of both: shading turns with them.
+
+    Args:
+        image: ``[H, W]`` grey levels.
+        network: that estimates.
+
+    Returns:
+        (the field, ``[H, W]`` float64 grey levels of mean 0; root mean square of the differences from the views' mean)
+    """
+    view, detail = view_of(image[None])
+    views = torch.cat([view, view.flip(2), -view, -view.flip(2)])
+    details = torch.cat([detail, detail.flip(2), detail, detail.flip(2)])
+    with torch.no_grad():
+        coefficients = network(views, details)
+    # Legendre polynomials of odd degree change their sign in the mirror
+    odd = torch.tensor([-1.0 if across % 2 else 1.0 for _, across in PAIRS])
+    coefficients = coefficients * torch.stack([torch.ones(TERMS), odd, -torch.ones(TERMS), -odd])
+    small = field(coefficients, *VIEW)
+    doubt = float((small - small.mean(0)).square().mean().sqrt())
+    return field(coefficients.mean(0, keepdim=True), *image.shape)[0].double().numpy(), doubt
 
 
 def view_of(image: Tensor) -> tuple[Tensor, Tensor]:

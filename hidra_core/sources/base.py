@@ -105,9 +105,17 @@ class Source(ABC):
         Where the sensor stage runs they went through it.
         """
 
+    def given(self) -> Iterator[Tensor]:
+        """The same pages as the DEM judges them, in the same order: before the sensor stage, but for its shading.
+
+        Stripes and defects tell how much else is wrong with a page. Shading is what the networks themselves take off
+        by what the DEM says: if it saw what the stage took off, they would do so a second time.
+        """
+        return self.pages()
+
     @abstractmethod
     def samples(self, count: int) -> list[Tensor]:
-        """At most ``count`` pages, as :meth:`pages` gives them, spread evenly over the file."""
+        """At most ``count`` pages, as :meth:`given` gives them, spread evenly over the file."""
 
     @abstractmethod
     def check_writable(self, output: Path) -> None:

@@ -102,6 +102,13 @@ class ClipSource(Source):
             for _, scene in self._after_stage(reader.frames(on_broken=self._on_broken), mapping):
                 yield self._values(scene, mapping)
 
+    def given(self) -> Iterator[Tensor]:
+        """See :meth:`Source.given`; the clip is decoded for them anew."""
+        mapping = self._fitted()
+        with self._open(quiet=True) as reader:
+            for frame in reader.frames(on_broken=self._on_broken):
+                yield self._values(self._plane(frame.pixels, mapping), mapping)
+
     def planes(self) -> Iterator[np.ndarray]:
         """The scene of every frame, ``[H, W]``, in the numbers of the file: counts, or grey levels 0 to 255."""
         with self._open(quiet=True) as reader:
@@ -109,13 +116,11 @@ class ClipSource(Source):
                 yield self._counts(to_grey(self._scene(frame.pixels)[None])[0, 0])
 
     def samples(self, count: int) -> list[Tensor]:
-        """See :meth:`Source.samples`; the whole clip is decoded to find them, and the stage sees each by itself."""
+        """See :meth:`Source.samples`; the whole clip is decoded to find them."""
         mapping = self._fitted()
         with self._open(quiet=True) as reader:
-            scenes = [self._plane(frame, mapping) for frame in spread(reader, count, self._on_broken)]
-        if self._sensor is not None:
-            scenes = [self._result(self._undone(self._sensor, scene, mapping), scene, mapping) for scene in scenes]
-        return [self._values(scene, mapping) for scene in scenes]
+            frames = spread(reader, count, self._on_broken)
+        return [self._values(self._plane(frame, mapping), mapping) for frame in frames]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""

@@ -47,7 +47,12 @@ class CountsSource(Source):
         scene: which pixels are scene; None: found anew.
         unit: write temperatures in this unit instead of counts.
         undone: the same scene after the sensor stage; None: it does not run.
+
+    Attributes:
+        is_stored: whether the counts are those of the whole file, unchanged.
     """
+
+    is_stored = True
 
     def __init__(
         self,
@@ -71,10 +76,23 @@ class CountsSource(Source):
         """See :meth:`Source.pages`; the rectangle of each page that holds the scene."""
         return (self._page(page) for page in range(len(self.image.counts)))
 
+    def given(self) -> Iterator[Tensor]:
+        """See :meth:`Source.given`."""
+        return (self._judged(page) for page in range(len(self.image.counts)))
+
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
         pages = len(self.image.counts)
-        return [self._page(page) for page in range(0, pages, -(-pages // count))]
+        return [self._judged(page) for page in range(0, pages, -(-pages // count))]
+
+    def _judged(self, page: int) -> Tensor:
+        """A page as the DEM judges it."""
+        shading = None if self.undone is None else self.undone.undone(page).correction.shading
+        counts = self.scene.counts(page)
+        return self._values(counts if shading is None else counts - shading)
+
+    def _given(self, page: int) -> Tensor:
+        return self._values(self.scene.counts(page))
 
     def _page(self, page: int) -> Tensor:
         return self._values((self.undone or self.scene).counts(page))
@@ -99,11 +117,11 @@ class CountsSource(Source):
         if first is None:
             raise ValueError(f"no enhanced page for the {len(self.image.counts)} pages of {self.path}")
         factor = first.shape[0] // self.scene.shape[0]
-        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None and self.is_stored
         if self.findings is not None:
             self.findings.clear()
         if change.blend == 0 and same_kind and factor == 1:
-            before = self._values(self.scene.counts(0))
+            before = self._given(0)
             write_beside(self.path, output, before, before, beside)
             give_back(self.path, output)
             return
@@ -142,7 +160,7 @@ class CountsSource(Source):
         rows, columns = (
             slice(side.start * factor, side.stop * factor) for side in (self.scene.rows, self.scene.columns)
         )
-        before, after = self._values(self.scene.counts(0)), self._values(np.nan_to_num(counts[rows, columns]))
+        before, after = self._given(0), self._values(np.nan_to_num(counts[rows, columns]))
         valid = self.scene.valid(0)
         if valid is not None:
             mask = torch.from_numpy(repeated(valid, factor))[..., None]

@@ -112,8 +112,9 @@ def _pages(
     running: Running,
     progress: Progress | None,
 ) -> Iterator[Tensor]:
-    """Enhance each page with its own degradation."""
+    """Enhance each page with its own degradation, which is that of the page as the camera gave it."""
     total = source.page_count or 1
+    given = None if source.findings is None else source.given()
     for index, page in enumerate(pages):
 
         def done(share: float, image: Tensor | None, index: int = index) -> None:
@@ -123,7 +124,7 @@ def _pages(
         yield enhance(
             [page],
             backbone,
-            estimate([page], weights),
+            estimate([page if given is None else next(given)], weights),
             strength=running.strength,
             upscale=running.upscale,
             tile=running.tile,
@@ -178,6 +179,7 @@ def _frames(
         pages,
         backbone,
         weights,
+        given=None if source.findings is None else source.given(),
         degradation=degradation,
         smoothing=running.smoothing,
         strength=running.strength,

@@ -104,18 +104,25 @@ class LargeCountsSource(CountsSource):
                 for part in self._parts(page, row):
                     yield self._values(part.seen)
 
+    def given(self) -> Iterator[Tensor]:
+        """The same parts before the sensor stage."""
+        for page in range(len(self.image.counts)):
+            for row in self._rows:
+                for part in self._parts(page, row, staged=False):
+                    yield self._values(part.counts)
+
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`: parts spread over the pages, those that are mostly scene if there are any."""
         side = max(1, round(count**0.5))
         found: list[tuple[float, Tensor]] = []
         for page in range(0, len(self.image.counts), -(-len(self.image.counts) // side)):
             for row in self._rows[:: -(-len(self._rows) // side)]:
-                parts = list(self._parts(page, row))
+                parts = list(self._parts(page, row, staged=False))
                 for part in parts[:: -(-len(parts) // side) or 1]:
                     share = 1.0 if part.valid is None else float(part.valid.mean())
-                    found.append((share, self._values(part.seen)))
+                    found.append((share, self._values(part.counts)))
         if not found:  # the rows that were looked at hold no scene
-            return [next(self.pages())]
+            return [next(self.given())]
         best = [values for share, values in found if share > 0.5] or [values for _, values in found]
         return best[:: -(-len(best) // count)]
 
@@ -135,9 +142,9 @@ class LargeCountsSource(CountsSource):
             rows.append(F.avg_pool2d(values[None, None], step)[0, 0])
         return overview(torch.cat(rows)[None, None], pixels)[0, 0][..., None]
 
-    def _parts(self, page: int, row: Span) -> Iterator[Part]:
-        """Each part of these rows that holds some of the scene."""
-        staged = self._stage_of(page)
+    def _parts(self, page: int, row: Span, *, staged: bool = True) -> Iterator[Part]:
+        """Each part of these rows that holds some of the scene, after the sensor stage if it is to be."""
+        stage = self._stage_of(page) if staged else None
         band, valid = self.scene.part(page, row.slice)
         for column in self._columns:
             counts = band[:, column.slice]
@@ -147,7 +154,7 @@ class LargeCountsSource(CountsSource):
             if known is not None:
                 known = None if known.all() else known
                 counts = counts if known is None else fill(counts, known)
-            undone = None if staged is None else staged.undone(counts, known, row.slice, column.slice)
+            undone = None if stage is None else stage.undone(counts, known, row.slice, column.slice)
             yield Part(column, counts, known, undone)
 
     def _stage_of(self, page: int) -> LargePage | None:
@@ -174,7 +181,7 @@ class LargeCountsSource(CountsSource):
         results = iter(enhance(self.pages()))
         first = next(results, None)
         factor = 1 if first is None else first.shape[0] // min(PART, self.scene.shape[0])
-        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None
+        same_kind = self.path.suffix.lower() == output.suffix.lower() and self.unit is None and self.is_stored
         if change.blend == 0 and same_kind and factor == 1:
             give_back(self.path, output)
             return

@@ -97,9 +97,25 @@ class PictureSource(Source):
             self._undone = with_grey(stored, grey, undone, scale), undone.correction
         return self._undone
 
+    def given(self) -> Iterator[Tensor]:
+        """See :meth:`Source.given`."""
+        yield stretch(torch.from_numpy(self._without_shading()), self._limits)
+
+    def _without_shading(self) -> np.ndarray:
+        """The stored pixels without the shading that the stage finds."""
+        stored = self.picture.pixels
+        shading = None if self._sensor is None else self._after_stage(self._sensor)[1].shading
+        if shading is None:
+            return stored
+        low, high = self._limits
+        pixels = stored.copy()
+        colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels
+        colours -= (shading * ((high - low) / 255)).astype(np.float32)[..., None]
+        return pixels
+
     def samples(self, count: int) -> list[Tensor]:
         """See :meth:`Source.samples`."""
-        return list(self.pages())[:count]
+        return list(self.given())[:count]
 
     def check_writable(self, output: Path) -> None:
         """See :meth:`Source.check_writable`."""

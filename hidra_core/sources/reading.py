@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..sensor import SensorStage
     from ..thermal import Unit
     from ..video import OnBroken
+    from .flight import Flight
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class Reading:
             ``auto`` for the one that is found in each file, which leaves grey files as they are.
         as_is: take the brightness of false colours as grey, which else are refused.
         sensor: what the sensor did to pages and is undone before any network sees them; None: nothing.
+        flight: the mapping and the offsets of a flight's frames, see :func:`~hidra_core.sources.flight.read_flight`.
 
     Raises:
         ValueError: an unknown mapping or palette, parameters that a mapping does not have or that are out of range,
@@ -86,6 +88,7 @@ class Reading:
     palette: str | None = None
     as_is: bool = False
     sensor: SensorStage | None = None
+    flight: Flight | None = None
     _said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -118,7 +121,9 @@ class Reading:
         return self.region != SceneRegion()
 
     def fit(self, counts: Scene | np.ndarray) -> Mapping:
-        """The mapping for counts ``[N, H, W]``: the same one for every command, node and training."""
+        """The mapping for counts ``[N, H, W]``: the same one for every command, node and training, and for a flight."""
+        if self.flight is not None:
+            return self.flight.mapping
         scene = as_scene(counts)
         kind = scene.image.counts.dtype
         if self.mapping is None and not self.parameters and kind == np.uint8:
@@ -131,8 +136,10 @@ class Reading:
         Raises:
             ValueError: an option does not suit these counts.
         """
+        stored = image.counts
         scene = Scene.of(self._in_region(image))
         image = self._with_relation(scene)
+        image = image if self.flight is None else self.flight.levelled(image)
         scene = replace(scene, image=image)
         mapping, undone = self.fit(scene), None
         if self.sensor is not None:
@@ -144,7 +151,9 @@ class Reading:
         for words in image.notes:
             log.info("%s: %s", image.path, words)
         kind = LargeCountsSource if is_large(image) else CountsSource
-        return kind(image, mapping, scene, self.unit, undone)
+        source = kind(image, mapping, scene, self.unit, undone)
+        source.is_stored = image.counts is stored
+        return source
 
     def _say(self, path: Path, words: str) -> None:
         """Warn of something; of what holds for many files alike only for the first of them."""

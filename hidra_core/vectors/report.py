@@ -165,8 +165,15 @@ def image_lines(image: Tensor, vector: Tensor, weights: Weights) -> list[str]:
 def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
     if weights.restraint is None:
         return []
-    low, high = weights.restraint.shares(vector[None])[0].tolist()
-    return [f"share of the change applied: {low:.0%} of brightness and shading, {high:.0%} of detail"]
+    low, high, *corrector = weights.restraint.shares(vector[None])[0].tolist()
+    if not corrector or weights.corrector is None:
+        return [
+            f"share of the change applied: {low + sum(corrector):.0%} of brightness and shading, {high:.0%} of detail"
+        ]
+    return [
+        f"share of the change applied: {low:.0%} of the networks' brightness and shading, {corrector[0]:.0%} of the "
+        f"corrector's, {high:.0%} of detail"
+    ]
 
 
 def reading_lines(reading: Reading) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -17,8 +18,6 @@ from ..readouts import Correction
 from ..vectors import SmoothOverTime
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from ..backbone import Backbone
     from ..enhance import Tile
     from ..readouts import Corrector
@@ -36,6 +35,7 @@ def enhance_frames(
     backbone: Backbone,
     weights: Weights | None,
     *,
+    given: Iterable[Tensor] | None = None,
     degradation: DegradationVectors | None = None,
     smoothing: float = SMOOTHING,
     strength: float = 1.0,
@@ -52,6 +52,8 @@ def enhance_frames(
         frames: ``[H, W, C]`` in [0, 1], see :data:`~hidra_core.enhance.Images`; read when they are needed.
         backbone: the one-step backbone.
         weights: the DEM, and the adapter for this backbone; None for a backbone that a degradation was baked into.
+        given: the same frames as the camera gave them, which the DEM judges, where something was done to ``frames``
+            before; read in step with them. None: ``frames``.
         degradation: one vector for all frames, such as the :func:`~hidra_core.vectors.average` of some. The adapter is
             then folded into copies of the adapted layers once, which need memory and save time in every frame. By
             default the degradation of every frame is estimated and smoothed over time.
@@ -77,28 +79,11 @@ def enhance_frames(
             f"{len(degradation)} degradation vectors for a sequence: give one, e.g. their average, or none"
         )
 
-    over_time: bool | CorrectionOverTime = False
-    if corrector and weights is not None and weights.corrector is not None:
-        over_time = CorrectionOverTime(weights.corrector, smoothing)
+    corrections = _over_time(weights, smoothing) if corrector else False
+    options: dict[str, Any] = {"strength": strength, "restraint": restraint, "corrector": corrections}
 
-    def run(
-        chunk: list[Tensor],
-        degradation: DegradationVectors | None,
-        progress: Progress,
-        fold: bool | AbstractContextManager[None] = False,
-    ) -> list[Tensor]:
-        return enhance(
-            chunk,
-            backbone,
-            degradation,
-            strength=strength,
-            upscale=upscale,
-            tile=tile,
-            fold=fold,
-            restraint=restraint,
-            corrector=over_time,
-            progress=progress,
-        )
+    def run(chunk: list[Tensor], **more: Any) -> list[Tensor]:
+        return enhance(chunk, backbone, upscale=upscale, tile=tile, **options, **more)
 
     if weights is None:
         return _in_chunks(frames, partial(run, degradation=None), upscale, progress)
@@ -109,11 +94,13 @@ def enhance_frames(
             folded = backbone.folded(weights.adapter.modulate(degradation.vectors, strength))
         return _in_chunks(frames, partial(run, degradation=degradation, fold=folded), upscale, progress)
     read = DegradationOverTime(weights, smoothing)
+    judged = None if given is None else iter(given)
 
     def read_and_run(chunk: list[Tensor], progress: Progress) -> list[Tensor]:
         if before_estimate is not None:
             before_estimate()
-        return run(chunk, read(chunk), progress)
+        of_chunk = chunk if judged is None else list(islice(judged, len(chunk)))
+        return run(chunk, degradation=read(of_chunk), progress=progress)
 
     return _in_chunks(frames, read_and_run, upscale, progress)
 
@@ -151,6 +138,13 @@ class CorrectionOverTime:
         """One for each of the next frames, ``[B, 1, H, W]`` in [0, 1]."""
         frames = [image.movedim(0, -1) for image in images]
         return Correction.unpacked(self._smooth(self._corrector.read(images).packed(), frames))
+
+
+def _over_time(weights: Weights | None, smoothing: float) -> bool | CorrectionOverTime:
+    """What reads the corrections of a sequence; False where nothing can."""
+    if weights is None or weights.corrector is None:
+        return False
+    return CorrectionOverTime(weights.corrector, smoothing)
 
 
 def _in_chunks(

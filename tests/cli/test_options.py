@@ -42,6 +42,7 @@ TABLE = {
     "--crop 8,8,40x32": "uruuur",
     "--telemetry 0,4": "uruuur",
     "--plane lower": "uruuur",
+    "--flight": "rrrrrr",  # of one file; tests/sensor/test_flights.py has flights
     "--palette auto": "-u----",
     "--palette ironbow": "rurrrr",
     "--as-is": "-u----",

@@ -1,9 +1,10 @@
-"""``hidra enhance`` and ``hidra estimate`` with the sensor stage."""
+"""``hidra enhance`` with the sensor stage."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,8 @@ from helpers import clip_files, thermal_files
 from PIL import Image
 
 from hidra_core import degradations, scenes
-from hidra_core.sensor import SensorSettings, undo_sensor
+from hidra_core.sensor import SensorSettings, SensorStage, undo_sensor
+from hidra_core.sources import Reading, open_source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,10 +132,28 @@ def test_radiometric_mode_keeps_shading_unless_it_is_asked_for(hidra, inputs, tm
     assert found["on"]["sensor"]["shading"] > 0
 
 
-def test_the_estimate_is_of_the_page_after_the_stage(hidra, inputs):
-    vectors = {}
-    for options in ((), ("--sensor", "off")):
-        code, said, errors = hidra("estimate", inputs["counts"], *options)
-        assert code == 0, errors
-        vectors[options] = json.loads(said)["images"][0]["vector"]
-    assert vectors[()] != vectors["--sensor", "off"]
+@pytest.mark.parametrize("kind", ["picture", "counts", "clip"])
+def test_the_dem_judges_what_the_camera_gave_and_the_networks_what_the_stage_left(
+    hidra, inputs, tmp_path, replace_enhance, monkeypatch, kind
+):
+    judged, seen = [], []
+    for module in ("hidra_core.sources.enhancing", "hidra_core.video.sequence"):
+        estimate = import_module(module).estimate
+        monkeypatch.setattr(
+            f"{module}.estimate", lambda pages, weights, own=estimate: (judged.extend(pages), own(pages, weights))[1]
+        )
+
+    def enhance(_, pages, *arguments, **options):
+        seen.extend(pages)
+        return [page + 0 for page in pages]
+
+    replace_enhance(enhance)
+    monkeypatch.setattr("hidra_core.video.sequence.enhance", lambda *a, **k: enhance(None, *a, **k))
+    code, _, errors = hidra("enhance", inputs[kind], "-o", tmp_path / "out")
+    assert code == 0, errors
+    source = open_source(inputs[kind], Reading(sensor=SensorStage()))
+    assert len(judged) == len(seen) == (3 if kind == "clip" else 1)
+    for page, given, undone, stored in zip(seen, judged, source.pages(), source.given(), strict=True):
+        assert torch.equal(page, undone)
+        assert torch.equal(given, stored)
+        assert not torch.equal(undone, stored)

@@ -61,6 +61,19 @@ def test_denoisers_remove_noise(name):
     assert metrics.psnr(method(name)(noisy), clean) > metrics.psnr(noisy, clean) + 3
 
 
+def test_the_sensor_stage_says_which_pixels_are_dead_and_spares_sound_images():
+    noise = np.random.default_rng(4).normal(0, 0.005, (96, 160))
+    noisy = (scene() + noise).astype(np.float32)
+    image, dead = noisy.copy(), np.zeros(noisy.shape, bool)
+    dead[20, 30] = dead[60, 100] = True
+    image[dead] = [0, 1]
+    output, found = baselines.SensorStage().find(image)
+    assert np.array_equal(found, dead)
+    assert np.abs(output - noisy)[dead].max() < 0.05
+    assert np.array_equal(BASELINES["sensor"](image), output)
+    assert np.array_equal(BASELINES["sensor"](noisy), noisy)
+
+
 @pytest.mark.parametrize("name", ["CLAHE", "histogram equalisation"])
 def test_equalisers_spread_a_flat_histogram(name):
     flat = 0.4 + 0.1 * scene()

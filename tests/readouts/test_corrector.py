@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from hidra_core import Weights, enhance, estimate, load_weights, save_weights
 from hidra_core.images import to_grey
 from hidra_core.images.files import read_safetensors, write_safetensors
-from hidra_core.readouts import Correction, Corrector, CorrectorNetwork
+from hidra_core.readouts import Correction, Corrector, CorrectorNetwork, Restraint
 from hidra_core.readouts.corrector import GRID, small_view
 from hidra_core.video import enhance_frames
-from hidra_core.weights import add_corrector
+from hidra_core.weights import add_corrector, weights_path
+from train.probing import restraint as fitting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +68,7 @@ def test_images_of_any_size_are_read_and_corrected(size: tuple[int, int]) -> Non
     image, good = images(1, *size), trained()
     correction = good.read(image)
     assert correction.shading.shape == (1, *GRID)
-    result = good.apply(image, image, correction)
+    result = image + good.change(image, image, correction)
     assert result.shape == image.shape
     assert result.isfinite().all()
 
@@ -94,7 +95,7 @@ def test_none_of_a_correction_is_nothing_and_packing_loses_nothing() -> None:
 def test_untrained_it_corrects_nothing() -> None:
     image = images()
     fresh = Corrector(CorrectorNetwork(8), 6.0)
-    torch.testing.assert_close(fresh.apply(image, image, fresh.read(image)), image, atol=1e-5, rtol=0)
+    torch.testing.assert_close(image + fresh.change(image, image, fresh.read(image)), image, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("factor", [1, 2])
@@ -104,7 +105,7 @@ def test_low_frequencies_are_replaced_and_detail_is_kept(factor: int) -> None:
     large = F.interpolate(scene, scale_factor=factor, mode="bilinear", align_corners=False)
     ramp = torch.linspace(-0.15, 0.15, large.shape[-1]).expand_as(large)
     nothing = Correction(torch.ones(1), torch.zeros(1), torch.zeros(1, *GRID))  # the input is right as it is
-    result = corrector().apply(scene, large + ramp, nothing)
+    result = large + ramp + corrector().change(scene, large + ramp, nothing)
     inside = (..., slice(16, -16), slice(16 * factor, -16 * factor))
     assert (result - large)[inside].abs().max() < 0.03
     assert (large + ramp - large)[inside].abs().max() > 0.1
@@ -140,12 +141,56 @@ def test_it_follows_the_strength(tiny, brighter, strength, expected) -> None:
 
 
 def test_the_restraint_has_the_last_word(tiny, brighter) -> None:
-    from hidra_core.readouts import Restraint
-
     spared = replace(brighter, restraint=Restraint(torch.zeros(2, 256), torch.tensor([-50.0, -50.0]), 64))
     pictures = images().movedim(1, -1)
     result = enhance(pictures, tiny[0], estimate(pictures, spared))
     torch.testing.assert_close(result, pictures, atol=1e-5, rtol=0)
+
+
+def weighing(low: float, high: float, by_corrector: float) -> Restraint:
+    """A restraint with a share for the corrector, of given logits for any vector."""
+    return Restraint(torch.zeros(3, 256), torch.tensor([low, high, by_corrector]), 64)
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ((-50.0, -50.0, -50.0), 0.0),  # the input
+        ((0.0, -50.0, 50.0), 0.2),  # the corrector
+        ((-50.0, -50.0, 0.0), 0.1),  # half input, half corrector
+    ],
+)
+def test_a_restraint_that_knows_it_weighs_its_word(tiny, brighter, logits, expected) -> None:
+    weights = replace(brighter, restraint=weighing(*logits))
+    pictures = images().movedim(1, -1)
+    result = enhance(pictures, tiny[0], estimate(pictures, weights))
+    torch.testing.assert_close(result, pictures + expected, atol=1e-3, rtol=0)
+
+
+def test_without_it_its_share_is_the_networks(tiny, brighter) -> None:
+    pictures = images().movedim(1, -1)
+    by_corrector, by_networks = (replace(brighter, restraint=weighing(*logits)) for logits in ((0, 9, 50), (50, 9, 0)))
+    expected = enhance(pictures, tiny[0], estimate(pictures, by_networks))
+    found = enhance(pictures, tiny[0], estimate(pictures, by_corrector), corrector=False)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert (found - enhance(pictures, tiny[0], estimate(pictures, by_corrector))).abs().mean() > 0.1
+
+
+def test_the_fit_of_the_restraint_reckons_with_it(tiny, brighter) -> None:
+    """The error that the fit reckons with is that of the enhanced image; where the corrector is right it is heard."""
+    clean = [(images(1, 64, 80, seed)[0, 0].numpy() * 255).astype("uint8") for seed in range(2)]
+    frames = fitting.blends(clean, {"mild": 1, "fpn": 1}, brighter, tiny[0], (64, 80), 0, 0.0)
+    assert frames.parts == ("low", "high", "corrector")
+    asked = frames.power[:, 2, 2]  # the corrector asks for 0.2 everywhere
+    torch.testing.assert_close(asked, torch.full_like(asked, 0.04), atol=1e-3, rtol=0)
+    alike = torch.randn(100, 256, generator=torch.Generator().manual_seed(0)).double()
+    power = torch.diag_embed(torch.tensor([0.02, 0.01, 0.02]).double()).expand(100, 3, 3)
+    best = torch.tensor([0.1, 0.5, 0.8]).double().expand(100, 3)
+    gain = torch.einsum("nij,nj->ni", power, best)
+    error = (best * gain).sum(dim=1) + 1e-4
+    planted = fitting.Blends(alike, error, gain, power, frames.presets[[0] * 100])
+    found = Restraint(*fitting.fit(planted), 64).shares(alike).mean(dim=0)
+    torch.testing.assert_close(found.double(), best[0], atol=0.05, rtol=0)
 
 
 def test_tiled_and_enlarged_images_are_read_once_and_whole(tiny, brighter, monkeypatch) -> None:
@@ -171,13 +216,13 @@ def test_clips_are_corrected_steadily_until_the_scene_changes(tiny, monkeypatch)
         return Correction(torch.ones(count), shift, torch.zeros(count, *GRID))
 
     monkeypatch.setattr(Corrector, "read", read)
-    applied, apply = [], Corrector.apply
+    applied, change = [], Corrector.change
 
     def spy(self: Corrector, before: torch.Tensor, after: torch.Tensor, correction: Correction) -> torch.Tensor:
         applied.extend(correction.brightness.tolist())
-        return apply(self, before, after, correction)
+        return change(self, before, after, correction)
 
-    monkeypatch.setattr(Corrector, "apply", spy)
+    monkeypatch.setattr(Corrector, "change", spy)
     weights = replace(tiny[1], corrector=corrector())
     scene = images(1, 64, 64)[0].movedim(0, -1)
     scene[:32] *= 0.3
@@ -207,7 +252,7 @@ def test_adding_it_leaves_everything_else(tmp_path: Path) -> None:
     add_corrector("hidra-tiny", corrector(), path)
     add_corrector(path, trained(), path)
     tensors, metadata = read_safetensors(path)
-    before, header = read_safetensors(load_path())
+    before, header = read_safetensors(weights_path("hidra-tiny"))
     rest = {key: tensor for key, tensor in tensors.items() if not key.startswith("corrector.")}
     kept = {key: tensor for key, tensor in before.items() if not key.startswith("corrector.")}
     assert rest.keys() == kept.keys()
@@ -216,12 +261,6 @@ def test_adding_it_leaves_everything_else(tmp_path: Path) -> None:
         key: text for key, text in header.items() if key != "corrector"
     }
     assert load_weights(path).corrector is not None
-
-
-def load_path() -> Path:
-    from hidra_core.weights import weights_path
-
-    return weights_path("hidra-tiny")
 
 
 @pytest.mark.parametrize(

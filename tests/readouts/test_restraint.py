@@ -129,9 +129,9 @@ def test_without_restraint_all_of_the_change_is_applied(tiny, spared) -> None:
 def test_enhance_says_how_much_it_enlarges(tiny, spared, upscale, monkeypatch) -> None:
     factors, apply = [], Restraint.apply
 
-    def spy(self, *arguments, factor: int = 1):
+    def spy(self, *arguments, factor: int = 1, **others):
         factors.append(factor)
-        return apply(self, *arguments, factor=factor)
+        return apply(self, *arguments, factor=factor, **others)
 
     monkeypatch.setattr(Restraint, "apply", spy)
     pictures = images(1, 40, 56).movedim(1, -1)

@@ -28,18 +28,6 @@ from .frames import FINE, Clean, Frames
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HARD = replace(
-    PRESETS["hm-tir"],
-    p_contrast=1.0,
-    alpha=(0.2, 0.5),
-    p_resolution=1.0,
-    p_noise=1.0,
-    optical_strength=(35, 75),
-    stripe_gain=(0.05, 0.10),
-    gaussian_sigma=(10.0, 20.0),
-)
-"""Every stage, at the strong end of the older chain."""
-
 FADED = replace(PRESETS["hm-tir"], p_contrast=1.0, alpha=(0.2, 1.0), beta=(-0.4, 0.4), optical_strength=(5, 75))
 """Faded below as well as above: darkened and brightened."""
 
@@ -52,7 +40,7 @@ SHADED = replace(FADED, alpha=(0.4, 1.0), beta=(-0.1, 0.2), optical_centre=(-0.1
 MIXTURE: dict[str, tuple[Preset, float]] = {
     "composite": (PRESETS["composite"], 3.0),
     "hm-tir": (PRESETS["hm-tir"], 2.0),
-    "hard": (HARD, 3.0),
+    "hard": (PRESETS["hard"], 3.0),
     "mild": (PRESETS["mild"], 0.7),
     "moderate": (PRESETS["moderate"], 0.7),
     "severe": (PRESETS["severe"], 1.0),
@@ -265,9 +253,10 @@ def _cut_off(mean: Tensor, deviation: Tensor) -> tuple[Tensor, Tensor, Tensor, T
 
 def _view(mean: Tensor, deviation: Tensor, black: Tensor, white: Tensor, dead: Tensor) -> Tensor:
     """The small view ``[B, 4, 32, 40]`` from the values of its quarter cells; ``dead``: share of pixels at 0 and 1."""
-    mean, deviation = torch.lerp(mean, torch.full_like(mean, 0.5), dead), (deviation.square() + dead / 4).sqrt()
-    mean = mean.clamp(0, 1)
-    planes = torch.stack([mean, mean.square() + deviation.square(), black + dead / 2, white + dead / 2], dim=1)
+    # half of the dead pixels are black, half are white
+    mean, black, white = (torch.lerp(plane, torch.full_like(plane, 0.5), dead) for plane in (mean, black, white))
+    mean, deviation = mean.clamp(0, 1), (deviation.square() + dead / 4).sqrt()
+    planes = torch.stack([mean, mean.square() + deviation.square(), black, white], dim=1)
     planes = F.avg_pool2d(planes, 2)
     variance = planes[:, 1] - planes[:, 0].square()
     return torch.stack([planes[:, 0], variance.clamp_min(0).sqrt(), planes[:, 2], planes[:, 3]], dim=1)

@@ -83,7 +83,7 @@ class Frames:
         synthetic: share of frames that show no image but a drawn sky, ground and things.
     """
 
-    def __init__(self, images: Stored, generator: torch.Generator, synthetic: float = 0.1) -> None:
+    def __init__(self, images: Stored, generator: torch.Generator, synthetic: float = 0.15) -> None:
         self.device = generator.device
         self.generator = generator
         self.synthetic = synthetic
@@ -109,9 +109,11 @@ class Frames:
         drawn = round(self.synthetic * count)
         (mean, detail), (drawn_mean, drawn_detail) = self._crops(count - drawn), self._synthetic(drawn)
         mean, detail = torch.cat([mean, drawn_mean]), torch.cat([detail, drawn_detail])
-        block = self._blocks(count) * self.chance(0.15, count)
+        block = self._blocks(count) * self.chance(0.25, count)
         mean, detail = torch.lerp(mean, mean.roll(1, 0), block), torch.lerp(detail, detail.roll(1, 0), block)
-        return self._toned(mean, detail)
+        # a scene has wide unevenness of its own, another one each time
+        uneven = self._uneven(count, 4) * self.uniform(0, 0.1, count, 1, 1) * self.chance(0.25, count)
+        return self._toned((mean + uneven).clamp(0, 1), detail)
 
     def _crops(self, count: int) -> tuple[Tensor, Tensor]:
         """Parts of images from 60 % of their sides up, stretched a little and mirrored."""

@@ -18,7 +18,6 @@ from hidra_core.readouts.corrector import GRID, small_view
 from hidra_core.thermal.readers import THERMAL_EXTENSIONS
 from train.method.data import load_images
 
-from .degrading import HARD
 from .frames import Stored, stored
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ TASKS = {
     "composite": degradations.PRESETS["composite"],
     "severe": degradations.PRESETS["severe"],
     "extreme": degradations.PRESETS["extreme"],
-    "hard": HARD,
+    "hard": degradations.PRESETS["hard"],
     "untouched": UNTOUCHED,
 }
 """Degradations that progress is measured on."""

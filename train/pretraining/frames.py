@@ -192,6 +192,8 @@ class Draws(Dataset[Drawn]):
             after_sensor(record, generator) if draw < self.sensor else record
             for record, draw in zip(records, torch.rand(count, generator=generator).tolist(), strict=True)
         ]
+        # the DEM judges frames without the shading that is taken off, see hidra_core.sources.Source.given
+        records = [replace(record, optical=left.optical) for record, left in zip(records, undone, strict=True)]
         draw, value = torch.rand(2, count, generator=generator)
         partial = torch.where(draw < self.partial / 3, 0.0, value)
         return Drawn(

@@ -4,11 +4,12 @@
     python train/probing/restraint.py --weights mine.safetensors --backbone my-backbone --images CLEAN --output …
 
 Clean images are degraded by presets from ruined to untouched and enhanced. The squared error of a blend of input and
-output is a quadratic function of two shares, that of low and that of high frequencies. The shares are a logistic
-function of the vector, which is fitted to lose the fewest dB on average over all frames; because of the quadratic the
-networks run only once per frame. Clean images get a random gamma, as the networks may have learned the brightness of
-their training images by heart. Figures are measured on --held-out. Writes a copy of the weights file with the restraint
-in it; everything else stays bit for bit. Takes about a quarter of an hour on two processor cores.
+output is a quadratic function of two shares, that of low and that of high frequencies, and of a third where the weights
+have a corrector, whose low frequencies then compete with those of the networks. The shares are a logistic function of
+the vector, which is fitted to lose the fewest dB on average over all frames; because of the quadratic the networks run
+only once per frame. Clean images get a random gamma, as the networks may have learned the brightness of their training
+images by heart. Figures are measured on --held-out. Writes a copy of the weights file with the restraint in it;
+everything else stays bit for bit. Takes about a quarter of an hour on two processor cores.
 
 Source: none, this is an addition to HiDRA.
 """
@@ -33,7 +34,7 @@ from hidra_core.backbone import Backbone, load_backbone
 from hidra_core.enhance import enhance, estimate
 from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images.blend import CUTOFF, lowpass
-from hidra_core.readouts import BANDS, Restraint
+from hidra_core.readouts import BANDS, PARTS, Restraint, shares_of
 from hidra_core.weights import Weights, add_restraint, load_weights
 from train.probing.labelled import MIXTURES, drawn_frames, load_split
 from train.probing.program import add_output_options, check_output, parser_of, run
@@ -49,6 +50,7 @@ FRAMES = {
     "mild": 1,
     "severe": 1,
     "extreme": 1,
+    "hard": 1,
     "fpn": 1,
     "sr-x2": 1,
     "field": 4,
@@ -73,7 +75,7 @@ DOUBT = 2.0
 """The logit of the low frequencies' share is doubled and raised by this: in doubt (a half) nearly all of it is applied.
 
 Contrast and brightness that are not restored cost many dB, those that are restored in vain few; detail costs as much
-either way.
+either way. With a corrector there is none of this: it says itself how sure it is.
 """
 
 
@@ -84,8 +86,9 @@ class Blends:
     Attributes:
         vectors: ``P``, ``[N, 256]``.
         error: mean squared error of the inputs, ``[N]``.
-        gain: mean of the wanted change times the low and times the high part of the model's change, ``[N, 2]``.
-        power: means of the products of those parts, ``[N, 2, 2]``.
+        gain: mean of the wanted change times the low and times the high part of the networks' change, and, if there is
+            a corrector, times the change that it asks for, ``[N, 2]`` or ``[N, 3]``.
+        power: means of the products of those parts, ``[N, 2, 2]`` or ``[N, 3, 3]``.
         presets: name of the preset of each, ``[N]``.
     """
 
@@ -95,9 +98,14 @@ class Blends:
     power: Tensor
     presets: np.ndarray
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Which of the parts of a restraint there are: :data:`~hidra_core.readouts.BANDS` or ``PARTS``."""
+        return PARTS[: self.gain.shape[1]]
+
     def squared_error(self, shares: Tensor) -> Tensor:
-        """Mean squared errors ``[N]`` of the blends with these shares ``[N, 2]`` or ``[2]``."""
-        shares = shares.expand(len(self.error), len(BANDS))
+        """Mean squared errors ``[N]`` of the blends with these shares of the parts, ``[N, parts]`` or ``[parts]``."""
+        shares = shares.expand(len(self.error), len(self.parts))
         quadratic = torch.einsum("ni,nij,nj->n", shares, self.power, shares)
         return self.error - 2 * (shares * self.gain).sum(dim=1) + quadratic
 
@@ -131,9 +139,13 @@ def blends(
         preset = MIXTURES.get(drawn.preset, drawn.preset)  # the untouched have no name in the library
         seen = degradations.apply(clean, degradations.sample(preset, drawn.generator)).movedim(1, -1)
         degradation = estimate(seen, weights)
-        change = enhance(seen, backbone, degradation, restraint=False)[0] - seen[0]
+        change = enhance(seen, backbone, degradation, restraint=False, corrector=False)[0] - seen[0]
         low = lowpass(change, CUTOFF)
-        parts = torch.stack([low, change - low]).flatten(1).double()
+        planes = [low, change - low]
+        if weights.corrector is not None:
+            image = seen.movedim(-1, 1)
+            planes.append(weights.corrector.change(image, image, weights.corrector.read(image))[0].movedim(0, -1))
+        parts = torch.stack(planes).flatten(1).double()
         wanted = (clean[0, 0, ..., None] - seen[0]).flatten().double()
         vectors.append(degradation.vectors[0].double())
         errors.append(wanted.square().mean())
@@ -144,29 +156,31 @@ def blends(
 
 
 def fit(frames: Blends) -> tuple[Tensor, Tensor]:
-    """Fit the logistic function that loses the fewest dB on average, and move it by :data:`DOUBT`.
+    """Fit the logistic function that loses the fewest dB on average; without a corrector, move it by :data:`DOUBT`.
 
     Args:
         frames: of the images to fit on.
 
     Returns:
-        Weight ``[2, 256]`` and bias ``[2]``.
+        Weight and bias, one row for each part.
     """
     centre, spread = frames.vectors.mean(dim=0), frames.vectors.std(dim=0) + 1e-6
     standardised = (frames.vectors - centre) / spread
-    weight = torch.zeros(len(BANDS), standardised.shape[1], dtype=torch.float64, requires_grad=True)
-    bias = torch.ones(len(BANDS), dtype=torch.float64, requires_grad=True)
+    weight = torch.zeros(len(frames.parts), standardised.shape[1], dtype=torch.float64, requires_grad=True)
+    bias = torch.ones(len(frames.parts), dtype=torch.float64, requires_grad=True)
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        shares = (standardised @ weight.T + bias).sigmoid()
+        shares = shares_of(standardised @ weight.T + bias)
         value = (frames.squared_error(shares) + UNSEEN).log().mean() + PENALTY * weight.square().sum()
         value.backward()
         return value
 
     optimiser.step(loss)
     unscaled = weight.detach() / spread
+    if frames.parts != BANDS:
+        return unscaled, bias.detach() - unscaled @ centre
     scale, shift = torch.tensor([[2.0], [1.0]]).double(), torch.tensor([DOUBT, 0.0]).double()
     return scale * unscaled, scale[:, 0] * (bias.detach() - unscaled @ centre) + shift
 
@@ -179,20 +193,23 @@ def figures(frames: Blends, restraint: Restraint) -> dict[str, dict[str, float]]
         restraint: to measure.
 
     Returns:
-        For each preset the mean PSNR in dB of the input, of the whole change and of the restrained one, and the mean
-        shares. The square of one grey level is added to every error: an image without any error has 48.1 dB.
+        For each preset the mean PSNR in dB of the input, of the whole change (with a corrector: of the networks' and
+        of the one with its low frequencies in place of theirs) and of the restrained one, and the mean shares. The
+        square of one grey level is added to every error: an image without any error has 48.1 dB.
     """
     shares = restraint.shares(frames.vectors).double()
-    errors = {
-        "input": frames.error,
-        "unrestrained": frames.squared_error(torch.ones(len(BANDS), dtype=torch.float64)),
-        "restrained": frames.squared_error(shares),
-    }
+    networks, corrected = torch.tensor([[1, 1, 0], [0, 1, 1]], dtype=torch.float64)[:, : len(frames.parts)]
+    errors = {"input": frames.error}
+    if frames.parts == BANDS:
+        errors["unrestrained"] = frames.squared_error(networks)
+    else:
+        errors |= {"networks": frames.squared_error(networks), "corrected": frames.squared_error(corrected)}
+    errors["restrained"] = frames.squared_error(shares)
     table = {}
     for name in FRAMES:
         chosen = torch.from_numpy(frames.presets == name)
         row = {kind: -10 * (error[chosen] + UNSEEN).log10().mean().item() for kind, error in errors.items()}
-        row |= {f"{band} share": shares[chosen, index].mean().item() for index, band in enumerate(BANDS)}
+        row |= {f"{part} share": shares[chosen, index].mean().item() for index, part in enumerate(frames.parts)}
         table[name] = {kind: round(value, 3) for kind, value in row.items()}
     return table
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
     from .scenes import Scenes
 
-HEIGHTS, WIDTHS = (240, 256, 320, 384, 512), (256, 320, 384, 512, 640)
-"""Of the frames."""
+SIZES = (
+    *((24, 32), (60, 80), (62, 80), (120, 160), (156, 206), (192, 256)),
+    *((240, 320), (256, 320), (288, 384), (384, 480), (512, 640), (512, 256), (320, 512)),
+)
+"""Heights and widths of the frames, from the smallest cameras to usual ones."""
 
 _CLEAN = 0.25  # share of the frames without stripes
 
