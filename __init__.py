@@ -21,6 +21,7 @@ async def comfy_entrypoint() -> Any:
     from .nodes.enhance import OneStepEnhance
     from .nodes.loaders import LoadSDTurbo, SampleScene
     from .nodes.palettes import ColourMap
+    from .nodes.sensor import ApplyCameraProfile, CalibrateCamera, CorrectSensor, LoadCameraProfile
     from .nodes.simulate import DegradationByHand, SimulateDegradation
     from .nodes.thermal import LoadThermal, SaveThermal
     from .nodes.trust import QualityMetrics, TrustReport
@@ -28,7 +29,7 @@ async def comfy_entrypoint() -> Any:
     from .nodes.video import EnhanceVideo, SmoothDegradation
 
     host.register_weights_folder()
-    host.register_degradations_folder()
+    host.register_saved_folders()
 
     class HiDRA(ComfyExtension):
         async def get_node_list(self) -> list[type]:
@@ -53,6 +54,10 @@ async def comfy_entrypoint() -> Any:
                 TrustReport,
                 ColourMap,
                 QualityMetrics,
+                CorrectSensor,
+                CalibrateCamera,
+                LoadCameraProfile,
+                ApplyCameraProfile,
             ]
 
     return HiDRA()

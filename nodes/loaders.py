@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..hidra_core import degradations, scenes
+from ..hidra_core.degradations.batches import sample_batch
 from ..hidra_core.names import HIDRA_TINY
 from . import host
 from .schema import one_of, schema
@@ -83,6 +84,15 @@ class SampleScene(io.ComfyNode):
                 ),
                 io.Int.Input("width", default=640, min=64, max=2048, step=8, tooltip="Width in pixels."),
                 io.Int.Input("height", default=512, min=64, max=2048, step=8, tooltip="Height in pixels."),
+                io.Int.Input(
+                    "frames",
+                    default=1,
+                    min=1,
+                    max=1000,
+                    optional=True,
+                    tooltip="More than one: a camera that pans over the scene. Its stripes and dead pixels stay in "
+                    "place, and its noise changes from frame to frame.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="degraded", tooltip="The scene as the camera delivers it."),
@@ -96,10 +106,16 @@ class SampleScene(io.ComfyNode):
         return known if known is not True else one_of(degradation, DEGRADATIONS, "Choose another")
 
     @classmethod
-    def execute(cls, scene: str, degradation: str, seed: int, width: int, height: int) -> io.NodeOutput:
-        clean = torch.from_numpy(scenes.render(scene, height, width, seed))[None, None]
+    def execute(
+        cls, scene: str, degradation: str, seed: int, width: int, height: int, frames: int = 1
+    ) -> io.NodeOutput:
+        if frames == 1:
+            clean = torch.from_numpy(scenes.render(scene, height, width, seed))[None, None]
+        else:
+            clean = torch.from_numpy(scenes.pan(scene, frames, height, width, seed))[:, None]
         degraded = clean
         if degradation != "none":
             record = degradations.sample(degradation, torch.Generator().manual_seed(seed))
-            degraded = degradations.apply(clean, record)
+            records = sample_batch(record, frames, seed, "one camera") if frames > 1 else record
+            degraded = degradations.apply(clean, records)
         return io.NodeOutput(*(image.movedim(1, -1).expand(-1, -1, -1, 3) for image in (degraded, clean)))

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..images import Picture, check_writable, stretch, to_grey, unstretch, write_image
-from ..images.false_colour import CLEAR, GOOD_PART, check_colours, turn_back
+from ..images import Picture, check_writable, stretch, unstretch, write_image
+from ..images.false_colour import check_colours, turn_back
 from ..sensor import SensorCorrection
 from ..thermal.frames import repeated
 from .base import Beside, Change, Enhance, Source
 from .beside import StageShare, give_back, write_beside
+from .pixels import grey_of, with_grey
 from .undone import LEVELS, Findings
 
 if TYPE_CHECKING:
@@ -84,27 +85,16 @@ class PictureSource(Source):
             stored = self.picture.pixels
             (low, high), blank = self._limits, self._blank()
             scale = 255 / (high - low) if high > low else 255.0
-            grey = to_grey(torch.from_numpy(stored)[None])[0, 0].numpy() * np.float32(scale)
-            valid = ~blank if blank.any() else None
-            if stored.shape[-1] >= 3:
-                coloured = np.ptp(stored[..., :3], axis=-1) * 255 > CLEAR
-                if coloured.mean() > GOOD_PART:
-                    log.info("%s: its colours are no grey, and the sensor stage leaves them alone", self.path)
-                    height, width = grey.shape
-                    none = SensorCorrection(np.zeros(grey.shape, bool), np.zeros(width), np.zeros(height))
-                    self._undone = stored, none
-                    return self._undone
-                valid = ~(blank | coloured) if coloured.any() else valid
+            seen = grey_of(stored, scale, blank)
+            if seen is None:
+                log.info("%s: its colours are no grey, and the sensor stage leaves them alone", self.path)
+                height, width = blank.shape
+                none = SensorCorrection(np.zeros(blank.shape, bool), np.zeros(width), np.zeros(height))
+                self._undone = stored, none
+                return self._undone
+            grey, valid = seen
             undone = stage.undo(grey, valid)
-            if undone.correction.is_empty:
-                self._undone = stored, undone.correction
-            else:
-                change = ((undone.image - grey) / scale).astype(np.float32)[..., None]
-                change = change if valid is None else np.where(valid[..., None], change, 0)
-                pixels = stored.copy()
-                colours = pixels[..., :-1] if pixels.shape[-1] in (2, 4) else pixels
-                colours += change
-                self._undone = pixels, undone.correction
+            self._undone = with_grey(stored, grey, undone, scale), undone.correction
         return self._undone
 
     def given(self) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@
 from .applied import adapting, applied_to_both, apply
 from .backbone import HostBackbone
 from .files import (
+    CAMERAS_FOLDER,
     DEGRADATIONS_FOLDER,
     WEIGHTS_FOLDER,
     choices,
@@ -18,7 +19,7 @@ from .files import (
     next_output,
     output_stem,
     path_of,
-    register_degradations_folder,
+    register_saved_folders,
     register_weights_folder,
 )
 from .loading import load_checkpoint, native_backbone, weights
@@ -27,6 +28,7 @@ from .progress import Progress, show_text
 from .words import in_words_of_nodes
 
 __all__ = [
+    "CAMERAS_FOLDER",
     "DEGRADATIONS_FOLDER",
     "WEIGHTS_FOLDER",
     "HostBackbone",
@@ -49,7 +51,7 @@ __all__ = [
     "noting",
     "output_stem",
     "path_of",
-    "register_degradations_folder",
+    "register_saved_folders",
     "register_weights_folder",
     "show_text",
     "weights",

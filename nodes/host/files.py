@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 WEIGHTS_FOLDER = "hidra"
 DEGRADATIONS_FOLDER = "hidra_degradations"
+CAMERAS_FOLDER = "hidra_cameras"
 
 
 def register_weights_folder() -> None:
@@ -24,11 +25,12 @@ def register_weights_folder() -> None:
     folder_paths.folder_names_and_paths[WEIGHTS_FOLDER][1].add(".safetensors")
 
 
-def register_degradations_folder() -> None:
-    """Add ``models/hidra_degradations``, and the folder of the same name in the output folder, where they are saved."""
-    for place in (folder_paths.models_dir, folder_paths.get_output_directory()):
-        folder_paths.add_model_folder_path(DEGRADATIONS_FOLDER, os.path.join(place, DEGRADATIONS_FOLDER))
-    folder_paths.folder_names_and_paths[DEGRADATIONS_FOLDER][1].add(".safetensors")
+def register_saved_folders() -> None:
+    """Add the folders of degradations and of camera profiles, in ``models`` and in the output folder."""
+    for name, endings in ((DEGRADATIONS_FOLDER, {".safetensors"}), (CAMERAS_FOLDER, {".safetensors", ".json"})):
+        for place in (folder_paths.models_dir, folder_paths.get_output_directory()):
+            folder_paths.add_model_folder_path(name, os.path.join(place, name))
+        folder_paths.folder_names_and_paths[name][1].update(endings)
 
 
 def next_output(prefix: str, suffix: str) -> Path:

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from hidra_core.scenes import SCENES, render
+from hidra_core.scenes import SCENES, pan, render
 
 
 @pytest.mark.parametrize("name", SCENES)
@@ -74,3 +74,16 @@ def test_a_scene_is_drawn_quickly():
     start = time.process_time()
     render("street", 512, 640)
     assert time.process_time() - start < 5  # about 0.3 s on one core; the margin is for slow machines
+
+
+def test_a_camera_pans_over_one_scene():
+    frames = pan("street", 12, 64, 80, seed=3)
+    assert frames.shape == (12, 64, 80)
+    whole = render("street", 102, 128, seed=3)
+    places = np.lib.stride_tricks.sliding_window_view(whole, (64, 80))
+    found = [np.argwhere((places == frame).all((2, 3))) for frame in frames]
+    assert [len(place) for place in found] == [1] * 12
+    steps = np.hypot(*np.diff(np.concatenate(found), axis=0).T)
+    assert steps.min() >= 4  # it never stands still
+    with pytest.raises(ValueError, match="at least one frame, got 0"):
+        pan("street", 0)
