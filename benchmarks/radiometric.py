@@ -3,8 +3,8 @@
     python benchmarks/radiometric.py [--stripes 0.8] [--noise 1.3] [--axis column]
 
 Prints a table in kelvin: the mean absolute error of the degraded input, of the sensor stage alone, of the enhanced
-counts, and of the counts of radiometric mode; the bias of the latter; and the number of 32x32 blocks in which the latter is farther from the truth
-than the input.
+counts, and of the counts of radiometric mode; the bias of the latter; and the number of 32x32 blocks in which the
+latter is farther from the truth than the input.
 """
 
 from __future__ import annotations
