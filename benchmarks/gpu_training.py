@@ -70,7 +70,8 @@ def in_memory(sizes: Sizes, device: torch.device) -> Iterator[None]:
     def discriminator(_: Any) -> TransformerDiscriminator:
         from transformers import ViTConfig, ViTModel
 
-        return TransformerDiscriminator(ViTModel(ViTConfig(**sizes.vit), add_pooling_layer=False))
+        config: Any = ViTConfig
+        return TransformerDiscriminator(ViTModel(config(**sizes.vit), add_pooling_layer=False))
 
     def load_weights(*_: Any, **__: Any) -> Any:
         return random_weights(sizes, random_backbone(sizes, device, torch.float32))

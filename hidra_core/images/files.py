@@ -42,6 +42,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     try:
         temporary = _create_beside(path)
+        rights = temporary.stat().st_mode
     except OSError as error:
         raise _explained(error, path) from error
     try:
@@ -52,6 +53,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 raise _explained(error, path) from error
             raise
         try:
+            temporary.chmod(rights)  # safetensors replaces the file by one that its owner alone may read
             os.replace(temporary, path)
         except OSError as error:
             raise _explained(error, path) from error

@@ -149,8 +149,9 @@ class CorrectorNetwork(nn.Module):
         self.from_middle = nn.Conv2d(middle, fine, kernel_size=1)
         self.fine_again = _Block(fine)
         self.field = nn.Conv2d(fine, 1, kernel_size=3, padding=1)
-        for parameter in (*self.tone[-1].parameters(), *self.field.parameters()):
-            nn.init.zeros_(parameter)  # at first it corrects nothing
+        for layer in (self.tone[-1], self.field):  # at first it corrects nothing
+            for parameter in layer.parameters():
+                parameter.data.zero_()
 
     def forward(self, view: Tensor, aspect: Tensor) -> Correction:
         """The correction of some frames.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, uniform_filter
 
 from .defects import MANY, find_dead, replaced
 from .networks import sensor_networks
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Switch = Literal["auto", "on", "off"]
 """``auto`` takes off what is found beyond doubt, ``on`` the best estimate in any case."""
 
-STRIPES_SHOW = 0.5
+STRIPES_SHOW = 0.6
 """Root mean square of the fine stripes, in grey levels, from which on ``auto`` takes them off."""
 
 UNCORRECTED = 1.0
@@ -34,6 +34,7 @@ SHADING_SHOWS, SHADING_CLEAR = 12.0, 2.0
 SMALLEST_SHADED = 64
 """Pixels along the shorter side of the smallest frame whose shading is looked for."""
 
+_AROUND_CUT_OFF = 7  # side in pixels of the window that says whether an area is cut off
 _CUT_OFF = 5e-4  # share of the pixels at the highest or lowest value from which on the camera cut them off there
 _ROUGH = 25.0  # grey levels from its neighbours in the column from which on a pixel does not count
 
@@ -84,7 +85,7 @@ class SensorCorrection:
         shading: ``[H, W]``; None: none.
         pattern: offsets of single pixels, ``[H, W]``; None: none.
         level: what one of 255 grey levels is in the unit of the image.
-        limits: values at which the camera cuts off; pixels there stay, as their true value is beyond. Infinite where
+        limits: values at which the camera cuts off; areas there stay, as their true values are beyond. Infinite where
             it does not.
     """
 
@@ -127,12 +128,25 @@ class SensorCorrection:
         result = self._without(result, self.columns, self.column_gains)
         rows = self.rows[:, None]
         result = self._without(result, rows, None if self.row_gains is None else self.row_gains[:, None])
-        lowest, highest = self.limits
-        if result is not image and (np.isfinite(lowest) or np.isfinite(highest)):
-            result = np.where((image <= lowest) | (image >= highest), image, result)
+        if result is not image:
+            result = self._with_cut_off(image, result)
         if self.shading is not None:
             result = result - self.shading.astype(image.dtype)
         return replaced(result, self.dead, valid) if self.dead.any() else result
+
+    def _with_cut_off(self, image: np.ndarray, result: np.ndarray) -> np.ndarray:
+        """The result with the pixels that the camera cut off as they are, where most of their neighbours are cut off.
+
+        There the scene is beyond the range, and the stripes are too. A single one among others is cut off because of
+        its stripe, so that its true value is near theirs.
+        """
+        lowest, highest = self.limits
+        cut_off = (image <= lowest) | (image >= highest)
+        if not cut_off.any():
+            return result
+        share = uniform_filter(cut_off.astype(np.float32), _AROUND_CUT_OFF, mode="nearest")
+        weight = ((share - 0.4) / 0.4).clip(0, 1).astype(image.dtype)
+        return np.where(cut_off, weight * image + (1 - weight) * result, result)
 
     def _without(self, image: np.ndarray, offset: np.ndarray | None, gain: np.ndarray | None) -> np.ndarray:
         """An image without an offset and a gain about the pivot: one multiplication and one addition."""

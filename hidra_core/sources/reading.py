@@ -146,7 +146,7 @@ class Reading:
             undone = UndoneScene.after(scene, self.sensor, (mapping.counts[-1] - mapping.counts[0]) / 255)
             # neither dead pixels nor stripes are to widen the range
             mapping = mapping if is_large(image) else self.fit(undone)
-        for words in (*image.warnings, *_doubts(scene, mapping)):
+        for words in (*image.warnings, *_doubts(scene, mapping, shared=self.flight is not None)):
             self._say(image.path, words)
         for words in image.notes:
             log.info("%s: %s", image.path, words)
@@ -223,13 +223,16 @@ def _with_guess(scene: Scene) -> ThermalImage:
     return replace(image, relation=LinearKelvin(1.0, offset), warnings=(*image.warnings, words), assumed=True)
 
 
-def _doubts(scene: Scene, mapping: Mapping) -> list[str]:
-    """What looks wrong with the range of the counts or with their temperatures, in words."""
+def _doubts(scene: Scene, mapping: Mapping, *, shared: bool) -> list[str]:
+    """What looks wrong with the range of the counts or with their temperatures, in words.
+
+    A mapping that is shared with other files may well be wide for one of them.
+    """
     found = []
     some = sample(scene, 1 << 20)
     first, last = (float(limit) for limit in np.percentile(some, _MOST))
     low, high = mapping.counts[0], mapping.counts[-1]
-    if mapping.kind == "linear" and last > first and high - low > _WIDE * (last - first):
+    if mapping.kind == "linear" and not shared and last > first and high - low > _WIDE * (last - first):
         found.append(
             f"the range of its counts, {low:g} to {high:g}, is {(high - low) / (last - first):.0f} times that of 98 % "
             f"of its pixels, {first:g} to {last:g}, so the scene is flat in it. If these are no hot or cold "

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from hidra_core.images.files import atomic_path, check_names, write_json
 
@@ -93,3 +94,12 @@ def test_names_may_be_as_long_as_the_file_system_allows(tmp_path, stem):
     with pytest.raises(OSError, match="choose a name of at most 255 bytes"), atomic_path(longer):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [target.name]
+
+
+def test_a_file_has_the_rights_of_any_other_new_file(tmp_path):
+    from safetensors.torch import save_file
+
+    (tmp_path / "plain").touch()
+    with atomic_path(tmp_path / "tensors.safetensors") as temporary:
+        save_file({"x": torch.zeros(1)}, temporary)
+    assert (tmp_path / "tensors.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode

@@ -84,7 +84,7 @@ def _adapted(
     return forward
 
 
-def _blended(module: Any, trained: nn.Module, seat: Seat) -> Callable[[Tensor], Tensor]:
+def _blended(module: Any, trained: Any, seat: Seat) -> Callable[[Tensor], Tensor]:
     def forward(x: Tensor) -> Tensor:
         weight = torch.cat([module.weight, trained.weight])
         bias = torch.cat([module.bias, trained.bias])

@@ -181,7 +181,8 @@ class ClockedTraining:
                     goals["translation"] = self.earlier(seen).float()
             for name in layers:
                 wanted[name].append(goals[name].cpu())
-        fit_linear(torch.cat(vectors), {self.model.get_submodule(name): parts for name, parts in wanted.items()})
+        layers_wanted: dict[Any, list[Tensor]] = {self.model.get_submodule(name): wanted[name] for name in layers}
+        fit_linear(torch.cat(vectors), layers_wanted)
 
     # ------------------------------------------------------------------------------------------- phases
 
