@@ -43,8 +43,8 @@ class CorrectSensor(io.ComfyNode):
             display_name="Correct Thermal Sensor",
             description="Takes off thermal images what the sensor did to them, before any network sees them: dead "
             "pixels, stripes, shading. Says how much of each there was, and leaves images alone in which nothing is "
-            "found. Give the result to One-Step Enhance, and the image as the camera gave it to Estimate TIR "
-            "Degradation, to which the stripes tell how strong everything else is.",
+            "found. One-Step Enhance gets the corrected images. Estimate TIR Degradation gets them as the camera gave "
+            "them, but for the shading: the stripes tell it how strong everything else is.",
             search_aliases=[*ALIASES, *PROFILE_ALIASES, "bad pixel", "vignetting", "shading"],
             inputs=[
                 io.Image.Input(
@@ -71,8 +71,7 @@ class CorrectSensor(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="For One-Step Enhance: the corrected images."),
-                io.String.Output(display_name="report", tooltip="What was taken off each image."),
+                *_outputs("the corrected images"),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -237,8 +236,7 @@ class ApplyCameraProfile(io.ComfyNode):
                 Thermal.Input("thermal", optional=True, tooltip=_THERMAL.format("a profile of counts needs them")),
             ],
             outputs=[
-                io.Image.Output(display_name="image", tooltip="For One-Step Enhance: without the camera's pattern."),
-                io.String.Output(display_name="report", tooltip="What was taken off."),
+                *_outputs("the images without the camera's pattern"),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -248,6 +246,19 @@ class ApplyCameraProfile(io.ComfyNode):
         from ..hidra_core.sensor import SensorSettings, SensorStage
 
         return _corrected(cls, image, thermal, SensorStage(SensorSettings("off", "off", "off")), camera)
+
+
+def _outputs(what: str) -> list[Any]:
+    """Those of a node that corrects images."""
+    return [
+        io.Image.Output(display_name="image", tooltip=f"For One-Step Enhance: {what}."),
+        io.Image.Output(
+            display_name="to estimate",
+            tooltip="For Estimate TIR Degradation: the images as the camera gave them, but without the shading that "
+            "was taken off, so that it is not taken off twice.",
+        ),
+        io.String.Output(display_name="report", tooltip="What was taken off each image."),
+    ]
 
 
 def _batch(image: torch.Tensor, thermal: CountsSource | None) -> ImageBatch:
@@ -272,14 +283,15 @@ def _corrected(
         if camera is not None:
             batch.check(camera)
             stage = replace(stage, camera=camera)
-        results, lines = torch.empty_like(image, device="cpu", dtype=torch.float32), []
-        for index, (result, correction) in enumerate(batch.undone(stage, in_order=in_order)):
-            results[index] = result
-            colours = "its colours are no grey: left alone"
-            lines.append(colours if correction is None else correction.summary(batch.unit, 1.0))
+        results = [torch.empty_like(image, device="cpu", dtype=torch.float32) for _ in ("image", "to estimate")]
+        lines = []
+        for index, corrected in enumerate(batch.undone(stage, in_order=in_order)):
+            results[0][index], results[1][index] = corrected.image, corrected.judged
+            colours, found = "its colours are no grey: left alone", corrected.found
+            lines.append(colours if found is None else found.summary(batch.unit, 1.0))
             progress((index + 1) / len(batch))
     if len(lines) > 1:
         lines = [f"image {number}: {line}" for number, line in enumerate(lines, 1)]
     text = "\n".join(lines)
     host.show_text(text, node.hidden.unique_id)
-    return io.NodeOutput(results, text, ui=ui.PreviewText(text))
+    return io.NodeOutput(*results, text, ui=ui.PreviewText(text))

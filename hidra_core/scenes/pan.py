@@ -32,6 +32,6 @@ def pan(name: str, count: int, height: int = 512, width: int = 640, seed: int = 
     time = 2 * np.pi * np.arange(count) / count
     down, across = (
         np.rint((side - length) * (1 + np.sin(turns * time + 0.5)) / 2).astype(int)
-        for side, length, turns in zip(whole.shape, (height, width), (2, 3), strict=True)
+        for side, length, turns in zip(whole.shape, (height, width), (1, 2), strict=True)
     )
     return np.stack([whole[top : top + height, left : left + width] for top, left in zip(down, across, strict=True)])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +24,20 @@ if TYPE_CHECKING:
     from ..sensor import CameraProfile, SensorCorrection, SensorStage, Undone, Unit
     from .counts import CountsSource
 
-_DIGITS = 4  # of a grey level: 8-bit values that went through 32-bit floats become whole again
+
+@dataclass(frozen=True)
+class Corrected:
+    """An image that went through the sensor stage.
+
+    Attributes:
+        image: ``[H, W, C]`` in [0, 1], what the networks restore; the given one where nothing was found.
+        judged: the same as the DEM judges it, see :meth:`Source.given`.
+        found: what was taken off; None where its colours are no grey, so that it was left alone.
+    """
+
+    image: Tensor
+    judged: Tensor
+    found: SensorCorrection | None
 
 
 class ImageBatch:
@@ -95,21 +109,17 @@ class ImageBatch:
                     "grey images, or turn their palette back into greys first"
                 )
             grey, valid = seen
-            grey = np.round(grey, _DIGITS).astype(np.float32)
+            grey = grey.astype(np.float32)  # from 64 bits: values of 8-bit pictures become whole levels again
             yield grey if valid is None else np.where(valid, grey, np.float32(np.nan))
 
-    def undone(self, stage: SensorStage, *, in_order: bool = False) -> Iterator[tuple[Tensor, SensorCorrection | None]]:
+    def undone(self, stage: SensorStage, *, in_order: bool = False) -> Iterator[Corrected]:
         """Take off every image what the sensor did to it.
 
         Args:
             stage: what is undone; its profile was checked.
             in_order: the images are frames of a sequence: what is found in one is what those around it agree on.
-
-        Yields:
-            (the image ``[H, W, C]`` clipped to [0, 1], itself where nothing was found; what was taken off it, None
-            where its colours are no grey, so that it was left alone)
         """
-        greys: list[np.ndarray | None] = []
+        greys: deque[np.ndarray | None] = deque()
 
         def each() -> Iterator[Undone | None]:
             for page, image in enumerate(self._images):
@@ -117,18 +127,27 @@ class ImageBatch:
                 greys.append(None if seen is None else seen[0])
                 yield None if seen is None else self._undone(page, *seen, stage)
 
-        results = steady(each()) if in_order else each()
-        for page, undone in enumerate(results):
-            image, grey, greys[page] = self._images[page], greys[page], None
+        for image, undone in zip(self._images, steady(each()) if in_order else each(), strict=True):
+            grey = greys.popleft()
             if undone is None or grey is None:
-                yield image, None
-            elif undone.correction.is_empty:
-                yield image, undone.correction
+                yield Corrected(image, image, None)
             else:
-                if self._file is not None:
-                    undone = replace(undone, image=self._file.mapping.to_values(undone.image).numpy() * 255)
-                pixels = with_grey(image.cpu().float().numpy(), grey, undone)
-                yield torch.from_numpy(pixels).clamp(0, 1), undone.correction
+                yield self._corrected(image, grey, undone)
+
+    def _corrected(self, image: Tensor, grey: np.ndarray, undone: Undone) -> Corrected:
+        """An image with grey levels ``grey`` after the stage."""
+        found, mapping = undone.correction, None if self._file is None else self._file.mapping
+
+        def changed(numbers: np.ndarray) -> Tensor:
+            after = numbers if mapping is None else mapping.to_values(numbers).numpy() * 255
+            return torch.from_numpy(with_grey(image.cpu().float().numpy(), grey, after, undone.valid)).clamp(0, 1)
+
+        if found.is_empty:
+            return Corrected(image, image, found)
+        if found.shading is None:
+            return Corrected(changed(undone.image), image, found)
+        given = grey if mapping is None else mapping.to_counts(grey / 255)
+        return Corrected(changed(undone.image), changed(given - found.shading), found)
 
     def _undone(self, page: int, grey: np.ndarray, valid: np.ndarray | None, stage: SensorStage) -> Undone:
         if self._file is None:

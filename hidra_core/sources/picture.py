@@ -94,7 +94,9 @@ class PictureSource(Source):
                 return self._undone
             grey, valid = seen
             undone = stage.undo(grey, valid)
-            self._undone = with_grey(stored, grey, undone, scale), undone.correction
+            is_changed = not undone.correction.is_empty
+            pixels = with_grey(stored, grey, undone.image, valid, scale) if is_changed else stored
+            self._undone = pixels, undone.correction
         return self._undone
 
     def given(self) -> Iterator[Tensor]:

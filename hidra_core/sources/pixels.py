@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from ..images import to_grey
 from ..images.false_colour import CLEAR, GOOD_PART
-
-if TYPE_CHECKING:
-    from ..sensor import Undone
 
 
 def grey_of(
@@ -39,22 +34,23 @@ def grey_of(
     return grey, valid
 
 
-def with_grey(pixels: np.ndarray, grey: np.ndarray, undone: Undone, scale: float = 255.0) -> np.ndarray:
-    """The image with what the stage changed in its grey, in all colours.
+def with_grey(
+    pixels: np.ndarray, before: np.ndarray, after: np.ndarray, valid: np.ndarray | None = None, scale: float = 255.0
+) -> np.ndarray:
+    """The image with what was changed in its grey, in all colours.
 
     Args:
         pixels: as given to :func:`grey_of`.
-        grey: what it returned.
-        undone: what the stage made of it.
+        before: the grey that it returned.
+        after: the same changed, ``[H, W]``.
+        valid: ``[H, W]`` bool: the pixels that change; None: all.
         scale: as given to it.
 
     Returns:
-        ``[H, W, C]`` float32, not clipped; the image itself where nothing was found.
+        ``[H, W, C]`` float32, not clipped.
     """
-    if undone.correction.is_empty:
-        return pixels
-    change = ((undone.image - grey) / scale).astype(np.float32)[..., None]
-    change = change if undone.valid is None else np.where(undone.valid[..., None], change, 0)
+    change = ((after - before) / scale).astype(np.float32)[..., None]
+    change = change if valid is None else np.where(valid[..., None], change, 0)
     result = pixels.copy()
     colours = result[..., :-1] if result.shape[-1] in (2, 4) else result
     colours += change

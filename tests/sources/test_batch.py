@@ -42,28 +42,42 @@ def profile(columns: np.ndarray, unit: Unit) -> CameraProfile:
 
 def test_an_image_goes_through_the_stage_as_a_file_does():
     image = striped()
-    ((result, correction),) = ImageBatch(image).undone(SensorStage())
+    (corrected,) = ImageBatch(image).undone(SensorStage())
     expected, found = undo_sensor(image[0, ..., 0].numpy() * np.float32(255))
-    assert correction.columns.std() > 4
-    assert np.array_equal(correction.columns, found.columns)
-    assert result.shape == image.shape[1:]
-    assert np.abs(result[..., 1].numpy() * 255 - expected.clip(0, 255)).max() < 1e-3
+    assert corrected.found is not None
+    assert corrected.found.columns.std() > 4
+    assert np.array_equal(corrected.found.columns, found.columns)
+    assert corrected.image.shape == image.shape[1:]
+    assert np.abs(corrected.image[..., 1].numpy() * 255 - expected.clip(0, 255)).max() < 1e-3
+    assert torch.equal(corrected.judged, image[0])  # no shading was taken off
+
+
+def test_the_dem_judges_images_without_the_shading_that_was_taken_off():
+    y, x = np.mgrid[:HEIGHT, :WIDTH] / 100
+    shading, columns = 20 * x * y, np.random.default_rng(3).normal(0, 4, WIDTH)
+    zeros = np.zeros((HEIGHT, WIDTH))
+    camera = CameraProfile(zeros > 0, columns, np.zeros(HEIGHT), zeros, zeros, "grey levels", shading=shading)
+    (corrected,) = ImageBatch(smooth()).undone(SensorStage(OFF, camera))
+    given = smooth()[0].numpy() * 255
+    assert np.abs(corrected.judged.numpy() * 255 - (given - shading[..., None])).max() < 1e-3
+    assert np.abs(corrected.image.numpy() * 255 - (given - (shading + columns)[..., None])).max() < 1e-3
 
 
 def test_what_is_clean_or_coloured_stays_as_it_is():
     grey = smooth()
     colours = torch.stack([grey[0, ..., 0], 1 - grey[0, ..., 0], grey[0, ..., 0] / 2], -1)
     results = list(ImageBatch(torch.cat([grey, colours[None]])).undone(SensorStage()))
-    assert [None if found is None else found.is_empty for _, found in results] == [True, None]
-    assert torch.equal(results[0][0], grey[0])
-    assert torch.equal(results[1][0], colours)
+    assert [None if one.found is None else one.found.is_empty for one in results] == [True, None]
+    for one, given in zip(results, (grey[0], colours), strict=True):
+        assert torch.equal(one.image, given)
+        assert torch.equal(one.judged, given)
 
 
 def test_frames_in_order_share_what_they_agree_on():
     frames = torch.cat([striped()] * 6)
     frames[3] = smooth()[0]  # as if its stripes were not found
     alone, together = (
-        [found.columns.std() for _, found in ImageBatch(frames).undone(SensorStage(), in_order=in_order)]
+        [one.found.columns.std() for one in ImageBatch(frames).undone(SensorStage(), in_order=in_order)]
         for in_order in (False, True)
     )
     assert alone[3] == 0
@@ -90,8 +104,8 @@ def test_counts_are_seen_with_the_file(tmp_path):
     assert np.array_equal(next(iter(batch)), read_thermal(tmp_path / "a.tiff").counts[0])
     known = profile(columns, "counts")
     batch.check(known)
-    (result, _), _ = batch.undone(SensorStage(OFF, known))
-    counts = source.mapping.to_counts(result[..., 0])
+    corrected, _ = batch.undone(SensorStage(OFF, known))
+    counts = source.mapping.to_counts(corrected.image[..., 0])
     assert np.abs(counts - first)[8:-8, 8:-8].max() < 1.0
     with pytest.raises(ValueError, match="in counts, and images alone have grey levels"):
         ImageBatch(images).check(known)
