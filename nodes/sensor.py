@@ -34,9 +34,9 @@ class CorrectSensor(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def switch(name: str, what: str) -> io.Combo.Input:
+        def switch(name: str, what: str, default: Switch = "auto") -> io.Combo.Input:
             tooltip = f"{what} auto: where it is found beyond doubt; on: the best estimate in any case; off: never."
-            return io.Combo.Input(name, options=list(SWITCHES), default="auto", tooltip=tooltip)
+            return io.Combo.Input(name, options=list(SWITCHES), default=default, tooltip=tooltip)
 
         return schema(
             node_id="HiDRA_CorrectSensor",
@@ -53,7 +53,12 @@ class CorrectSensor(io.ComfyNode):
                 ),
                 switch("dead_pixels", "Replace dead, stuck and blinking pixels and short bad lines."),
                 switch("stripes", "Take off offsets and gains of columns and rows."),
-                switch("shading", "Take off the smooth field of lens and housing; auto leaves it with a camera."),
+                switch(
+                    "shading",
+                    "Take off the smooth field of lens and housing, which One-Step Enhance does too; auto leaves it "
+                    "with a camera.",
+                    "off",
+                ),
                 Camera.Input(
                     "camera",
                     optional=True,

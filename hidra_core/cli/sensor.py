@@ -35,7 +35,10 @@ def add_sensor(group: argparse._ActionsContainer) -> None:
     for name, what in (
         ("--dead-pixels", "replace dead, stuck and blinking pixels and short bad lines"),
         ("--stripes", "take off offsets and gains of columns and rows"),
-        ("--lens-shading", "take off the smooth field of lens and housing; with --radiometric auto is off"),
+        (
+            "--lens-shading",
+            "take off the smooth field of lens and housing; auto does so with --sensor only, else the networks do",
+        ),
     ):
         group.add_argument(
             name,
@@ -92,11 +95,15 @@ def sensor_of(arguments: argparse.Namespace) -> SensorStage | None:
 
 
 def _shading(arguments: argparse.Namespace) -> Switch:
-    """The switch for shading; radiometric mode keeps what one frame cannot tell from a scene that is warmer there."""
+    """The switch for shading, which ``auto`` takes off where no networks run.
+
+    Networks that were trained to take it off judge brightness worse without it (docs/use/sensor.md has the figures),
+    and radiometric mode keeps what one frame cannot tell from a scene that is warmer there.
+    """
     options = vars(arguments)
     choice = options["lens_shading"]
     if not options.get("radiometric"):
-        return choice
+        return "off" if choice == "auto" and options["sensor"] != "only" else choice
     if options["shading"] and choice != "auto":
         raise UsageError(f"--shading and --lens-shading {choice} say two things of one field: leave out --shading")
     return "off" if choice == "auto" and not options["shading"] else choice

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ..enhance import enhance, estimate
 from ..images.files import atomic_path
-from ..sensor import undo_sensor
+from ..sensor import SensorSettings, undo_sensor
 from . import dead, fusion
 from .baselines import BASELINES
 from .metrics import to_8_bit
@@ -68,9 +68,8 @@ class AfterSensor:
 
     def find(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See :class:`FindsDeadPixels`."""
-        undone, found = undo_sensor(image, level=1 / 255)
-        judged = found.shading_alone.apply(image)  # see hidra_core.sources.Source.given
-        return self.restored(*(plane.clip(0, 1).astype(np.float32) for plane in (judged, undone))), found.dead
+        undone, found = undo_sensor(image, SensorSettings(shading="off"), level=1 / 255)  # the networks take it off
+        return self.restored(image, undone.clip(0, 1).astype(np.float32)), found.dead
 
 
 def model(
