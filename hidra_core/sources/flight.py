@@ -13,7 +13,7 @@ from PIL import ExifTags, Image
 
 from ..sensor.flights import FEWEST, Levelling, level_flight
 from ..sensor.overlaps import small_frame
-from ..thermal import Mapping, RadiometricChain, Scene, ThermalImage, identity, rounded
+from ..thermal import Mapping, RadiometricChain, Scene, ThermalImage, rounded
 from ..thermal.frames import Frames
 from .counts import CountsSource
 from .opening import open_source
@@ -33,11 +33,12 @@ class Flight:
     """What the frames of a flight share, and what is taken off each.
 
     Attributes:
-        mapping: from the levelled counts of all frames to the range of the networks.
+        mapping: from the levelled counts of all frames to the range of the networks; None while it is not known, and
+            each frame has its own.
         offsets: in counts, by file; whole numbers where counts are. Files that are not in it are left as they are.
     """
 
-    mapping: Mapping
+    mapping: Mapping | None
     offsets: dict[Path, float]
 
     def levelled(self, image: ThermalImage) -> ThermalImage:
@@ -111,18 +112,17 @@ def read_flight(
         ValueError: fewer than three frames; files with several pages, of different cameras, sizes or relations of
             counts to kelvin; names the files and the remedy.
     """
-    unmapped = identity(np.dtype(np.uint8))
-    probe = replace(reading, as_counts=True, flight=Flight(unmapped, {}))
+    alone = replace(reading, as_counts=True, flight=Flight(None, {}))
     done = count(1)
 
-    def opened(path: Path, how: Reading) -> ThermalImage:
-        source = open_source(path, how)
+    def opened(path: Path) -> CountsSource:
+        source = open_source(path, alone)
         if after_file is not None:
             after_file(next(done))
         assert isinstance(source, CountsSource)  # all that is read as counts is one
-        return source.image
+        return source
 
-    frames, unreadable = _look(paths, lambda path: opened(path, probe))
+    frames, unreadable = _look(paths, opened)
     known = [frame.time for frame in frames if frame.time is not None]
     times = tuple(sorted(known)) if len(known) == len(frames) else None
     frames.sort(key=lambda frame: (frame.time if times else 0, frame.sort_key))
@@ -131,9 +131,8 @@ def read_flight(
     like = frames[0].like
     whole = like.counts.dtype.kind != "f"
     offsets = [float(round(offset)) if whole else offset for offset in levelling.offsets.tolist()]
-    flight = Flight(unmapped, dict(zip((frame.path for frame in frames), offsets, strict=True)))
-    levelled = replace(probe, flight=flight)
-    flight = replace(flight, mapping=reading.fit(_whole(frames, lambda path: opened(path, levelled))))
+    mapping = alone.fit(_whole(frames, offsets, opened))
+    flight = Flight(mapping, dict(zip((frame.path for frame in frames), offsets, strict=True)))
     middle = float(np.median([np.median(frame.small.level[frame.small.valid]) for frame in frames]))
     around = None if like.relation is None else like.relation.kelvin(np.array([middle - 0.5, middle + 0.5]))
     report = FlightReport(
@@ -141,25 +140,27 @@ def read_flight(
         times,
         levelling,
         tuple(offsets),
-        flight.mapping,
+        mapping,
         None if around is None else float(around[1] - around[0]),
         tuple(unreadable),
     )
-    return replace(probe, flight=flight), report
+    return replace(alone, flight=flight), report
 
 
 def _look(
-    paths: Sequence[Path], opened: Callable[[Path], ThermalImage]
+    paths: Sequence[Path], opened: Callable[[Path], CountsSource]
 ) -> tuple[list[_Frame], list[tuple[Path, Exception]]]:
     """(the frames that can be read, the other files with their errors)."""
     frames: list[_Frame] = []
     unreadable: list[tuple[Path, Exception]] = []
     for path in paths:
         try:
-            image = opened(path)
+            source = opened(path)
+            plane = _undone(source)
         except (OSError, ValueError, ImportError) as error:
             unreadable.append((path, error))
             continue
+        image = source.image
         if len(image.counts) > 1:
             raise ValueError(
                 f"{path} has {len(image.counts)} pages, which have one mapping already, and a flight is taken from "
@@ -168,13 +169,14 @@ def _look(
         if frames:
             _check_alike(frames[0].like, image)
         valid = None if image.valid is None else image.valid[0]
-        small = small_frame(image.counts[0], valid)
+        small = small_frame(plane, valid)
         nothing = Frames(lambda _: np.zeros(0), image.counts.shape, image.counts.dtype)
         frames.append(_Frame(path, replace(image, counts=nothing), small, time_of(image)))
     if len(frames) < FEWEST:
+        why = f" ({unreadable[0][1]})" if unreadable else ""
         raise ValueError(
-            f"a flight has at least {FEWEST} frames, and {len(frames)} of the {len(paths)} files can be read as one: "
-            "leave --flight out, and every file is enhanced by itself"
+            f"a flight has at least {FEWEST} frames, and {len(frames)} of the {len(paths)} files can be read as "
+            f"one{why}: leave --flight out, and every file is enhanced by itself"
         )
     return frames, unreadable
 
@@ -214,11 +216,25 @@ def time_of(image: ThermalImage) -> datetime | None:
         return None
 
 
-def _whole(frames: list[_Frame], opened: Callable[[Path], ThermalImage]) -> Scene:
-    """All frames as the pages of one scene, each read when it is asked for."""
+def _undone(source: CountsSource) -> np.ndarray:
+    """The whole first page, ``[H, W]``, after the sensor stage where that runs."""
+    plane = source.image.counts[0]
+    if source.undone is None or len(source.image.counts) > 1:
+        return plane
+    plane = plane.astype(np.float64)
+    plane[source.scene.rows, source.scene.columns] = source.undone.counts(0)
+    return plane
+
+
+def _whole(frames: list[_Frame], offsets: list[float], opened: Callable[[Path], CountsSource]) -> Scene:
+    """All frames as the pages of one scene, undone and levelled, each read when it is asked for."""
     like = frames[0].like
-    shape = (len(frames), like.counts.shape[1], like.counts.shape[2])
-    counts = Frames(lambda index: opened(frames[index].path).counts[0], shape, like.counts.dtype)
+    shape, kind = (len(frames), like.counts.shape[1], like.counts.shape[2]), like.counts.dtype
+
+    def levelled(index: int) -> np.ndarray:
+        return rounded(_undone(opened(frames[index].path)).astype(np.float64) - offsets[index], kind)
+
+    counts = Frames(levelled, shape, kind)
     masks = [frame.like.valid for frame in frames]
 
     def mask(index: int) -> np.ndarray:

@@ -122,7 +122,7 @@ class Reading:
 
     def fit(self, counts: Scene | np.ndarray) -> Mapping:
         """The mapping for counts ``[N, H, W]``: the same one for every command, node and training, and for a flight."""
-        if self.flight is not None:
+        if self.flight is not None and self.flight.mapping is not None:
             return self.flight.mapping
         scene = as_scene(counts)
         kind = scene.image.counts.dtype

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hidra_core.cli import main
 from hidra_core.scenes import render
 from hidra_core.sensor.flights import level_flight
 from hidra_core.sensor.overlaps import find_overlap, small_frame
+from hidra_core.sensor.profile import CameraProfile
 from hidra_core.thermal.readers import read_thermal
 
 if TYPE_CHECKING:
@@ -216,6 +218,31 @@ def test_levelled_counts_are_written_where_nothing_is_enhanced(tmp_path: Path) -
         assert (before - after == offset).all()
     assert main([*command[:3], str(tmp_path / "cut"), *command[4:], "--crop", "8,8,40x32", "--quiet"]) == 0
     assert Image.open(tmp_path / "cut" / "00.png").size == (40, 32)
+
+
+def test_the_frames_are_looked_at_after_the_sensor_stage(tmp_path: Path, capsys) -> None:
+    """Neither dead pixels nor the pattern of the camera are to widen the range that the frames share."""
+    (tmp_path / "in").mkdir()
+    pattern = np.random.default_rng(5).normal(0, 60, WIDTH)
+    dead = np.random.default_rng(6).random((HEIGHT, WIDTH)) < 0.003
+    clean = [17000 + 25 * frame for frame in flown()]
+    for index, frame in enumerate(clean):
+        counts = np.where(dead, 60000, frame + pattern).astype(np.uint16)
+        Image.fromarray(counts).save(tmp_path / "in" / f"{index:02}.png")
+    nothing = np.zeros((HEIGHT, WIDTH))
+    profile = CameraProfile(dead, pattern, np.zeros(HEIGHT), nothing, nothing, "counts")
+    profile.save(tmp_path / "camera.json")
+    command = ["enhance", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--flight", "--sensor", "only", "--quiet"]
+    assert main([*command, "--camera", str(tmp_path / "camera.json")]) == 0
+    rows = table(tmp_path / "out")
+    low, high = (float(limit) for limit in rows[0]["mapping"].split()[1:])
+    assert low > min(frame.min() for frame in clean) - 60
+    assert high < max(frame.max() for frame in clean) + 60
+    assert root_mean_square(np.array([float(row["offset"]) for row in rows]) - 25 * SAWTOOTH) < 2.5
+
+    replace(profile, unit="grey levels").save(tmp_path / "camera.json")
+    assert main([*command, "--overwrite", "--camera", str(tmp_path / "camera.json")]) == 2
+    assert "00.png: the camera profile is in grey levels, and this file in counts" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
