@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 import torch
 
-from .frame import SensorCorrection
+from .frame import SensorCorrection, figure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -184,13 +184,13 @@ class CameraProfile:
         lines = [f"{self.camera or 'unknown camera'}: {width}×{height}, in {self.unit}, from {frames}{method}"]
         found = self.correction().summary(self.unit)
         uncertain = about.get("uncertainty", {})
-        parts = ", ".join(f"{name} {value:.2g}" for name, value in uncertain.items() if name != "gain" and value)
+        parts = ", ".join(f"{name} {figure(value)}" for name, value in uncertain.items() if name != "gain" and value)
         lines.append(f"{found}{f'; uncertain by {parts} {self.unit}' if parts else ''}")
         drift = about.get("drift", {})
         if drift:
             lines.append(
-                f"drift from the first to the second half: columns {drift['columns']:.2g}, rows {drift['rows']:.2g}, "
-                f"pixels {drift['pixels']:.2g} {self.unit}"
+                f"drift from the first to the second half: columns {figure(drift['columns'])}, "
+                f"rows {figure(drift['rows'])}, pixels {figure(drift['pixels'])} {self.unit}"
             )
         return "\n".join([*lines, *about.get("notes", ())])
 

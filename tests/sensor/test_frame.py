@@ -39,6 +39,14 @@ def test_a_clean_frame_stays_as_it_is(name):
     assert found.summary() == "nothing found"
 
 
+def test_upright_things_of_a_small_frame_are_no_stripes():
+    clean = np.round(255 * scenes.render("substation", 256, 320, 0))[120:180, :80]
+    assert undo_sensor(clean)[0] is clean
+    clean = scene()[120:180, :80]
+    frame = clean + np.random.default_rng(0).normal(0, 5, 80)
+    assert fine_columns(undo_sensor(frame)[0] - clean) < 0.5 * fine_columns(frame - clean)
+
+
 @pytest.mark.parametrize("turned", [False, True], ids=["columns", "rows"])
 @pytest.mark.parametrize(("level", "black"), [(1.0, 0.0), (40.0, 2000.0), (-1.0, 0.0)], ids=["grey", "counts", "black"])
 def test_stripes_are_taken_off(turned, level, black):
@@ -163,6 +171,7 @@ def test_a_correction_says_how_large_it_is():
     found = SensorCorrection(dead, np.array([1.0, -1, 1, -1, 1, -1]) * 80, np.zeros(4), level=40.0)
     assert found.summary() == "1 dead pixel; columns 2 grey levels"
     assert found.summary("K", scale=20.0) == "1 dead pixel; columns 4 K"
+    assert found.summary("counts", scale=0.25) == "1 dead pixel; columns 320 counts"
     assert found.to_dict()["columns"] == 80
 
 
