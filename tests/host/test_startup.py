@@ -21,4 +21,4 @@ def test_the_start_takes_no_time_and_imports_nothing_slow(comfyui: Host) -> None
     assert done.returncode == 0, done.stderr[-3000:]
     nodes, seconds, *imported = done.stdout.splitlines()
     assert (nodes, imported) == ("24 nodes", [])
-    assert float(seconds) < 0.5
+    assert float(seconds) < 0.9  # some 0.3 on an idle machine, 0.5 on a busy one; each of the late ones adds a second
