@@ -48,6 +48,7 @@ def main() -> None:
         enhanced = hidra_core.enhance(page, backbone, hidra_core.estimate(judged, weights))[..., 0]
         plain, _ = source.restore(enhanced, Change())
         anchored, _ = source.restore(enhanced, Change(radiometric=True))
+        assert source.undone is not None, "the stage was asked for"
         undone = source.undone.counts(0)[None]
         before, stage, free, after = (
             image.kelvin(counts[0]) - sample.kelvin for counts in (image.counts, undone, plain, anchored)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import irfft2, rfft2
+from numpy.fft import irfft2, rfft2
 
 from .gradients import conjugate_gradients
 

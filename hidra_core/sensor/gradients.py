@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.fft import dctn, idctn
 from scipy.ndimage import gaussian_filter
 
 if TYPE_CHECKING:
@@ -161,6 +160,8 @@ def integrate(
     laplacian[0, 0] = 1
 
     def nearly_inverse(field: np.ndarray) -> np.ndarray:
+        from scipy.fft import dctn, idctn  # it takes time to import, which only a calibration should spend
+
         spectrum = np.asarray(dctn(field, norm="ortho")) / laplacian
         spectrum[0, 0] = 0
         return np.asarray(idctn(spectrum, norm="ortho"))

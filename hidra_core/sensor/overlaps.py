@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.fft import irfft2, rfft2
+from numpy.fft import irfft2, rfft2
 from scipy.ndimage import gaussian_filter, maximum_filter, shift
 
 _SIDE = 160  # longer side of the small copies, in pixels

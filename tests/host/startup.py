@@ -8,6 +8,7 @@ forgotten before, so that only the pack's imports count.
 """
 
 import asyncio
+import gc
 import importlib.util
 import sys
 import time
@@ -33,6 +34,8 @@ def imported() -> list[str]:
 for name in imported():
     del sys.modules[name]
 
+gc.collect()
+gc.freeze()  # going through all that the host holds would take half the time, whenever it happens to be due
 started = time.process_time()
 spec = importlib.util.spec_from_file_location(
     "pack", Path(pack_folder, "__init__.py"), submodule_search_locations=[pack_folder]

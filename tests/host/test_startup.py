@@ -20,5 +20,5 @@ def test_the_start_takes_no_time_and_imports_nothing_slow(comfyui: Host) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     nodes, seconds, *imported = done.stdout.splitlines()
-    assert (nodes, imported) == ("20 nodes", [])
-    assert float(seconds) < 0.5
+    assert (nodes, imported) == ("24 nodes", [])
+    assert float(seconds) < 0.9  # some 0.3 on an idle machine, 0.5 on a busy one; each of the late ones adds a second

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 ROOT = Path(__file__).parents[2]
+NO_NODES = ("grey.py", "flight.py")
+"""Parts of the library that no node uses."""
+
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
 
@@ -29,7 +32,7 @@ def words() -> ModuleType:
 def messages() -> list[str]:
     """The texts in the parts of the library that nodes read files with."""
     folders = [ROOT / "hidra_core" / name for name in ("images", "sensor", "thermal", "video", "sources")]
-    files = [path for folder in folders for path in folder.rglob("*.py") if path.name != "grey.py"]  # no node's door
+    files = [path for folder in folders for path in folder.rglob("*.py") if path.name not in NO_NODES]
     return [
         node.value
         for path in files
