@@ -28,6 +28,10 @@ HALVES_AGREE = 0.5
 """Correlation of the fine stripes of one half of a frame with those of the other, from which on they are no scene: on
 clean frames that seem striped it stays below in nine of ten, on frames with real stripes it is 0.9."""
 
+BEYOND_SCENES, TALL = 3.0, 200
+"""Root mean square of the fine stripes in grey levels, and pixels along them, from which on they are no scene without a
+look at the halves: it takes time, and no clean frame of that size seems that striped."""
+
 UNCORRECTED = 1.0
 """Standard deviation of the stripes, in grey levels, from which on a camera does not correct its frames."""
 
@@ -314,7 +318,8 @@ def _along_columns(image: np.ndarray, network: StripeNetwork, *, surely: bool) -
     """
     plane = _without_outliers(torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)))
     offsets, gains, size = _one_look(plane, network)
-    if size == 0 or not (surely or (size >= STRIPES_SHOW and _halves_agree(plane, network))):
+    sure = surely or (size >= BEYOND_SCENES and len(plane) >= TALL)
+    if size == 0 or not (sure or (size >= STRIPES_SHOW and _halves_agree(plane, network))):
         return np.zeros(image.shape[1]), None
     more, gains_of_more, _ = _one_look((plane - offsets) / gains, network)
     return (offsets + more * gains).double().numpy(), (gains * gains_of_more).double().numpy()
