@@ -71,7 +71,8 @@ def test_enhance_options_reach_the_result(hidra, tmp_path):
 def test_enhance_as_a_program(tmp_path):
     save_picture(tmp_path / "in" / "a.png")
     done = run_program("enhance", tmp_path / "in", "--output", tmp_path / "out", "--dtype", "fp32")
-    assert (done.returncode, done.stdout) == (0, "1 enhanced, 0 failed\n"), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "1 enhanced, 0 failed"
     assert files(tmp_path / "out") == ["a.png"]
 
 

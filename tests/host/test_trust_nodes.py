@@ -70,8 +70,8 @@ def test_nodes_are_there_with_tooltips(client: HostClient) -> None:
 def test_new_inputs_of_enhance_come_last_and_may_be_left_out(client: HostClient) -> None:
     info = client.object_info("HiDRA_OneStepEnhance")["input"]
     assert list(info["required"]) == ["model", "vae", "image", "upscale", "tiling"]
-    dials = {"blend": 1, "low_frequencies": 1, "cutoff": 64, "restraint": True}
-    assert list(info["optional"])[-4:] == list(dials)
+    dials = {"blend": 1, "low_frequencies": 1, "cutoff": 64, "restraint": True, "corrector": True}
+    assert list(info["optional"])[-5:] == list(dials)
     assert {name: info["optional"][name][1]["default"] for name in dials} == dials
 
 
