@@ -254,11 +254,13 @@ def undo_sensor(
     found = SensorCorrection(np.zeros(image.shape, bool), np.zeros(width), np.zeros(height), limits=_limits(seen))
     if settings.stripes != "off":
         found = _with_stripes(found, seen, networks.stripes, surely=settings.stripes == "on")
+    seen = found.apply(seen)
     if settings.dead_pixels != "off":
         surely = settings.dead_pixels == "on"
-        found = replace(found, dead=find_dead(found.apply(seen), networks.defects, valid, surely=surely))
+        found = replace(found, dead=find_dead(seen, networks.defects, valid, surely=surely))
     if settings.shading != "off":
-        found = _with_shading(found, found.apply(seen, valid), networks.shading, surely=settings.shading == "on")
+        seen = replaced(seen, found.dead, valid)
+        found = _with_shading(found, seen, networks.shading, surely=settings.shading == "on")
     correction = replace(_in_unit(found, level, middle), limits=_limits(complete))
     if correction.is_empty:
         return image, correction
