@@ -303,8 +303,7 @@ class _Adapted:
             seen = before / 2 + 0.5
             correction = self._reader.read(seen).scaled(self._share)
             weighed = self._restrained is not None and self._restraint_knows
-            reached = (enlarged if weighed else after) / 2 + 0.5
-            corrected = 2 * self._corrector.change(seen, reached, correction)
+            corrected = 2 * self._corrector.change(seen, after / 2 + 0.5, correction)
             if not weighed:
                 after, corrected = (after + corrected).clamp(-1, 1), None
         if self._restrained is None:

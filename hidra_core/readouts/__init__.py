@@ -5,7 +5,7 @@ Probes and restraint are linear read-outs of the degradation vector; the correct
 
 from .corrector import Correction, Corrector, CorrectorNetwork
 from .probes import KINDS, LEVELS, MAPS, Kind, KindReading, Probes, Reading, directions
-from .restraint import BANDS, PARTS, Restraint, shares_of
+from .restraint import BANDS, PARTS, Restraint
 
 __all__ = [
     "BANDS",
@@ -22,5 +22,4 @@ __all__ = [
     "Reading",
     "Restraint",
     "directions",
-    "shares_of",
 ]

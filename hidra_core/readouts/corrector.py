@@ -8,9 +8,10 @@ the brightness and ``s`` the shading, the low frequencies of the scene are::
 
     t = c · (m − s − m̄) + m̄ + b          mean(s) = 0
 
-They take the place of the low frequencies of the networks' output. The network weighs how sure it is: what it says
-about good frames is next to nothing. ``train/corrector.py`` trains it and stores it in the weights file. This is an
-addition to the method: weights without it, such as the authors' converted ones, correct nothing.
+They take the place of the low frequencies of the networks' output, whose details get the same contrast. The network
+weighs how sure it is: what it says about good frames is next to nothing. ``train/corrector.py`` trains it and stores it
+in the weights file. This is an addition to the method: weights without it, such as the authors' converted ones, correct
+nothing.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ GREY_LEVELS = 255.0
 
 LARGEST_LOG_CONTRAST = 2.0
 """Contrast is raised and lowered by at most e² = 7.4 times."""
+
+LARGEST_DETAIL_GAIN = 2.0
+"""Contrast of details in the networks' output is raised and lowered by at most this factor."""
 
 CUTOFFS = (2.0, 40.0)
 """Range of the period that separates corrected from uncorrected frequencies, in cells."""
@@ -210,6 +214,27 @@ class _Block(nn.Module):
         return x + self.layers(x)
 
 
+def _low(plane: Tensor, cutoff: float) -> Tensor:
+    """Low frequencies of ``[B, 32, 40]``, see :func:`~hidra_core.images.blend.lowpass`."""
+    return rearrange(lowpass(rearrange(plane, "b h w -> h w b"), cutoff), "h w b -> b h w")
+
+
+def _detail_gain(contrast: Tensor, before: Tensor, after: Tensor) -> Tensor:
+    """The factor by which details of an enhanced image miss a contrast: of them, all cells' fine differences tell.
+
+    Args:
+        contrast: that the image is to have, as a factor on that of the image as it was read, ``[B]``.
+        before: high frequencies of the means of the cells as the image was read, ``[B, 32, 40]``.
+        after: the same of the enhanced image.
+
+    Returns:
+        ``[B]``; near 1 where there are no details to tell from.
+    """
+    unseen = before[0].numel() / GREY_LEVELS**2
+    product, power = ((plane * after).sum(dim=(1, 2)) + unseen for plane in (contrast[:, None, None] * before, after))
+    return (product / power).clamp(1 / LARGEST_DETAIL_GAIN, LARGEST_DETAIL_GAIN)
+
+
 def _quantiles(plane: Tensor) -> Tensor:
     """The :data:`RANKS` of ``[B, 32, 40]``, ``[B, 5]``."""
     ordered = plane.flatten(1).sort(dim=1).values
@@ -252,20 +277,25 @@ class Corrector:
         return self.network(small_view(images.cpu()), aspect)
 
     def change(self, before: Tensor, after: Tensor, correction: Correction) -> Tensor:
-        """What images lack to have the low frequencies that the correction calls for.
+        """What images lack to have the low frequencies that the correction calls for, and details of that contrast.
 
         Args:
             before: the images that were read, ``[B, 1, H, W]`` in [0, 1] on the CPU.
-            after: the same images enhanced, or only enlarged, ``[B, 1, k·H, k·W]`` on the same scale.
+            after: the same images enhanced, ``[B, 1, k·H, k·W]`` on the same scale.
             correction: of :meth:`read`, or averaged over time.
 
         Returns:
             The shape of ``after``, to be added to it; the sum may leave the range a little.
         """
-        target = correction.target(F.adaptive_avg_pool2d(before.float(), GRID)[:, 0]).clamp(0, 1)
-        missing = target - F.adaptive_avg_pool2d(after.float(), GRID)[:, 0]
-        smooth = rearrange(lowpass(rearrange(missing, "b h w -> h w b"), self.cutoff), "h w b -> b 1 h w")
-        return F.interpolate(smooth, after.shape[-2:], mode="bicubic", align_corners=False)
+        mean, reached = (F.adaptive_avg_pool2d(images.float(), GRID)[:, 0] for images in (before, after))
+        low = _low(reached, self.cutoff)
+        missing = _low(correction.target(mean).clamp(0, 1) - reached, self.cutoff)
+        gain = _detail_gain(correction.contrast, mean - _low(mean, self.cutoff), reached - low)
+        low, missing = (
+            F.interpolate(plane[:, None], after.shape[-2:], mode="bicubic", align_corners=False)
+            for plane in (low, missing)
+        )
+        return missing + (gain - 1)[:, None, None, None] * (after.float() - low)
 
     def header(self) -> dict[str, Any]:
         """What a file's header says about it, in plain JSON types; :meth:`from_header` reads it."""

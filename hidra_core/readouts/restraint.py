@@ -2,9 +2,8 @@
 
 An autoencoder that is small, or that compresses, cannot give an image back to the bit, and a guess of the brightness
 that the degradation destroyed can only do harm where nothing was destroyed. The vector ``P`` knows how much is wrong
-with an image; a linear read-out of it says which share of the change to apply, for low and for high frequencies.
-Where the weights have a corrector, it also says whose word counts for the low frequencies: that of the input, of the
-networks or of the corrector, in shares that sum to 1.
+with an image; a linear read-out of it says which share of the change to apply, for low and for high frequencies. Where
+the weights have a corrector, it also says how much its word counts against that of the networks.
 ``train/probing/restraint.py`` fits it for one pair of weights and backbone and stores it in the weights file. This is
 an addition to the method: weights without it, such as the authors' converted ones, get all of the change applied.
 """
@@ -13,7 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from einops import rearrange
 
 from ..dem import DEGRADATION_WIDTH
@@ -26,19 +24,7 @@ BANDS = ("low", "high")
 """Frequencies below and above the cut-off, in the order of the outputs."""
 
 PARTS = (*BANDS, "corrector")
-"""The outputs of a restraint that knows the corrector: the networks' low and high frequencies, the corrector's low."""
-
-
-def shares_of(logits: Tensor) -> Tensor:
-    """Shares in (0, 1) of the :data:`BANDS` or :data:`PARTS`, ``[..., 2]`` or ``[..., 3]``.
-
-    Networks and corrector share the low frequencies with the input: ``softmax(low, corrector, 0)``.
-    """
-    if logits.shape[-1] == len(BANDS):
-        return logits.sigmoid()
-    low, high, corrector = logits.unbind(-1)
-    by_networks, by_corrector, _ = torch.stack([low, corrector, torch.zeros_like(low)]).softmax(dim=0)
-    return torch.stack([by_networks, high.sigmoid(), by_corrector], dim=-1)
+"""What a restraint that knows the corrector weighs: both bands of the change, and how much the corrector's word counts."""
 
 
 class Restraint:
@@ -76,7 +62,7 @@ class Restraint:
 
     def shares(self, vectors: Tensor) -> Tensor:
         """The shares in (0, 1) of the change to apply, ``[B, 2]`` or ``[B, 3]``, for ``[B, 256]``."""
-        return shares_of(vectors.detach().float().cpu() @ self.weight.T + self.bias)
+        return (vectors.detach().float().cpu() @ self.weight.T + self.bias).sigmoid()
 
     def apply(
         self, before: Tensor, after: Tensor, vectors: Tensor, *, factor: int = 1, corrected: Tensor | None = None
@@ -89,20 +75,19 @@ class Restraint:
             vectors: ``P``, ``[B, 256]``, or ``[1, 256]`` for all of them.
             factor: how many times larger the images are than the ones that the vectors were read off. The cut-off is in
                 pixels of the latter, so that a structure of the scene belongs to the same band at every enlargement.
-            corrected: the change that the corrector asks of ``before``, ``[B, 1, H, W]``, for a restraint that
-                :attr:`knows_corrector`. Without it the networks get the corrector's share.
+            corrected: the change that the corrector asks of ``after``, ``[B, 1, H, W]``, for a restraint that
+                :attr:`knows_corrector`: its share of that comes first.
 
         Returns:
             ``[B, 1, H, W]``.
         """
         low_share, high_share, *corrector_share = self.shares(vectors).T[..., None, None, None]
+        if corrected is not None:
+            after = after + corrector_share[0] * corrected
         change = (after - before).float()
         low = lowpass(rearrange(change, "b 1 h w -> h w b"), self.cutoff * factor)
         low = rearrange(low, "h w b -> b 1 h w")
-        if corrector_share and corrected is None:
-            low_share = low_share + corrector_share[0]
-        result = before + low_share * low + high_share * (change - low)
-        return result if corrected is None else result + corrector_share[0] * corrected
+        return before + low_share * low + high_share * (change - low)
 
     def header(self) -> dict[str, Any]:
         """What a file's header says about it, in plain JSON types; :meth:`from_header` reads it."""

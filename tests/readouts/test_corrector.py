@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -152,45 +153,60 @@ def weighing(low: float, high: float, by_corrector: float) -> Restraint:
     return Restraint(torch.zeros(3, 256), torch.tensor([low, high, by_corrector]), 64)
 
 
-@pytest.mark.parametrize(
-    ("logits", "expected"),
-    [
-        ((-50.0, -50.0, -50.0), 0.0),  # the input
-        ((0.0, -50.0, 50.0), 0.2),  # the corrector
-        ((-50.0, -50.0, 0.0), 0.1),  # half input, half corrector
-    ],
-)
-def test_a_restraint_that_knows_it_weighs_its_word(tiny, brighter, logits, expected) -> None:
-    weights = replace(brighter, restraint=weighing(*logits))
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_restraint_that_knows_it_weighs_its_word(tiny, brighter, share) -> None:
+    """Of the corrector's word its share counts against that of the networks; its bands restrain what comes of it."""
     pictures = images().movedim(1, -1)
-    result = enhance(pictures, tiny[0], estimate(pictures, weights))
-    torch.testing.assert_close(result, pictures + expected, atol=1e-3, rtol=0)
+    said = torch.tensor([share]).logit(eps=1e-9).item()
+    networks = enhance(pictures, tiny[0], estimate(pictures, brighter), restraint=False, corrector=False)
+    for all_of_it in (50.0, -50.0):
+        weights = replace(brighter, restraint=weighing(all_of_it, all_of_it, said))
+        result = enhance(pictures, tiny[0], estimate(pictures, weights)).mean().item()
+        heard = networks.mean().item() * (1 - share) + (pictures.mean().item() + 0.2) * share
+        assert result == pytest.approx(heard if all_of_it > 0 else pictures.mean().item(), abs=2e-3)
 
 
-def test_without_it_its_share_is_the_networks(tiny, brighter) -> None:
+def test_without_it_the_bands_restrain_the_networks(tiny, brighter) -> None:
     pictures = images().movedim(1, -1)
-    by_corrector, by_networks = (replace(brighter, restraint=weighing(*logits)) for logits in ((0, 9, 50), (50, 9, 0)))
-    expected = enhance(pictures, tiny[0], estimate(pictures, by_networks))
-    found = enhance(pictures, tiny[0], estimate(pictures, by_corrector), corrector=False)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert (found - enhance(pictures, tiny[0], estimate(pictures, by_corrector))).abs().mean() > 0.1
+    of_both = replace(brighter, restraint=weighing(1.0, 0.5, 50.0))
+    of_networks = replace(brighter, restraint=Restraint(torch.zeros(2, 256), torch.tensor([1.0, 0.5]), 64))
+    expected = enhance(pictures, tiny[0], estimate(pictures, of_networks), corrector=False)
+    found = enhance(pictures, tiny[0], estimate(pictures, of_both), corrector=False)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+    assert (found - enhance(pictures, tiny[0], estimate(pictures, of_both))).abs().mean() > 0.05
+
+
+def test_details_get_the_contrast_that_it_calls_for() -> None:
+    """Networks that leave contrast as it was get all of it, those that have restored it get none on top."""
+    seen, doubled = 0.3 + 0.2 * images(), 0.3 + 0.4 * images()
+    doubler = corrector(contrast=math.log(2))
+    said = doubler.read(seen)
+    for after, gain in ((seen, 2.0), (doubled, 1.0)):
+        result = after + doubler.change(seen, after, said)
+        fine = [image - F.avg_pool2d(image, 32, stride=1).mean() for image in (after, result)]
+        assert (fine[1].std() / fine[0].std()).item() == pytest.approx(gain, abs=0.1)
 
 
 def test_the_fit_of_the_restraint_reckons_with_it(tiny, brighter) -> None:
     """The error that the fit reckons with is that of the enhanced image; where the corrector is right it is heard."""
     clean = [(images(1, 64, 80, seed)[0, 0].numpy() * 255).astype("uint8") for seed in range(2)]
-    frames = fitting.blends(clean, {"mild": 1, "fpn": 1}, brighter, tiny[0], (64, 80), 0, 0.0)
+    frames = fitting.blends(clean, {"untouched": 1}, brighter, tiny[0], (64, 80), 0, 0.0)
     assert frames.parts == ("low", "high", "corrector")
-    asked = frames.power[:, 2, 2]  # the corrector asks for 0.2 everywhere
-    torch.testing.assert_close(asked, torch.full_like(asked, 0.04), atol=1e-3, rtol=0)
+    weights = replace(brighter, restraint=weighing(0.4, 1.0, -0.3))
+    for number, image in enumerate(clean):
+        picture = torch.from_numpy(image)[None, ..., None] / 255
+        error = (enhance(picture, tiny[0], estimate(picture, weights)) - picture).square().mean()
+        shares = torch.tensor([0.4, 1.0, -0.3]).sigmoid().double()
+        torch.testing.assert_close(frames.squared_error(shares)[number], error.double(), atol=1e-4, rtol=0)
     alike = torch.randn(100, 256, generator=torch.Generator().manual_seed(0)).double()
-    power = torch.diag_embed(torch.tensor([0.02, 0.01, 0.02]).double()).expand(100, 3, 3)
-    best = torch.tensor([0.1, 0.5, 0.8]).double().expand(100, 3)
-    gain = torch.einsum("nij,nj->ni", power, best)
-    error = (best * gain).sum(dim=1) + 1e-4
+    power = torch.diag_embed(torch.tensor([0.02, 0.01, 0.02, 0.01]).double()).expand(100, 4, 4)
+    best = torch.tensor([0.4, 0.6, 0.8]).double()
+    coefficients = torch.cat([best[:2], best[:2] * best[2]]).expand(100, 4)
+    gain = torch.einsum("nij,nj->ni", power, coefficients)
+    error = (coefficients * gain).sum(dim=1) + 1e-4
     planted = fitting.Blends(alike, error, gain, power, frames.presets[[0] * 100])
     found = Restraint(*fitting.fit(planted), 64).shares(alike).mean(dim=0)
-    torch.testing.assert_close(found.double(), best[0], atol=0.05, rtol=0)
+    torch.testing.assert_close(found.double(), best, atol=0.05, rtol=0)
 
 
 def test_tiled_and_enlarged_images_are_read_once_and_whole(tiny, brighter, monkeypatch) -> None:

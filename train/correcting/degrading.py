@@ -49,7 +49,7 @@ MIXTURE: dict[str, tuple[Preset, float]] = {
     "cut": (CUT, 0.5),
     "shaded": (SHADED, 1.5),
     "shaded, mirror": (replace(SHADED, optical_form="mirror"), 1.0),
-    "fpn": (PRESETS["fpn"], 0.7),
+    "fpn": (PRESETS["fpn"], 1.0),
     "sr-x4": (PRESETS["sr-x4"], 0.3),
     "field": (PRESETS["field"], 1.5),
     "field-mild": (PRESETS["field-mild"], 0.7),
@@ -83,6 +83,10 @@ class Degraded:
     contrast: Tensor
     shading: Tensor
 
+    def to(self, device: torch.device) -> Degraded:
+        """The same on another device."""
+        return Degraded(*(value.to(device) for value in vars(self).values()))
+
 
 class Degrader:
     """Draws degradations for small frames and applies them.
@@ -92,13 +96,20 @@ class Degrader:
         mixture: presets and how often each is drawn.
         restretched: share of frames whose grey range is moved and cut off once more at the end, as the automatic gain
             of a camera does.
+        undone: share of frames that the sensor stage has seen before: of their stripes little is left but the part
+            that is as wide as the view's cells.
     """
 
     def __init__(
-        self, frames: Frames, mixture: Mapping[str, tuple[Preset, float]] = MIXTURE, restretched: float = 0.1
+        self,
+        frames: Frames,
+        mixture: Mapping[str, tuple[Preset, float]] = MIXTURE,
+        restretched: float = 0.1,
+        undone: float = 0.7,
     ) -> None:
         self.frames = frames
         self.restretched = restretched
+        self.undone = undone
         self._presets = [preset for preset, _ in mixture.values()]
         self._odds = torch.tensor([odds for _, odds in mixture.values()], device=frames.device)
         self._tables: dict[str, Tensor] = {}
@@ -146,12 +157,14 @@ class Degrader:
 
         gain, offset = value("stripe_gain"), value("stripe_offset") / GREY_LEVELS
         striped = noisy * has("p_stripes") * (offset.square() + (mean * gain).square()).sqrt()
-        mean = mean + striped * self._lines(count, native)
+        undone = frames.chance(self.undone, count)
+        mean = mean + striped * self._lines(count, native) * (1 - undone * frames.uniform(0.1, 0.7, count, 1, 1))
+        striped = striped * (1 - undone * frames.uniform(0.8, 0.97, count, 1, 1))
 
         shot = value("poisson_scale") * (mean.clamp(0, 1) / GREY_LEVELS).sqrt()
         sigma = torch.lerp(value("gaussian_sigma") / GREY_LEVELS, shot, has("p_poisson"))
         sigma = noisy * has("p_random") * sigma
-        dead = touched * has("p_dead") * value("dead_fraction")
+        dead = (1 - undone) * touched * has("p_dead") * value("dead_fraction")
 
         again = frames.chance(self.restretched, count)
         stretch = 1 + again * frames.uniform(-0.4, 0.6, count, 1, 1)

@@ -174,14 +174,15 @@ class Frames:
     def _toned(self, mean: Tensor, detail: Tensor) -> Clean:
         """Other tones: gamma, compressed and stretched ranges, and black for white; the first two for most frames."""
         count = len(mean)
-        gamma = torch.exp(0.25 * self.normal(count, 1, 1))
-        gain = 1 - self.chance(0.3, count) * self.uniform(0, 0.35, count, 1, 1)
-        gain = gain + self.chance(0.15, count) * self.uniform(0, 0.5, count, 1, 1)
+        gamma = torch.exp(0.2 * self.normal(count, 1, 1))
+        # seldom: that pictures mostly fill the range of grey is what their brightness is known by
+        gain = 1 - self.chance(0.15, count) * self.uniform(0, 0.35, count, 1, 1)
+        gain = gain + self.chance(0.08, count) * self.uniform(0, 0.5, count, 1, 1)
         offset = torch.where(gain < 1, self.uniform(0, 1, count, 1, 1) * (1 - gain), 0.4 * (1 - gain))
         darkest = mean.clamp_min(1 / 255)
         slope = gamma * darkest ** (gamma - 1)
         toned = darkest**gamma * gain + offset
-        inverted = self.chance(0.1, count)
+        inverted = self.chance(0.05, count)
         toned = torch.lerp(toned, 1 - toned, inverted)
         within = ((toned > 0) & (toned < 1)).float()
         return Clean(toned.clamp(0, 1), detail * slope.clamp(0.2, 3) * gain * within)

@@ -15,6 +15,7 @@ from hidra_core import degradations
 from hidra_core.degradations import UNTOUCHED
 from hidra_core.images import find_images
 from hidra_core.readouts.corrector import GRID, small_view
+from hidra_core.sensor import SensorSettings, undo_sensor
 from hidra_core.thermal.readers import THERMAL_EXTENSIONS
 from train.method.data import load_images
 
@@ -29,6 +30,7 @@ TASKS = {
     "severe": degradations.PRESETS["severe"],
     "extreme": degradations.PRESETS["extreme"],
     "hard": degradations.PRESETS["hard"],
+    "fpn": degradations.PRESETS["fpn"],
     "untouched": UNTOUCHED,
 }
 """Degradations that progress is measured on."""
@@ -58,13 +60,18 @@ class Judged:
 
 
 def judged(images: Sequence[tuple[Path, np.ndarray]]) -> Judged:
-    """Degrade each image at its full size by each of the :data:`TASKS`; the draws depend on the names alone."""
+    """Degrade each image at its full size by each of the :data:`TASKS`; the draws depend on the names alone.
+
+    What the corrector sees is what the sensor stage makes of it.
+    """
     views, aspects, clean, tasks = [], [], [], []
     for path, pixels in images:
         image = torch.from_numpy(pixels.copy())[None, None].float() / 255
         for name, preset in TASKS.items():
             generator = torch.Generator().manual_seed(zlib.crc32(f"{path.name} {name}".encode()))
             degraded = degradations.apply(image, degradations.sample(preset, generator))
+            undone, _ = undo_sensor(degraded[0, 0].numpy(), SensorSettings(shading="off"), level=1 / 255)
+            degraded = torch.from_numpy(undone).float().clamp(0, 1)[None, None]
             views.append(small_view(degraded)[0].half().numpy())
             aspects.append(image.shape[-1] / image.shape[-2])
             clean.append(F.adaptive_avg_pool2d(image, GRID)[0, 0].half().numpy())

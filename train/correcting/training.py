@@ -13,17 +13,18 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from hidra_core.images.blend import lowpass
 from hidra_core.images.files import atomic_path
 from hidra_core.readouts.corrector import GREY_LEVELS, CorrectorNetwork
 
 from .degrading import Degraded, Degrader
-from .frames import Frames
+from .frames import Frames, Stored
 from .pack import TASKS, Judged, Pack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from hidra_core.readouts.corrector import Correction
@@ -58,6 +59,7 @@ class Settings:
         steps: length of the run.
         seconds: where it ends if this time is over before; 0: never.
         every: seconds between measurements and checkpoints.
+        workers: processes that draw frames on the CPU; 0: they are drawn on the device of the training.
         seed: of the network and of all draws.
     """
 
@@ -68,6 +70,7 @@ class Settings:
     steps: int = 10_000
     seconds: float = 0.0
     every: float = 30.0
+    workers: int = 0
     seed: int = 0
 
 
@@ -104,6 +107,48 @@ def _after_fit(values: Tensor, wanted: Tensor) -> Tensor:
     return (gain[:, None] * values - wanted).square().mean(dim=1)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Degraded frames and the truth behind them.
+
+    Attributes:
+        degraded: what the corrector sees, and what was done.
+        clean: means of the cells without degradation, ``[B, 32, 40]``.
+    """
+
+    degraded: Degraded
+    clean: Tensor
+
+
+class Batches(IterableDataset):
+    """Endless batches of frames.
+
+    Args:
+        images: to draw from.
+        size: frames in a batch.
+        device: to draw on.
+        seed: of the draws.
+    """
+
+    def __init__(self, images: Stored, size: int, device: torch.device, seed: int) -> None:
+        self.images, self.size, self.device, self.seed = images, size, device, seed
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[Batch]:
+        """Draw them; in a process of a DataLoader, draws of its own."""
+        worker = get_worker_info()
+        generator = torch.Generator(self.device).manual_seed(self.seed + (worker.id << 32 if worker else 0))
+        frames = Frames(self.images, generator)
+        degrader = Degrader(frames)
+        while True:
+            clean = frames.draw(self.size)
+            yield Batch(degrader(clean), F.avg_pool2d(clean.mean[:, None], 2)[:, 0])
+
+    def drawn_by(self, workers: int) -> Iterator[Batch]:
+        """The batches, drawn by other processes where ``workers`` is above 0."""
+        return iter(DataLoader(self, None, num_workers=workers, multiprocessing_context="fork") if workers else self)
+
+
 class Training:
     """A run that its checkpoint continues.
 
@@ -138,7 +183,8 @@ class Training:
             OSError: it cannot be read.
         """
         state = torch.load(checkpoint, map_location=self.device, weights_only=True)
-        kept, asked = ({**s, "steps": 0, "seconds": 0, "every": 0} for s in (state["settings"], asdict(self.settings)))
+        free = {"steps": 0, "seconds": 0, "every": 0, "workers": 0}
+        kept, asked = ({**settings, **free} for settings in (state["settings"], asdict(self.settings)))
         if kept != asked:
             raise ValueError(f"{checkpoint} was made with {kept}, this run has {asked}: name another --output")
         self.network.load_state_dict(state["network"])
@@ -168,12 +214,12 @@ class Training:
             measured: called after each of them.
         """
         settings = self.settings
-        generator = torch.Generator(self.device).manual_seed(settings.seed + 1 + self.step)
-        frames = Frames(self.pack.images, generator)
-        degrader = Degrader(frames)
+        drawn_on = torch.device("cpu") if settings.workers else self.device
+        batches = Batches(self.pack.images, settings.batch, drawn_on, settings.seed + 1 + self.step)
+        drawn = batches.drawn_by(settings.workers)
         before, started, latest = self.seconds, time.monotonic(), self.seconds
         while self._progress() < 1:
-            self._step(frames, degrader)
+            self._step(next(drawn))
             if self.step % 20 == 0 or self.device.type == "cpu":
                 if self.device.type == "cuda":
                     torch.cuda.synchronize()
@@ -187,19 +233,16 @@ class Training:
         settings = self.settings
         return max(self.step / settings.steps, self.seconds / settings.seconds if settings.seconds > 0 else 0.0)
 
-    def _step(self, frames: Frames, degrader: Degrader) -> None:
+    def _step(self, batch: Batch) -> None:
         progress = self._progress()
         rate = self.settings.learning_rate * min(1.0, progress / 0.02 + 0.02) * 0.5 * (1 + math.cos(math.pi * progress))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        with torch.no_grad():
-            clean = frames.draw(self.settings.batch)
-            degraded = degrader(clean)
-            wanted = F.avg_pool2d(clean.mean[:, None], 2)[:, 0]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        degraded, clean = batch.degraded.to(self.device), batch.clean.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16):
             correction = self.network(degraded.view, degraded.aspect)
         self.optimiser.zero_grad()
-        loss(correction, degraded, wanted).backward()
+        loss(correction, degraded, clean).backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1

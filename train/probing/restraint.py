@@ -4,12 +4,13 @@
     python train/probing/restraint.py --weights mine.safetensors --backbone my-backbone --images CLEAN --output …
 
 Clean images are degraded by presets from ruined to untouched and enhanced. The squared error of a blend of input and
-output is a quadratic function of two shares, that of low and that of high frequencies, and of a third where the weights
-have a corrector, whose low frequencies then compete with those of the networks. The shares are a logistic function of
-the vector, which is fitted to lose the fewest dB on average over all frames; because of the quadratic the networks run
-only once per frame. Clean images get a random gamma, as the networks may have learned the brightness of their training
-images by heart. Figures are measured on --held-out. Writes a copy of the weights file with the restraint in it;
-everything else stays bit for bit. Takes about a quarter of an hour on two processor cores.
+output follows from two shares, that of low and that of high frequencies, and a third where the weights have a
+corrector: how much of its word counts. The sensor stage sees every frame first, and the DEM judges the frame before it,
+as in use. The shares are a logistic function of the vector, which is fitted to lose the fewest dB on average over all
+frames; the error is quadratic in their products, so that the networks run only once per frame. Clean images get a
+random gamma, as the networks may have learned the brightness of their training images by heart. Figures are measured on
+--held-out. Writes a copy of the weights file with the restraint in it; everything else stays bit for bit. Takes about a
+quarter of an hour on two processor cores.
 
 Source: none, this is an addition to HiDRA.
 """
@@ -31,10 +32,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script 
 
 from hidra_core import degradations
 from hidra_core.backbone import Backbone, load_backbone
+from hidra_core.degradations import GREY_LEVELS
 from hidra_core.enhance import enhance, estimate
 from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images.blend import CUTOFF, lowpass
-from hidra_core.readouts import BANDS, PARTS, Restraint, shares_of
+from hidra_core.readouts import BANDS, PARTS, Restraint
+from hidra_core.sensor import SensorSettings, undo_sensor
 from hidra_core.weights import Weights, add_restraint, load_weights
 from train.probing.labelled import MIXTURES, drawn_frames, load_split
 from train.probing.program import add_output_options, check_output, parser_of, run
@@ -87,8 +90,8 @@ class Blends:
         vectors: ``P``, ``[N, 256]``.
         error: mean squared error of the inputs, ``[N]``.
         gain: mean of the wanted change times the low and times the high part of the networks' change, and, if there is
-            a corrector, times the change that it asks for, ``[N, 2]`` or ``[N, 3]``.
-        power: means of the products of those parts, ``[N, 2, 2]`` or ``[N, 3, 3]``.
+            a corrector, times those of the change that it asks of their output, ``[N, 2]`` or ``[N, 4]``.
+        power: means of the products of those parts, ``[N, 2, 2]`` or ``[N, 4, 4]``.
         presets: name of the preset of each, ``[N]``.
     """
 
@@ -101,11 +104,14 @@ class Blends:
     @property
     def parts(self) -> tuple[str, ...]:
         """Which of the parts of a restraint there are: :data:`~hidra_core.readouts.BANDS` or ``PARTS``."""
-        return PARTS[: self.gain.shape[1]]
+        return BANDS if self.gain.shape[1] == len(BANDS) else PARTS
 
     def squared_error(self, shares: Tensor) -> Tensor:
         """Mean squared errors ``[N]`` of the blends with these shares of the parts, ``[N, parts]`` or ``[parts]``."""
         shares = shares.expand(len(self.error), len(self.parts))
+        if self.parts != BANDS:  # what the bands let pass of the networks, and of the corrector's word
+            bands, corrector = shares.split([len(BANDS), 1], dim=1)
+            shares = torch.cat([bands, bands * corrector], dim=1)
         quadratic = torch.einsum("ni,nij,nj->n", shares, self.power, shares)
         return self.error - 2 * (shares * self.gain).sum(dim=1) + quadratic
 
@@ -139,20 +145,30 @@ def blends(
         preset = MIXTURES.get(drawn.preset, drawn.preset)  # the untouched have no name in the library
         seen = degradations.apply(clean, degradations.sample(preset, drawn.generator)).movedim(1, -1)
         degradation = estimate(seen, weights)
-        change = enhance(seen, backbone, degradation, restraint=False, corrector=False)[0] - seen[0]
+        undone = _after_sensor(seen)
+        enhanced = enhance(undone, backbone, degradation, restraint=False, corrector=False)
+        change = enhanced[0] - undone[0]
         low = lowpass(change, CUTOFF)
         planes = [low, change - low]
         if weights.corrector is not None:
-            image = seen.movedim(-1, 1)
-            planes.append(weights.corrector.change(image, image, weights.corrector.read(image))[0].movedim(0, -1))
+            before, after = (image.movedim(-1, 1) for image in (undone, enhanced))
+            asked = weights.corrector.change(before, after, weights.corrector.read(before))[0].movedim(0, -1)
+            low = lowpass(asked, CUTOFF)
+            planes += [low, asked - low]
         parts = torch.stack(planes).flatten(1).double()
-        wanted = (clean[0, 0, ..., None] - seen[0]).flatten().double()
+        wanted = (clean[0, 0, ..., None] - undone[0]).flatten().double()
         vectors.append(degradation.vectors[0].double())
         errors.append(wanted.square().mean())
         gains.append(parts @ wanted / len(wanted))
         powers.append(parts @ parts.T / len(wanted))
         presets.append(drawn.preset)
     return Blends(torch.stack(vectors), torch.stack(errors), torch.stack(gains), torch.stack(powers), np.array(presets))
+
+
+def _after_sensor(seen: Tensor) -> Tensor:
+    """What the networks get of ``[1, H, W, 1]``: the sensor stage has seen it, shading is left to them."""
+    undone, _ = undo_sensor(seen[0, ..., 0].numpy(), SensorSettings(shading="off"), level=1 / GREY_LEVELS)
+    return torch.from_numpy(undone).float().clamp(0, 1)[None, ..., None]
 
 
 def fit(frames: Blends) -> tuple[Tensor, Tensor]:
@@ -172,7 +188,7 @@ def fit(frames: Blends) -> tuple[Tensor, Tensor]:
 
     def loss() -> Tensor:
         optimiser.zero_grad()
-        shares = shares_of(standardised @ weight.T + bias)
+        shares = (standardised @ weight.T + bias).sigmoid()
         value = (frames.squared_error(shares) + UNSEEN).log().mean() + PENALTY * weight.square().sum()
         value.backward()
         return value
@@ -198,7 +214,7 @@ def figures(frames: Blends, restraint: Restraint) -> dict[str, dict[str, float]]
         square of one grey level is added to every error: an image without any error has 48.1 dB.
     """
     shares = restraint.shares(frames.vectors).double()
-    networks, corrected = torch.tensor([[1, 1, 0], [0, 1, 1]], dtype=torch.float64)[:, : len(frames.parts)]
+    networks, corrected = torch.tensor([[1, 1, 0], [1, 1, 1]], dtype=torch.float64)[:, : len(frames.parts)]
     errors = {"input": frames.error}
     if frames.parts == BANDS:
         errors["unrestrained"] = frames.squared_error(networks)
