@@ -24,7 +24,7 @@ BANDS = ("low", "high")
 """Frequencies below and above the cut-off, in the order of the outputs."""
 
 PARTS = (*BANDS, "corrector")
-"""What a restraint that knows the corrector weighs: both bands of the change, and how much the corrector's word counts."""
+"""What a restraint that knows the corrector weighs: the bands of the change, and how much of its word counts."""
 
 
 class Restraint:
