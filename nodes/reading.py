@@ -160,8 +160,8 @@ def mapping_inputs() -> list[Any]:
             min=0.0,
             max=20.0,
             step=0.1,
-            tooltip="Percentage of pixels clipped at each end by percentile and plateau. Save Thermal Image "
-            "restores the clipped counts.",
+            tooltip="Used by percentile and plateau alone: percentage of pixels that they clip at each end. Save "
+            "Thermal Image restores the clipped counts.",
         ),
         advanced(
             io.Float.Input,
@@ -171,7 +171,8 @@ def mapping_inputs() -> list[Any]:
             min=0.1,
             max=100.0,
             step=0.1,
-            tooltip="Where plateau equalisation cuts the histogram: 1 is nearly linear, 100 nearly full.",
+            tooltip="Used by plateau alone: where it cuts the histogram, in multiples of a bin's mean. 1 is nearly "
+            "linear, 100 nearly full.",
         ),
         io.Float.Input(
             "kelvin_per_count",
@@ -182,7 +183,7 @@ def mapping_inputs() -> list[Any]:
             step=0.000001,  # the page rounds to the digits of the step, and 1/64 has six
             round=0.000001,
             tooltip="For counts that are proportional to kelvin, K per count: 0.04, 0.01 (TLinear) or 0.015625 (1/64). "
-            "A file that states its own keeps it, unless force_kelvin is on. 0: as the file says.",
+            "A file that states its own keeps it, unless force kelvin is on. 0: as the file says.",
         ),
         advanced(
             io.String.Input,
@@ -246,7 +247,7 @@ def frame_inputs() -> list[Any]:
             io.Boolean.Input,
             "force_kelvin",
             default=False,
-            tooltip="Use kelvin_per_count also for files that state their own temperatures.",
+            tooltip="Use kelvin per count also for files that state their own temperatures.",
             **shared,
         ),
         *_page_inputs(shared),
