@@ -17,11 +17,12 @@ class BakeLoRA(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_BakeLoRA",
-            display_name="Bake Degradation to LoRA",
+            display_name="Bake Degradation to LoRA (Thermal)",
             description="For a camera whose degradation does not change: writes it into an ordinary LoRA for Load LoRA "
             "and a VAE that belongs to it. Enhancing with them needs no estimation.",
-            search_aliases=["hidra", "thermal", "infrared", "lora", "bake", "fold", "export", "camera"],
+            search_aliases=["hidra", "fold", "merge", "export lora", "fixed camera"],
             inputs=[
                 io.Model.Input(
                     "model",
@@ -65,16 +66,19 @@ class LoadBakedVAE(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_LoadBakedVAE",
-            display_name="Load Baked VAE",
+            display_name="Load Baked VAE (Thermal)",
             description="Loads a VAE that Bake Degradation to LoRA wrote, for any backbone, with the constant "
             "conditioning for One-Step Enhance.",
-            search_aliases=["hidra", "thermal", "infrared", "vae", "bake", "camera"],
+            search_aliases=["hidra", "fixed camera"],
             inputs=[
                 io.Combo.Input("file", options=host.files("vae"), tooltip="A file from models/vae or output/vae."),
             ],
             outputs=[
-                io.Vae.Output(display_name="VAE"),
+                io.Vae.Output(
+                    display_name="VAE", tooltip="The baked VAE, for One-Step Enhance or Enhance Thermal Video."
+                ),
                 io.Conditioning.Output(display_name="conditioning", tooltip="For One-Step Enhance."),
             ],
         )

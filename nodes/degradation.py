@@ -29,10 +29,10 @@ class EstimateDegradation(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_EstimateDegradation",
-            display_name="Estimate TIR Degradation (DEM)",
+            display_name="Estimate TIR Degradation (DEM), Thermal Infrared",
             description="Estimates the degradation vector of each thermal image, and reports what can be measured "
             "in it: noise, stripes, contrast.",
-            search_aliases=["hidra", "thermal", "infrared", "degradation", "dem", "noise", "stripes"],
+            search_aliases=["hidra", "thermal", "infrared", "degradation estimation", "noise", "stripes", "blur"],
             inputs=[
                 io.Image.Input("image", tooltip="Thermal images; colour is converted to grey."),
                 io.Combo.Input(
@@ -78,9 +78,10 @@ class ApplyLoRA(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_ApplyLoRA",
-            display_name="Apply Degradation-Guided LoRA",
-            description="Adapts the backbone to the degradation of each image. The MODEL also works in stock samplers.",
-            search_aliases=["hidra", "thermal", "infrared", "lora", "adapter"],
+            display_name="Apply Degradation-Guided LoRA (Thermal Infrared)",
+            description="Adapts the backbone to the degradation of each image. The MODEL also works in stock samplers; "
+            "hidra-tiny's VAE halves the size of what an Empty Latent Image asks for.",
+            search_aliases=["hidra", "thermal", "infrared", "adapter"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load SD-Turbo: the backbone that the weights were trained on."),
                 io.Vae.Input("vae", tooltip="From the same node."),
@@ -94,7 +95,10 @@ class ApplyLoRA(io.ComfyNode):
                     tooltip="1 is the trained adapter, 0 the plain backbone, above 1 exaggerates.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="MODEL"), io.Vae.Output(display_name="VAE")],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The adapted backbone, for One-Step Enhance."),
+                io.Vae.Output(display_name="VAE", tooltip="The adapted encoder and decoder, for the same node."),
+            ],
         )
 
     @classmethod

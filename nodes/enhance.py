@@ -9,7 +9,7 @@ from comfy_api.latest import io, ui
 from ..hidra_core.enhance import enhance
 from ..hidra_core.names import CUTOFF, UPSCALES
 from . import host
-from .schema import advanced, one_of, schema
+from .schema import SLIDER, advanced, one_of, schema
 
 if TYPE_CHECKING:
     import torch
@@ -42,10 +42,13 @@ class OneStepEnhance(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_OneStepEnhance",
-            display_name="One-Step Enhance",
+            display_name="One-Step Enhance (Infrared Denoise)",
             description="Runs thermal images through the adapted backbone: encode, one step, decode. Any size; large "
             "images go in overlapping tiles.",
-            search_aliases=["hidra", "thermal", "infrared", "enhance", "denoise", "destripe", "super resolution"],
+            search_aliases=[
+                *("hidra", "thermal", "infrared", "thermal infrared", "denoise", "denoising", "destripe", "deblur"),
+                *("restore", "super resolution", "fixed pattern noise"),
+            ],
             inputs=[
                 io.Model.Input(
                     "model",
@@ -55,6 +58,7 @@ class OneStepEnhance(io.ComfyNode):
                 io.Image.Input("image", tooltip="The images whose degradation was estimated."),
                 io.Int.Input(
                     "upscale",
+                    display_name="upscale (factor)",
                     default=1,
                     min=min(UPSCALES),
                     max=max(UPSCALES),
@@ -62,6 +66,7 @@ class OneStepEnhance(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "tiling",
+                    display_name="tiling (side in pixels)",
                     options=list(TILING),
                     default="auto",
                     tooltip="Side of the tiles in pixels. auto: tiles for images of more than one megapixel. When "
@@ -74,20 +79,25 @@ class OneStepEnhance(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "blend",
+                    display_name="blend (share of the change)",
                     default=1.0,
                     min=0.0,
                     max=1.0,
                     step=0.05,
+                    display_mode=SLIDER,
                     optional=True,
                     tooltip="Share of the change that is applied: 0 returns the input, 1 the full result. (The "
                     "strength of Apply changes what the model computes.)",
                 ),
-                io.Float.Input(
+                advanced(
+                    io.Float.Input,
                     "low_frequencies",
+                    display_name="low frequencies (share of the change)",
                     default=1.0,
                     min=0.0,
                     max=1.0,
                     step=0.05,
+                    display_mode=SLIDER,
                     optional=True,
                     tooltip="The same for low frequencies alone: 0 keeps the brightness of wide areas, and any "
                     "shading, of the input.",
@@ -95,6 +105,7 @@ class OneStepEnhance(io.ComfyNode):
                 advanced(
                     io.Float.Input,
                     "cutoff",
+                    display_name="cutoff (period in pixels)",
                     default=CUTOFF,
                     min=2.0,
                     max=4096.0,
@@ -103,8 +114,8 @@ class OneStepEnhance(io.ComfyNode):
                     tooltip="Patterns with longer periods than this, in pixels of the result, count as low "
                     f"frequencies. {CUTOFF:g} suits nearly all images.",
                 ),
-                io.Boolean.Input("restraint", **RESTRAINT_INPUT),
-                io.Boolean.Input("corrector", **CORRECTOR_INPUT),
+                advanced(io.Boolean.Input, "restraint", **RESTRAINT_INPUT),
+                advanced(io.Boolean.Input, "corrector", **CORRECTOR_INPUT),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="Grey, with as many channels as the input.")],
         )

@@ -9,7 +9,7 @@ from ..hidra_core import degradations, scenes
 from ..hidra_core.degradations.batches import sample_batch
 from ..hidra_core.names import HIDRA_TINY
 from . import host
-from .schema import one_of, schema
+from .schema import SEED, one_of, schema
 
 DEGRADATIONS = ["none", *degradations.PRESETS]
 
@@ -21,10 +21,10 @@ class LoadSDTurbo(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_LoadSDTurbo",
-            display_name="Load SD-Turbo",
+            display_name="Load SD-Turbo (Thermal Infrared)",
             description="The frozen one-step backbone: SD-Turbo from models/checkpoints, or the small built-in "
             "hidra-tiny, which needs no download.",
-            search_aliases=["hidra", "thermal", "infrared", "sd turbo", "checkpoint"],
+            search_aliases=["hidra", "thermal", "infrared", "sd turbo", "backbone", "checkpoint"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
@@ -34,7 +34,13 @@ class LoadSDTurbo(io.ComfyNode):
                     "and use weights trained on it.",
                 )
             ],
-            outputs=[io.Model.Output(display_name="MODEL"), io.Vae.Output(display_name="VAE")],
+            outputs=[
+                io.Model.Output(
+                    display_name="MODEL",
+                    tooltip="The backbone, for Apply Degradation-Guided LoRA or Enhance Thermal Video.",
+                ),
+                io.Vae.Output(display_name="VAE", tooltip="Its encoder and decoder, for the same node."),
+            ],
         )
 
     @classmethod
@@ -60,13 +66,18 @@ class SampleScene(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "simulation",
             node_id="HiDRA_SampleScene",
             display_name="Sample Thermal Scene",
             description="A rendered thermal scene, clean and degraded, to try the nodes on where the truth is known. "
             "Replace it with Load Image to use your own images.",
-            search_aliases=["hidra", "thermal", "infrared", "sample", "test image"],
+            search_aliases=["hidra", "test image", "synthetic", "example"],
             inputs=[
-                io.Combo.Input("scene", options=list(scenes.SCENES), tooltip="What the scene shows."),
+                io.Combo.Input(
+                    "scene",
+                    options=list(scenes.SCENES),
+                    tooltip="What is rendered: a street, a field, a substation, or a dark night scene.",
+                ),
                 io.Combo.Input(
                     "degradation",
                     options=DEGRADATIONS,
@@ -76,14 +87,27 @@ class SampleScene(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=2**31 - 1,
-                    control_after_generate=True,
+                    **SEED,
                     tooltip="Each seed gives another scene with another degradation.",
                 ),
-                io.Int.Input("width", default=640, min=64, max=2048, step=8, tooltip="Width in pixels."),
-                io.Int.Input("height", default=512, min=64, max=2048, step=8, tooltip="Height in pixels."),
+                io.Int.Input(
+                    "width",
+                    display_name="width (pixels)",
+                    default=640,
+                    min=64,
+                    max=2048,
+                    step=8,
+                    tooltip="Of the rendered images. Thermal cameras have 160, 320, 384, 640 or 1280 columns.",
+                ),
+                io.Int.Input(
+                    "height",
+                    display_name="height (pixels)",
+                    default=512,
+                    min=64,
+                    max=2048,
+                    step=8,
+                    tooltip="Of the rendered images. Thermal cameras have 120, 240, 288, 512 or 1024 rows.",
+                ),
                 io.Int.Input(
                     "frames",
                     default=1,

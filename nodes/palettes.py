@@ -1,4 +1,4 @@
-"""Thermal Colour Map."""
+"""Colour Thermal Image."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ class ColourMap(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "report",
             node_id="HiDRA_ColourMap",
-            display_name="Thermal Colour Map",
+            display_name="Colour Thermal Image (Palette)",
             description="Colours grey thermal images with a palette of thermal cameras, or converts a camera's "
             "coloured images back to grey and says where that was not exact.",
-            search_aliases=["hidra", "thermal", "infrared", "palette", "ironbow", "rainbow", "colormap"],
+            search_aliases=["hidra", "thermal colour map", "false color", "ironbow", "rainbow", "colormap", "lut"],
             inputs=[
                 io.Image.Input("image", tooltip="Thermal images: grey ones to colour, or coloured ones to convert."),
                 io.Combo.Input(
                     "direction",
                     options=[APPLY, UNDO],
                     default=APPLY,
-                    tooltip="Colour grey images, or convert coloured ones to grey.",
+                    tooltip="grey to colour: for viewing. colour to grey: for images that a camera coloured, before "
+                    "they are enhanced.",
                 ),
                 io.Combo.Input(
                     "palette",

@@ -152,35 +152,43 @@ def mapping_inputs() -> list[Any]:
             tooltip="How counts become grey. linear: between the extremes of the scene; percentile: linear, "
             "with clipped tails; plateau: plateau equalisation; auto: linear for 16 bits, 8 bits unchanged.",
         ),
-        io.Float.Input(
+        advanced(
+            io.Float.Input,
             "clip",
+            display_name="clip (% of pixels)",
             default=0.5,
             min=0.0,
             max=20.0,
             step=0.1,
-            tooltip="Percentage of pixels clipped at each end by percentile and plateau. Save Thermal Image "
-            "restores the clipped counts.",
+            tooltip="Used by percentile and plateau alone: percentage of pixels that they clip at each end. Save "
+            "Thermal Image restores the clipped counts.",
         ),
-        io.Float.Input(
+        advanced(
+            io.Float.Input,
             "plateau",
+            display_name="plateau (× mean bin)",
             default=3.0,
             min=0.1,
             max=100.0,
             step=0.1,
-            tooltip="Where plateau equalisation cuts the histogram: 1 is nearly linear, 100 nearly full.",
+            tooltip="Used by plateau alone: where it cuts the histogram, in multiples of a bin's mean. 1 is nearly "
+            "linear, 100 nearly full.",
         ),
         io.Float.Input(
             "kelvin_per_count",
+            display_name="kelvin per count (K)",
             default=0.0,
             min=0.0,
             max=10.0,
             step=0.000001,  # the page rounds to the digits of the step, and 1/64 has six
             round=0.000001,
             tooltip="For counts that are proportional to kelvin, K per count: 0.04, 0.01 (TLinear) or 0.015625 (1/64). "
-            "A file that states its own keeps it, unless force_kelvin is on. 0: as the file says.",
+            "A file that states its own keeps it, unless force kelvin is on. 0: as the file says.",
         ),
-        io.String.Input(
+        advanced(
+            io.String.Input,
             "raw_size",
+            display_name="raw size (WIDTHxHEIGHT)",
             default="",
             tooltip="Raw frames only: size in pixels, all stored rows, such as 640x512. Empty: by the file's name, "
             "length and content.",
@@ -203,6 +211,7 @@ def frame_inputs() -> list[Any]:
         advanced(
             io.Int.Input,
             "raw_offset",
+            display_name="raw offset (bytes)",
             default=0,
             min=0,
             max=_MOST,
@@ -220,6 +229,7 @@ def frame_inputs() -> list[Any]:
         advanced(
             io.String.Input,
             "crop",
+            display_name="crop (LEFT,TOP,WIDTHxHEIGHT)",
             default="",
             tooltip="Use this part alone: LEFT,TOP,WIDTHxHEIGHT in pixels, such as 16,8,320x240. Empty: all.",
             **shared,
@@ -227,6 +237,7 @@ def frame_inputs() -> list[Any]:
         advanced(
             io.String.Input,
             "telemetry",
+            display_name="telemetry rows (TOP,BOTTOM)",
             default="",
             tooltip="Rows at the top and at the bottom that are no picture: TOP,BOTTOM, such as 0,2. They are saved as "
             "they are. Empty: as recognised; 0,0: none.",
@@ -236,7 +247,7 @@ def frame_inputs() -> list[Any]:
             io.Boolean.Input,
             "force_kelvin",
             default=False,
-            tooltip="Use kelvin_per_count also for files that state their own temperatures.",
+            tooltip="Use kelvin per count also for files that state their own temperatures.",
             **shared,
         ),
         *_page_inputs(shared),

@@ -13,17 +13,35 @@ if TYPE_CHECKING:
 
 CATEGORY = "image/HiDRA thermal"
 Degradation = io.Custom("HIDRA_DEGRADATION")
+SLIDER = io.NumberDisplay.slider
+"""How shares are shown."""
+
+SEED: dict[str, Any] = {
+    "default": 0,
+    "min": 0,
+    "max": 2**31 - 1,
+    # older hosts know no default for what follows a run: their pages start with randomize
+    "control_after_generate": io.ControlAfterGenerate.fixed if hasattr(io, "ControlAfterGenerate") else True,
+}
+"""A seed, which a new node keeps from run to run, so that the effect of other inputs can be compared."""
 
 _KNOWN = {field.name for field in fields(io.Schema)}
 
 
-def schema(**described: Any) -> io.Schema:
+def schema(group: str = "", **described: Any) -> io.Schema:
     """An ``io.Schema`` in our category; fields that this host's version does not know are left out.
 
+    Inputs with a widget are shown by their identifier with spaces unless they have a name of their own, which adds the
+    unit.
+
     Args:
+        group: sub-category; none for the nodes that most workflows consist of.
         **described: fields of ``io.Schema``.
     """
-    described.setdefault("category", CATEGORY)
+    described["category"] = f"{CATEGORY}/{group}" if group else CATEGORY
+    for one in described["inputs"]:
+        if isinstance(one, io.WidgetInput) and one.display_name is None:
+            one.display_name = one.id.replace("_", " ")
     return io.Schema(**{key: value for key, value in described.items() if key in _KNOWN})
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Camera = io.Custom("HIDRA_CAMERA_PROFILE")
 SWITCHES = ("auto", "on", "off")
-ALIASES = ("hidra", "thermal", "infrared", "sensor", "destripe", "stripes", "dead pixel", "hot pixel")
-PROFILE_ALIASES = ("non-uniformity correction", "nuc", "flat field", "fixed pattern noise", "camera profile")
+ALIASES = ("hidra", "destripe", "stripes", "dead pixel", "hot pixel", "bad pixel", "vignetting")
+PROFILE_ALIASES = ("hidra", "non-uniformity correction", "nuc", "flat field", "fixed pattern noise")
 
 _THERMAL = (
     "From Load Thermal Image, for counts: {}. Without it the images are taken as grey levels, which mean the same in "
@@ -39,13 +39,14 @@ class CorrectSensor(io.ComfyNode):
             return io.Combo.Input(name, options=list(SWITCHES), default=default, tooltip=tooltip)
 
         return schema(
+            "sensor",
             node_id="HiDRA_CorrectSensor",
-            display_name="Correct Thermal Sensor",
+            display_name="Correct Thermal Sensor (Destripe)",
             description="Takes off thermal images what the sensor did to them, before any network sees them: dead "
             "pixels, stripes, shading. Says how much of each there was, and leaves images alone in which nothing is "
             "found. One-Step Enhance gets the corrected images. Estimate TIR Degradation gets them as the camera gave "
             "them, but for the shading: the stripes tell it how strong everything else is.",
-            search_aliases=[*ALIASES, *PROFILE_ALIASES, "bad pixel", "vignetting", "shading"],
+            search_aliases=[*ALIASES, *PROFILE_ALIASES[1:]],
             inputs=[
                 io.Image.Input(
                     "image",
@@ -114,12 +115,13 @@ class CalibrateCamera(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "sensor",
             node_id="HiDRA_CalibrateCamera",
             display_name="Calibrate Thermal Camera",
             description="Finds what one camera adds to every frame, in 20 or more ordinary frames while the scene "
             "moves: dead, stuck and blinking pixels, columns, rows, the offset and gain of each pixel, shading, each "
             "with its uncertainty. Saves it as a profile in the output folder. A scene that stands still is refused.",
-            search_aliases=[*ALIASES, *PROFILE_ALIASES, "calibration", "scene-based"],
+            search_aliases=[*PROFILE_ALIASES, "calibration", "scene-based"],
             inputs=[
                 io.Image.Input(
                     "image",
@@ -185,11 +187,12 @@ class LoadCameraProfile(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "sensor",
             node_id="HiDRA_LoadCameraProfile",
-            display_name="Load Camera Profile",
+            display_name="Load Camera Profile (Thermal)",
             description="Loads the profile of a thermal camera that Calibrate Thermal Camera, or hidra calibrate on "
             "the shell, saved.",
-            search_aliases=[*ALIASES, *PROFILE_ALIASES],
+            search_aliases=list(PROFILE_ALIASES),
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -198,7 +201,7 @@ class LoadCameraProfile(io.ComfyNode):
                 ),
             ],
             outputs=[
-                Camera.Output(display_name="camera"),
+                Camera.Output(display_name="camera", tooltip="For Correct Thermal Sensor and Apply Camera Profile."),
                 io.String.Output(display_name="report", tooltip="The parts of the profile, their sizes, and notes."),
             ],
             hidden=[io.Hidden.unique_id],
@@ -229,12 +232,13 @@ class ApplyCameraProfile(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "sensor",
             node_id="HiDRA_ApplyCameraProfile",
-            display_name="Apply Camera Profile",
+            display_name="Apply Camera Profile (Thermal)",
             description="Takes off thermal images what their camera adds to every frame, and replaces its defective "
             "pixels. Images of another size or camera are refused. Correct Thermal Sensor with a camera does the same, "
             "and then takes off what a single image shows beyond that, such as stripes that have drifted since.",
-            search_aliases=[*ALIASES, *PROFILE_ALIASES],
+            search_aliases=list(PROFILE_ALIASES),
             inputs=[
                 io.Image.Input("image", tooltip="Whole frames of the camera that the profile was made with."),
                 Camera.Input("camera", tooltip="From Calibrate Thermal Camera or Load Camera Profile."),

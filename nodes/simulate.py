@@ -1,4 +1,4 @@
-"""Simulate TIR Degradation and TIR Degradation by Hand."""
+"""Simulate Thermal Degradation and Degradation by Hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..hidra_core import degradations
 from ..hidra_core.degradations import batches as simulation
 from ..hidra_core.images import check_images, from_grey, to_grey
-from .schema import one_of, schema
+from .schema import SEED, SLIDER, advanced, one_of, schema
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 PRESETS = list(degradations.PRESETS)
 BATCHES = list(simulation.BATCHES)
 STRIPES = ["none", "column", "row", "both"]
+_OPTICS = "Smooth non-uniformity of the optics"
 
 
 class SimulateDegradation(io.ComfyNode):
@@ -26,11 +27,12 @@ class SimulateDegradation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "simulation",
             node_id="HiDRA_SimulateDegradation",
-            display_name="Simulate TIR Degradation",
+            display_name="Simulate Thermal Degradation",
             description="Degrades clean thermal images as the method's training does: low contrast, blur, low "
             "resolution, non-uniformity, stripes, noise. Returns the parameters too, which repeat it exactly.",
-            search_aliases=["hidra", "thermal", "infrared", "degrade", "noise", "stripes", "blur", "benchmark"],
+            search_aliases=["hidra", "simulate tir degradation", "degrade", "add stripes", "add noise", "benchmark"],
             inputs=[
                 io.Image.Input("image", tooltip="Clean images; colour is converted to grey."),
                 io.Combo.Input(
@@ -43,11 +45,8 @@ class SimulateDegradation(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=2**31 - 1,
-                    control_after_generate=True,
-                    tooltip="Each seed draws other parameters, stripes and noise.",
+                    **SEED,
+                    tooltip="Each seed draws other parameters, stripes and noise; the same seed repeats them.",
                 ),
                 io.Combo.Input(
                     "batch",
@@ -58,16 +57,19 @@ class SimulateDegradation(io.ComfyNode):
                 ),
                 io.String.Input(
                     "parameters",
+                    display_name="parameters (JSON)",
                     default="",
                     optional=True,
                     multiline=True,
-                    tooltip="JSON from TIR Degradation by Hand, or from this node to repeat its result: one set for "
+                    tooltip="JSON from Degradation by Hand, or from this node to repeat its result: one set for "
                     "all images, varied as batch says, or a list with one set per image, used unchanged. Replaces "
                     "preset.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="degraded"),
+                io.Image.Output(
+                    display_name="degraded", tooltip="The images with the degradation, as many channels as the input."
+                ),
                 io.String.Output(display_name="parameters", tooltip="JSON: a list with one set per image."),
             ],
         )
@@ -98,72 +100,114 @@ class DegradationByHand(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        def number(name: str, default: float, low: float, high: float, step: float, tooltip: str) -> io.Float.Input:
-            return io.Float.Input(name, default=default, min=low, max=high, step=step, tooltip=tooltip)
-
-        def choice(name: str, options: tuple[str, ...] | list[str], tooltip: str) -> io.Combo.Input:
-            return io.Combo.Input(name, options=list(options), default=options[0], tooltip=tooltip)
-
         return schema(
+            "simulation",
             node_id="HiDRA_DegradationByHand",
-            display_name="TIR Degradation by Hand",
-            description="Sets every parameter of a degradation, as JSON for Simulate TIR Degradation. By default all "
-            "stages are off.",
-            search_aliases=["hidra", "thermal", "infrared", "degrade", "noise", "stripes", "blur", "parameters"],
-            inputs=[
-                number(
-                    "contrast_alpha", 1.0, 0.0, 2.0, 0.01, "Low contrast: grey values are multiplied by this; 1 is off."
-                ),
-                number("contrast_beta", 0.0, -1.0, 1.0, 0.01, "Low contrast: this share of the full range is added."),
-                io.Int.Input(
-                    "blur_kernel", default=15, min=3, max=99, step=2, tooltip="Blur: side of the kernel in pixels."
-                ),
-                number("blur_sigma_x", 0.0, 0.0, 20.0, 0.1, "Blur: σ along the angle in pixels; 0 is off."),
-                number("blur_sigma_y", 0.0, 0.0, 20.0, 0.1, "Blur: σ across the angle in pixels; 0 is off."),
-                number("blur_angle", 0.0, -90.0, 90.0, 1.0, "Blur: angle in degrees, from columns towards rows."),
-                choice(
-                    "low_resolution", ["1", "2", "4"], "Factor by which the image is smaller on the sensor; 1 is off."
-                ),
-                choice("shrink_filter", tuple(degradations.FILTERS), "Low resolution: filter for shrinking."),
-                choice(
-                    "enlarge_filter",
-                    tuple(degradations.FILTERS),
-                    "Low resolution: filter for enlarging to the old size.",
-                ),
-                number(
-                    "optical_strength", 0.0, 0.0, 255.0, 1.0, "Non-uniformity of the optics in grey levels; 0 is off."
-                ),
-                number("optical_centre_x", 0.5, 0.0, 1.0, 0.01, "Non-uniformity: its centre, as a share of the width."),
-                number(
-                    "optical_centre_y", 0.5, 0.0, 1.0, 0.01, "Non-uniformity: its centre, as a share of the height."
-                ),
-                io.Boolean.Input("optical_inverted", default=False, tooltip="Non-uniformity: bright and dark swapped."),
-                choice(
-                    "optical_form",
-                    degradations.OPTICAL_FORMS,
-                    "Non-uniformity: mirror has a dark centre, cos4 a bright one.",
-                ),
-                choice("stripes", STRIPES, "Fixed-pattern stripes: a gain and an offset per column, per row, or both."),
-                number("stripe_gain", 0.05, 0.0, 1.0, 0.005, "σ of the stripes' gain."),
-                number("stripe_offset", 3.0, 0.0, 255.0, 0.1, "σ of the stripes' offset in grey levels."),
-                number("gaussian_sigma", 0.0, 0.0, 255.0, 0.5, "Gaussian noise: σ in grey levels; 0 is off."),
-                number("poisson_scale", 0.0, 0.0, 10.0, 0.01, "Shot noise: σ is this times √grey level; 0 is off."),
-                number("dead_fraction", 0.0, 0.0, 1.0, 0.0005, "Share of stuck pixels; 0 is off."),
-                number("sharpen_amount", 0.0, 0.0, 10.0, 0.1, "Unsharp masking, the cause of halos; 0 is off."),
-                number("sharpen_sigma", 1.0, 0.1, 20.0, 0.1, "Unsharp masking: σ of its blur in pixels."),
-                io.Int.Input("jpeg_quality", default=0, min=0, max=95, tooltip="JPEG compression; 0 is off."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**31 - 1,
-                    control_after_generate=True,
-                    tooltip="Seed of stripes and noise.",
-                ),
-            ],
-            outputs=[io.String.Output(display_name="parameters", tooltip="JSON for Simulate TIR Degradation.")],
+            display_name="Degradation by Hand (Thermal)",
+            description="Sets every parameter of a degradation, as JSON for Simulate Thermal Degradation. By default "
+            "all stages are off.",
+            search_aliases=["hidra", "tir degradation by hand", "degrade", "parameters"],
+            inputs=_stages(),
+            outputs=[io.String.Output(display_name="parameters", tooltip="JSON for Simulate Thermal Degradation.")],
         )
 
     @classmethod
     def execute(cls, **values: Any) -> io.NodeOutput:
         return io.NodeOutput(json.dumps(simulation.record_by_hand(**values).to_dict(), indent=1))
+
+
+def _stages() -> list[Any]:
+    """The inputs of Degradation by Hand, in the order of the pipeline: what turns a stage on is always shown."""
+    return [*_optics(), *_sensor()]
+
+
+def _optics() -> list[Any]:
+    filters = tuple(degradations.FILTERS)
+    return [
+        _number("contrast_alpha", "contrast α (factor)", 1.0, (0.0, 2.0, 0.01), "Grey values are multiplied by it.", 1),
+        _rare("contrast_beta", "contrast β (share of the range)", 0.0, (-1.0, 1.0, 0.01), "Added to all grey values."),
+        advanced(
+            io.Int.Input,
+            "blur_kernel",
+            display_name="blur kernel (pixels)",
+            default=15,
+            min=3,
+            max=99,
+            step=2,
+            tooltip="Side of the blur's kernel, odd: wide enough for six σ.",
+        ),
+        _number("blur_sigma_x", "blur σ along the angle (pixels)", 0.0, (0.0, 20.0, 0.1), "Blur along its angle.", 0),
+        _number("blur_sigma_y", "blur σ across the angle (pixels)", 0.0, (0.0, 20.0, 0.1), "Blur across its angle.", 0),
+        _rare("blur_angle", "blur angle (degrees)", 0.0, (-90.0, 90.0, 1.0), "From columns towards rows."),
+        io.Combo.Input(
+            "low_resolution",
+            display_name="low resolution (factor)",
+            options=["1", "2", "4"],
+            default="1",
+            tooltip="Factor by which the image is smaller on the sensor; 1 is off.",
+        ),
+        _choice("shrink_filter", filters, "Low resolution: filter by which the image is made small."),
+        _choice("enlarge_filter", filters, "Low resolution: filter by which it is enlarged to the old size again."),
+        _number("optical_strength", "optical strength (grey levels)", 0.0, (0.0, 255.0, 1.0), f"{_OPTICS}.", 0),
+        _rare(
+            *("optical_centre_x", "optical centre x (share of the width)", 0.5, (0.0, 1.0, 0.01)),
+            f"{_OPTICS}: where its centre is.",
+            display_mode=SLIDER,
+        ),
+        _rare(
+            *("optical_centre_y", "optical centre y (share of the height)", 0.5, (0.0, 1.0, 0.01)),
+            f"{_OPTICS}: where its centre is.",
+            display_mode=SLIDER,
+        ),
+        advanced(io.Boolean.Input, "optical_inverted", default=False, tooltip=f"{_OPTICS}: bright and dark swapped."),
+        _choice("optical_form", degradations.OPTICAL_FORMS, f"{_OPTICS}: mirror has a dark centre, cos4 a bright one."),
+    ]
+
+
+def _sensor() -> list[Any]:
+    return [
+        io.Combo.Input(
+            "stripes",
+            options=STRIPES,
+            default=STRIPES[0],
+            tooltip="Fixed-pattern stripes: a gain and an offset per column, per row, or both.",
+        ),
+        _rare("stripe_gain", "stripe gain (σ)", 0.05, (0.0, 1.0, 0.005), "Spread of the stripes' gain around 1."),
+        _rare("stripe_offset", "stripe offset (σ, grey levels)", 3.0, (0.0, 255.0, 0.1), "Spread of their offset."),
+        _number("gaussian_sigma", "Gaussian noise (σ, grey levels)", 0.0, (0.0, 255.0, 0.5), "The same everywhere.", 0),
+        _rare(
+            "poisson_scale", "shot noise (σ / √grey level)", 0.0, (0.0, 10.0, 0.01), "Grows with brightness; 0: off."
+        ),
+        _number("dead_fraction", "dead pixels (share)", 0.0, (0.0, 1.0, 0.0005), "Share of stuck pixels.", 0),
+        _rare("sharpen_amount", "sharpening (factor)", 0.0, (0.0, 10.0, 0.1), "Unsharp masking makes halos; 0: off."),
+        _rare("sharpen_sigma", "sharpening σ (pixels)", 1.0, (0.1, 20.0, 0.1), "Unsharp masking: σ of its blur."),
+        advanced(
+            io.Int.Input,
+            "jpeg_quality",
+            display_name="JPEG quality",
+            default=0,
+            min=0,
+            max=95,
+            tooltip="Quality at which the image is compressed, 1 to 95; 0 is off.",
+        ),
+        io.Int.Input("seed", **SEED, tooltip="Of stripes, noise and dead pixels: the same seed repeats them."),
+    ]
+
+
+def _number(
+    name: str, shown: str, default: float, span: tuple[float, float, float], tooltip: str, off: float
+) -> io.Float.Input:
+    """What turns a stage on; ``span`` is the least value, the largest and the step."""
+    low, high, step = span
+    said = f"{tooltip} {off} is off."
+    return io.Float.Input(name, display_name=shown, default=default, min=low, max=high, step=step, tooltip=said)
+
+
+def _rare(name: str, shown: str, default: float, span: tuple[float, float, float], tooltip: str, **more: Any) -> Any:
+    low, high, step = span
+    options = {"default": default, "min": low, "max": high, "step": step, "tooltip": tooltip, **more}
+    return advanced(io.Float.Input, name, display_name=shown, **options)
+
+
+def _choice(name: str, options: tuple[str, ...], tooltip: str) -> Any:
+    return advanced(io.Combo.Input, name, options=list(options), default=options[0], tooltip=tooltip)

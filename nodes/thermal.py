@@ -27,7 +27,7 @@ from .reading import (
     parsed,
     reading_of,
 )
-from .schema import UploadInput, one_of, schema
+from .schema import UploadInput, advanced, one_of, schema
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,15 +51,16 @@ class LoadThermal(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "files",
             node_id="HiDRA_LoadThermal",
-            display_name="Load Thermal Image",
+            display_name="Load Thermal Image (FLIR, 16-bit)",
             description="Reads the counts of a thermal camera, or temperatures: grey PNG, PGM and TIFF (also floating "
             "point, GeoTIFF and stacks), FLIR, DJI and InfiRay radiometric JPEG, FLIR FFF, SEQ and CSQ, raw Y16, NumPy "
             "arrays; with optional packages also .irg, .is2, .cptv and .hcc. Pages and frames become a batch. The "
             "image has the range that the networks expect; Save Thermal Image converts it back.",
             search_aliases=[
-                *("hidra", "thermal", "infrared", "16-bit", "radiometric", "temperature"),
-                *("flir", "dji", "tiff", "geotiff", "y16", "raw", "seq", "csq", "npy"),
+                *("hidra", "thermal", "infrared", "16-bit", "radiometric", "temperature", "celsius", "kelvin"),
+                *("flir", "dji", "infiray", "tiff", "geotiff", "y16", "raw", "seq", "csq", "fff", "npy"),
             ],
             inputs=[*_file_inputs(), *mapping_inputs(), *frame_inputs()],
             outputs=[
@@ -173,12 +174,13 @@ class SaveThermal(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "files",
             node_id="HiDRA_SaveThermal",
-            display_name="Save Thermal Image",
+            display_name="Save Thermal Image (16-bit, Temperature)",
             description="Converts enhanced images back to the counts of the file they came from, and saves them with "
             "its bit depth and metadata, or as temperatures. What was no scene (telemetry, borders, no data) is saved "
             "as it was. Radiometric mode keeps temperatures and reports the change.",
-            search_aliases=["hidra", "thermal", "infrared", "16-bit", "radiometric", "tiff", "temperature"],
+            search_aliases=["hidra", "16-bit", "radiometric", "tiff", "celsius", "kelvin"],
             is_output_node=True,
             inputs=[
                 io.Image.Input("image", tooltip="The enhanced images, of the loaded size or a whole multiple of it."),
@@ -201,7 +203,8 @@ class SaveThermal(io.ComfyNode):
                     tooltip="Keep temperatures: remove noise and stripes, keep means and contrasts as measured. Off: "
                     "the counts as the networks made them.",
                 ),
-                io.Boolean.Input(
+                advanced(
+                    io.Boolean.Input,
                     "shading",
                     default=False,
                     tooltip="Radiometric mode only: also remove smooth shading around the middle. In a single image it "

@@ -1,4 +1,4 @@
-"""Compare & Trust Report, and TIR Quality Metrics."""
+"""Compare Thermal Images, and Measure Thermal Image Quality."""
 
 from __future__ import annotations
 
@@ -36,12 +36,13 @@ class TrustReport(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "report",
             node_id="HiDRA_TrustReport",
-            display_name="Compare & Trust Report",
+            display_name="Compare Thermal Images (Trust Report)",
             description="Compares thermal images with their enhanced versions: what was changed, and which edges of "
             "the output the input does not support (possible hallucination). Returns an overview as an image, a "
             "mask and numbers.",
-            search_aliases=["hidra", "thermal", "infrared", "compare", "trust", "hallucination", "residual", "report"],
+            search_aliases=["hidra", "compare & trust report", "hallucination", "residual", "before and after"],
             inputs=[
                 io.Image.Input("image", tooltip="The images before enhancement."),
                 io.Image.Input("enhanced", tooltip="The same images enhanced, in this order; they may be larger."),
@@ -111,15 +112,19 @@ class QualityMetrics(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "report",
             node_id="HiDRA_QualityMetrics",
-            display_name="TIR Quality Metrics",
+            display_name="Measure Thermal Image Quality",
             description="Measures thermal images: PSNR (also after the best gain and offset), SSIM and MS-SSIM against "
             "a reference; noise and stripes without one.",
-            search_aliases=["hidra", "thermal", "infrared", "psnr", "ssim", "ms-ssim", "metrics", "quality", "noise"],
+            search_aliases=["hidra", "tir quality metrics", "psnr", "ssim", "ms-ssim", "noise level"],
             inputs=[
                 io.Image.Input("image", tooltip="The images to measure, converted to grey and rounded to 8 bits."),
                 io.Combo.Input(
-                    "number", options=list(NUMBERS), default="PSNR", tooltip="Which metric the number output gives."
+                    "number",
+                    options=list(NUMBERS),
+                    default="PSNR",
+                    tooltip="What the output number gives. All but noise and stripes need a reference.",
                 ),
                 io.Image.Input(
                     "reference",

@@ -10,7 +10,7 @@ from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.readouts import KINDS
 from ..hidra_core.vectors import average, blend, edit, load_degradation, save_degradation, vector_report
 from . import host
-from .schema import Degradation, one_of, schema
+from .schema import SLIDER, Degradation, one_of, schema
 
 if TYPE_CHECKING:
     from ..hidra_core.enhance import DegradationVectors as Vectors
@@ -22,11 +22,12 @@ class SaveDegradation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_SaveDegradation",
-            display_name="Save Degradation",
+            display_name="Save Degradation (Thermal)",
             description="Saves degradation vectors as a small file in the output folder, with the name and fingerprint "
             "of the weights they belong to. Load Degradation finds it there.",
-            search_aliases=["hidra", "thermal", "infrared", "degradation", "export"],
+            search_aliases=["hidra", "export degradation"],
             inputs=[
                 Degradation.Input("degradation", tooltip="From Estimate TIR Degradation."),
                 io.String.Input(
@@ -62,10 +63,11 @@ class LoadDegradation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_LoadDegradation",
-            display_name="Load Degradation",
+            display_name="Load Degradation (Thermal)",
             description="Loads degradation vectors that were saved, and checks that they belong to these weights.",
-            search_aliases=["hidra", "thermal", "infrared", "degradation", "import"],
+            search_aliases=["hidra", "import degradation"],
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -79,7 +81,7 @@ class LoadDegradation(io.ComfyNode):
                     tooltip="The weights that the degradation was estimated with.",
                 ),
             ],
-            outputs=[Degradation.Output(display_name="degradation")],
+            outputs=[Degradation.Output(display_name="degradation", tooltip="The saved vectors, with their weights.")],
         )
 
     @classmethod
@@ -106,18 +108,26 @@ class BlendDegradations(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_BlendDegradations",
-            display_name="Blend Degradations",
+            display_name="Blend Degradations (Thermal)",
             description="Interpolates between two degradations of the same weights.",
-            search_aliases=["hidra", "thermal", "infrared", "degradation", "interpolate", "mix"],
+            search_aliases=["hidra", "interpolate", "mix degradations"],
             inputs=[
                 Degradation.Input("first", tooltip="As many vectors as the second, or one."),
                 Degradation.Input("second", tooltip="As many vectors as the first, or one."),
                 io.Float.Input(
-                    "share", default=0.5, min=0.0, max=1.0, step=0.01, tooltip="0 is the first, 1 the second."
+                    "share",
+                    display_name="share of the second",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    display_mode=SLIDER,
+                    tooltip="0 is the first degradation alone, 1 the second alone.",
                 ),
             ],
-            outputs=[Degradation.Output(display_name="degradation")],
+            outputs=[Degradation.Output(display_name="degradation", tooltip="The blended vectors.")],
         )
 
     @classmethod
@@ -131,28 +141,31 @@ class EditDegradation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_EditDegradation",
-            display_name="Edit Degradation",
+            display_name="Edit Degradation (Thermal)",
             description="Tells the adapter that there is more or less of a kind of degradation than was estimated; "
             "the report on the other kinds does not change. Amounts are shares of the report's bars. Needs weights "
             "with probes.",
-            search_aliases=["hidra", "thermal", "infrared", "degradation", "adjust", "stripes", "noise", "blur"],
+            search_aliases=["hidra", "adjust degradation", "more denoising", "less denoising"],
             inputs=[
                 Degradation.Input("degradation", tooltip="From Estimate TIR Degradation; every vector is changed."),
                 *(
                     io.Float.Input(
                         _identifier(kind),
+                        display_name=f"{kind} (more or less)",
                         default=0.0,
                         min=-1.0,
                         max=1.0,
                         step=0.05,
+                        display_mode=SLIDER,
                         tooltip=f"More {kind}; below 0, less. 0.1 is one block of its bar, which ends at 0 and at 1.",
                     )
                     for kind in KINDS
                 ),
             ],
             outputs=[
-                Degradation.Output(display_name="degradation"),
+                Degradation.Output(display_name="degradation", tooltip="The edited vectors."),
                 io.String.Output(display_name="report", tooltip="The report on the edited vectors."),
             ],
             hidden=[io.Hidden.unique_id],

@@ -17,7 +17,7 @@ from ..hidra_core.video import Flicker, enhance_frames
 from . import host
 from .degradation import DEM_BYTES
 from .enhance import CORRECTOR_INPUT, RESTRAINT_INPUT, TILING
-from .schema import Degradation, one_of, schema
+from .schema import SLIDER, Degradation, advanced, one_of, schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,8 +36,10 @@ SMOOTHING_INPUT = {
     "min": 0.0,
     "max": 0.99,
     "step": 0.01,
+    "display_name": "smoothing (share of the past)",
+    "display_mode": SLIDER,
     "tooltip": "Share of the past in a frame's degradation; 0 keeps each frame's own. Starts over where the scene "
-    "changes.",
+    "changes. Not used with clip.",
 }
 
 
@@ -47,11 +49,12 @@ class SmoothDegradation(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
+            "degradation",
             node_id="HiDRA_SmoothDegradation",
-            display_name="Smooth Degradation over Time",
+            display_name="Smooth Degradation over Time (Thermal)",
             description="Smooths the degradation of a sequence's frames over time, or averages it, so that the "
             "enhanced frames flicker less.",
-            search_aliases=["hidra", "thermal", "infrared", "video", "flicker", "temporal"],
+            search_aliases=["hidra", "flicker", "temporal smoothing"],
             inputs=[
                 Degradation.Input("degradation", tooltip="From Estimate TIR Degradation: one vector per frame."),
                 io.Image.Input(
@@ -65,7 +68,7 @@ class SmoothDegradation(io.ComfyNode):
                 ),
                 io.Float.Input("smoothing", **SMOOTHING_INPUT),
             ],
-            outputs=[Degradation.Output(display_name="degradation")],
+            outputs=[Degradation.Output(display_name="degradation", tooltip="The smoothed vectors, or one for all.")],
         )
 
     @classmethod
@@ -100,7 +103,7 @@ class EnhanceVideo(io.ComfyNode):
             "Estimates the degradation of every frame and smooths it over time, or uses one for the whole video. "
             "Frame times and sound are kept. Of a file with more than 8 bits the enhanced counts are also saved, as "
             ".mkv in the output folder. Reports how much the video flickers before and after.",
-            search_aliases=["hidra", "thermal", "infrared", "enhance", "video", "clip", "flicker", "denoise"],
+            search_aliases=["hidra", "thermal video", "infrared video", "denoise video", "destripe video", "flicker"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
                 io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
@@ -129,6 +132,7 @@ class EnhanceVideo(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "upscale",
+                    display_name="upscale (factor)",
                     default=1,
                     min=min(UPSCALES),
                     max=max(UPSCALES),
@@ -136,12 +140,14 @@ class EnhanceVideo(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "tiling",
+                    display_name="tiling (side in pixels)",
                     options=list(TILING),
                     default="auto",
                     tooltip="Side of the tiles in pixels. auto: tiles for frames of more than one megapixel. When "
                     "memory runs out, smaller tiles are tried in any case.",
                 ),
-                io.Combo.Input(
+                advanced(
+                    io.Combo.Input,
                     "on_broken_frame",
                     options=ON_BROKEN,
                     default="stop",
@@ -155,7 +161,7 @@ class EnhanceVideo(io.ComfyNode):
                     optional=True,
                     tooltip="From Load Baked VAE, for a baked MODEL and VAE; then nothing is estimated.",
                 ),
-                io.Boolean.Input("restraint", **RESTRAINT_INPUT),
+                advanced(io.Boolean.Input, "restraint", **RESTRAINT_INPUT),
                 io.Combo.Input(
                     "palette",
                     options=PALETTE_OPTIONS,
@@ -164,7 +170,7 @@ class EnhanceVideo(io.ComfyNode):
                     tooltip="For a video in the false colours of a palette: turn them back to grey. auto: the palette "
                     "is detected; none: the brightness is enhanced, with a warning where it is not the temperature.",
                 ),
-                io.Boolean.Input("corrector", **CORRECTOR_INPUT),
+                advanced(io.Boolean.Input, "corrector", **CORRECTOR_INPUT),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The enhanced video; of more than 8 bits, a view in 8."),

@@ -18,11 +18,11 @@ INPUTS = {
     "--flat": "flat",
     "hidra calibrate": "Calibrate Thermal Camera",
     "give the file too that the images were made from": "connect thermal, from Load Thermal Image, too",
-    "turn their palette back into greys first": "use Thermal Colour Map (colour to grey) first",
+    "turn their palette back into greys first": "use Colour Thermal Image (colour to grey) first",
     "use .tiff": "set format to TIFF",
     "state the kelvin per count": "set kelvin_per_count",
     "force the one given": "turn force_kelvin on",
-    "turn the palette back into greys first": "use Load Image and Thermal Colour Map (colour to grey)",
+    "turn the palette back into greys first": "use Load Image and Colour Thermal Image (colour to grey)",
 }
 """What messages of the library say, and what users of the nodes set instead."""
 

@@ -1,4 +1,4 @@
-"""Compare & Trust Report, Thermal Colour Map, TIR Quality Metrics and blend in the real host."""
+"""Compare Thermal Images, Colour Thermal Image, Measure Thermal Image Quality and blend in the real host."""
 
 from __future__ import annotations
 
