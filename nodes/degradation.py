@@ -66,7 +66,7 @@ class EstimateDegradation(io.ComfyNode):
         loaded = host.weights(weights)
         loaded.load_estimator(DEM_BYTES)
         progress = host.Progress()
-        degradation = estimate(image, loaded.weights, after_image=lambda done, total: progress(done / total))
+        degradation = estimate(image, loaded.weights, progress=progress)
         report = degradation_report(image, degradation, weights)
         return io.NodeOutput(degradation, report, ui=shown(cls, report))
 

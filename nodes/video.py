@@ -238,7 +238,8 @@ class EnhanceVideo(io.ComfyNode):
             backbone = host.HostBackbone(*host.adapting(model, vae, used))
         if loaded is not None and degradation_per == "clip":
             loaded.load_estimator(DEM_BYTES)
-            degradation = average(estimate(opened.samples(CLIP_SAMPLES), loaded.weights))
+            samples = opened.samples(CLIP_SAMPLES)
+            degradation = average(estimate(samples, loaded.weights, progress=host.Progress()))
         before, after = Flicker(), Flicker()
         progress = host.Progress(pictures=True)
         total = opened.frame_count

@@ -22,7 +22,7 @@ from .files import (
 )
 from .loading import load_checkpoint, native_backbone, weights
 from .notes import beyond, noting
-from .progress import Progress
+from .progress import Progress, stop_at_checkpoints
 from .saving import add_png_texts, output_entry, output_name, output_stem, output_stems, workflow_of
 from .words import in_words_of_nodes
 
@@ -55,6 +55,7 @@ __all__ = [
     "path_of",
     "register_saved_folders",
     "register_weights_folder",
+    "stop_at_checkpoints",
     "weights",
     "workflow_of",
 ]

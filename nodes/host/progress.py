@@ -8,6 +8,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ...hidra_core.checkpoints import at_checkpoints
+
+
+def stop_at_checkpoints() -> None:
+    """Have the library's computations stop when the user cancels, also between two updates of a progress bar."""
+    at_checkpoints(comfy.model_management.throw_exception_if_processing_interrupted)
+
 
 class Progress:
     """The host's progress bar with previews; each update stops the run when the user has cancelled.
