@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .adapter import NETWORKS
 from .backbone import SIZE_MULTIPLE
+from .checkpoints import checkpoint, checkpoints_in_networks
 from .dem import DEGRADATION_WIDTH
 from .images import check_images, from_grey, to_grey
 from .images.blend import CUTOFF, blend_all, check_blend, untouched
@@ -110,7 +111,11 @@ class DegradationVectors:
 
 @torch.inference_mode()
 def estimate(
-    images: Images, weights: Weights, *, after_image: Callable[[int, int], None] | None = None
+    images: Images,
+    weights: Weights,
+    *,
+    after_image: Callable[[int, int], None] | None = None,
+    progress: Callable[[float], None] | None = None,
 ) -> DegradationVectors:
     """Estimate the degradation vector of each image with the DEM (HiDRA, "Degradation estimation module").
 
@@ -120,6 +125,7 @@ def estimate(
         images: see :data:`Images`.
         weights: from :func:`~hidra_core.weights.load_weights`; the DEM computes on its own device and in its own type.
         after_image: called with (images done, images in all); may raise to stop.
+        progress: called after every window with the share done, in (0, 1]; may raise to stop.
 
     Raises:
         ValueError: no images, a wrong shape, or values that are not finite numbers in [0, 1].
@@ -131,11 +137,13 @@ def estimate(
     for done, image in enumerate(checked, 1):
         grey = to_grey(image[None]) * 2 - 1
         rows, columns = (spans(side, DEM_WINDOW, 0) for side in grey.shape[-2:])
-        pooled = [
-            estimator.pooled(grey[:, :, row.slice, column.slice].to(like).expand(-1, 3, -1, -1))
-            for row in rows
-            for column in columns
-        ]
+        windows = [(row.slice, column.slice) for row in rows for column in columns]
+        pooled = []
+        for row, column in windows:
+            with checkpoints_in_networks():
+                pooled.append(estimator.pooled(grey[:, :, row, column].to(like).expand(-1, 3, -1, -1)))
+            if progress is not None:
+                progress((done - 1 + len(pooled) / len(windows)) / len(checked))
         vectors.append(estimator.head(torch.stack(pooled).mean(dim=0)).float().cpu())
         if after_image is not None:
             after_image(done, len(checked))
@@ -181,7 +189,8 @@ def enhance(
             returned to the bit and the networks do not run.
         low_frequencies: the same for the low frequencies alone.
         cutoff: period in pixels of the result that separates low from high frequencies.
-        progress: called after every tile and image, see :data:`Progress`; may raise to stop.
+        progress: called after every part of a pass of the networks and after every image, see :data:`Progress`; may
+            raise to stop.
 
     Returns:
         The same kind as ``images``: grey in the same number of channels, float32 in [0, 1] on the CPU, ``upscale``
@@ -200,6 +209,7 @@ def enhance(
         return _like(images, untouched(checked, upscale))
     with _Adapted(backbone, degradation, strength, fold, restraint, corrector) as adapted:
         results = _Runner(adapted, upscale, tile, progress).run(checked)
+    checkpoint()
     return _like(images, blend_all(checked, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
 
 
@@ -299,15 +309,18 @@ class _Adapted:
         """
         enlarged = _enlarged(before, factor)
         corrected = None
+        checkpoint()
         if self._corrector is not None and self._reader is not None:
             seen = before / 2 + 0.5
-            correction = self._reader.read(seen).scaled(self._share)
+            with checkpoints_in_networks():
+                correction = self._reader.read(seen).scaled(self._share)
             weighed = self._restrained is not None and self._restraint_knows
             corrected = 2 * self._corrector.change(seen, after / 2 + 0.5, correction)
             if not weighed:
                 after, corrected = (after + corrected).clamp(-1, 1), None
         if self._restrained is None:
             return after
+        checkpoint()
         return self._restrained(enlarged, after, rows, factor, corrected)
 
     def __enter__(self) -> _Adapted:
@@ -351,6 +364,7 @@ class _Runner:
         self.tile = tile
         self.progress = progress
         self.total = 0
+        self._begun = self._share = 0.0  # of all the work, when the current pass began, and the part that it is
 
     def run(self, images: Sequence[Tensor]) -> list[Tensor]:
         """Enhance images ``[H, W, C]``; neighbours of one size share a batch within the pixel budget."""
@@ -382,6 +396,7 @@ class _Runner:
         if tile is not None and len(grey) > 1:
             return self._one_by_one(grey, rows)
         while True:
+            self._begun, self._share = rows.start / self.total, len(grey) / self.total
             try:
                 if tile is None:
                     return self._pass(grey, self._rows(rows))
@@ -417,13 +432,17 @@ class _Runner:
         modulated = self._rows(slice(index, index + 1))
         shared = SharedNormalisation(self.backbone.modules())
 
-        def report(done: int, total: int) -> None:
-            self._report((index + done / total) / self.total)
+        rows, columns = (spans(side, tile, tile // 8) for side in grey.shape[-2:])
+        self._share = 1 / self.total / (1 + len(rows) * len(columns))
+
+        def on_its_turn(part: Tensor) -> Tensor:
+            self._begun += self._share
+            return self._pass(part, modulated)
 
         with shared.recording():
             self._pass(overview(grey, tile * tile), modulated)
         with shared.imposed():
-            return blend_tiles(grey, lambda part: self._pass(part, modulated), tile, tile // 8, report)
+            return blend_tiles(grey, on_its_turn, tile, tile // 8)
 
     def _rows(self, rows: slice) -> ModulatedAdapter | None:
         modulated = self.adapted.modulated
@@ -435,9 +454,13 @@ class _Runner:
         height, width = grey.shape[-2:]
         images = pad_to_multiple(grey, SIZE_MULTIPLE).to(backbone.device, backbone.dtype).expand(-1, 3, -1, -1)
         images = images.contiguous(memory_format=torch.channels_last)
-        with nullcontext() if modulated is None else backbone.adapted(modulated):
-            latent = backbone.denoise(backbone.encode(images), self.adapted.text_embedding)
-        enhanced = backbone.decode(latent)[..., :height, :width].float().cpu()
+        with checkpoints_in_networks():
+            with nullcontext() if modulated is None else backbone.adapted(modulated):
+                latent = backbone.encode(images)
+                self._report(self._begun + self._share / 3)
+                latent = backbone.denoise(latent, self.adapted.text_embedding)
+            self._report(self._begun + self._share * 2 / 3)
+            enhanced = backbone.decode(latent)[..., :height, :width].float().cpu()
         if not torch.isfinite(enhanced).all():
             raise ValueError(
                 f"the networks gave values that are not finite in {backbone.dtype}; compute in bf16 or fp32 instead"

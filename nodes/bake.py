@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.bake import save_baked
 from . import host
 from .schema import one_of, schema
+from .shown import shown
 
 
 class BakeLoRA(io.ComfyNode):
@@ -43,7 +44,6 @@ class BakeLoRA(io.ComfyNode):
                 io.Conditioning.Output(display_name="conditioning", tooltip="For One-Step Enhance."),
             ],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -51,13 +51,13 @@ class BakeLoRA(io.ComfyNode):
         from .host import bake as host_bake
 
         applied = host.applied_to_both(model, vae)
+        stems = host.output_stems(name, ("loras", "vae"), source="name")
         baked = host_bake.bake_applied(applied)
-        lora, file = (host.next_output(f"{folder}/{name}", ".safetensors") for folder in ("loras", "vae"))
+        lora, file = files = [stem.with_name(f"{stem.name}.safetensors") for stem in stems]
         save_baked(baked, lora, file)
         adapted = host_bake.apply_lora(applied.model, baked)
-        written = f"written:\n{lora}\n{file}"
-        host.show_text(written, cls.hidden.unique_id)
-        return io.NodeOutput(adapted, *host_bake.load_vae(file), ui=ui.PreviewText(written))
+        written = "\n".join(["saved in the output folder:", *map(host.output_name, files)])
+        return io.NodeOutput(adapted, *host_bake.load_vae(file), ui=shown(cls, written, saved=files))
 
 
 class LoadBakedVAE(io.ComfyNode):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.enhance import estimate
 from ..hidra_core.images import check_images
@@ -12,6 +12,7 @@ from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.vectors import degradation_report
 from . import host
 from .schema import Degradation, one_of, schema
+from .shown import shown
 
 if TYPE_CHECKING:
     import torch
@@ -46,7 +47,7 @@ class EstimateDegradation(io.ComfyNode):
                 Degradation.Output(display_name="degradation", tooltip="One vector per image, with its weights."),
                 io.String.Output(display_name="report", tooltip="The report as text."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -65,10 +66,9 @@ class EstimateDegradation(io.ComfyNode):
         loaded = host.weights(weights)
         loaded.load_estimator(DEM_BYTES)
         progress = host.Progress()
-        degradation = estimate(image, loaded.weights, after_image=lambda done, total: progress(done / total))
+        degradation = estimate(image, loaded.weights, progress=progress)
         report = degradation_report(image, degradation, weights)
-        host.show_text(report, cls.hidden.unique_id)
-        return io.NodeOutput(degradation, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(degradation, report, ui=shown(cls, report))
 
 
 class ApplyLoRA(io.ComfyNode):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.enhance import enhance
 from ..hidra_core.names import CUTOFF, UPSCALES
 from . import host
 from .schema import SLIDER, advanced, one_of, schema
+from .shown import shown
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +119,7 @@ class OneStepEnhance(io.ComfyNode):
                 advanced(io.Boolean.Input, "corrector", **CORRECTOR_INPUT),
             ],
             outputs=[io.Image.Output(display_name="image", tooltip="Grey, with as many channels as the input.")],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -155,4 +157,4 @@ class OneStepEnhance(io.ComfyNode):
             cutoff=cutoff,
             progress=host.Progress(),
         )
-        return io.NodeOutput(enhanced, ui=ui.PreviewImage(enhanced, cls=cls))
+        return io.NodeOutput(enhanced, ui=shown(cls, images=enhanced))

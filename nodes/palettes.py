@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.images import check_images, to_grey
 from ..hidra_core.names import PALETTES
 from . import host
 from .schema import one_of, schema
+from .shown import shown
 
 APPLY, UNDO = "grey to colour", "colour to grey"
 AUTO = "auto"
@@ -52,7 +53,7 @@ class ColourMap(io.ComfyNode):
                 ),
                 io.String.Output(display_name="report", tooltip="The palette, deviations from it, and warnings."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -73,8 +74,7 @@ class ColourMap(io.ComfyNode):
             lines.append(line if len(images) == 1 else f"image {index + 1}: {line}")
             progress((index + 1) / len(images))
         text = "\n".join(lines)
-        host.show_text(text, cls.hidden.unique_id)
-        return io.NodeOutput(torch.stack(results), torch.stack(masks), text, ui=ui.PreviewText(text))
+        return io.NodeOutput(torch.stack(results), torch.stack(masks), text, ui=shown(cls, text))
 
 
 def _coloured(image: torch.Tensor, palette: str) -> tuple[torch.Tensor, torch.Tensor, str]:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from . import host
 from .schema import advanced, one_of, schema
+from .shown import shown
 from .thermal import Thermal
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class CorrectSensor(io.ComfyNode):
             outputs=[
                 *_outputs("the corrected images"),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -150,7 +151,6 @@ class CalibrateCamera(io.ComfyNode):
                 ),
             ],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -174,11 +174,9 @@ class CalibrateCamera(io.ComfyNode):
             )
         path = stem.with_name(f"{stem.name}.safetensors")
         profile.save(path)
-        text = f"{profile.summary()}\nwritten: {path}"
-        host.show_text(text, cls.hidden.unique_id)
+        text = f"{profile.summary()}\nsaved in the output folder: {host.output_name(path)}"
         picture = torch.from_numpy(np.array(profile_picture(profile))).float()[None] / 255
-        shown = ui.PreviewImage(picture, cls=cls).as_dict() | ui.PreviewText(text).as_dict()
-        return io.NodeOutput(profile, text, picture, ui=shown)
+        return io.NodeOutput(profile, text, picture, ui=shown(cls, text, picture, saved=[path]))
 
 
 class LoadCameraProfile(io.ComfyNode):
@@ -204,7 +202,7 @@ class LoadCameraProfile(io.ComfyNode):
                 Camera.Output(display_name="camera", tooltip="For Correct Thermal Sensor and Apply Camera Profile."),
                 io.String.Output(display_name="report", tooltip="The parts of the profile, their sizes, and notes."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -222,8 +220,7 @@ class LoadCameraProfile(io.ComfyNode):
         with host.noting():
             profile = load_profile(host.path_of(host.CAMERAS_FOLDER, file))
         text = profile.summary()
-        host.show_text(text, cls.hidden.unique_id)
-        return io.NodeOutput(profile, text, ui=ui.PreviewText(text))
+        return io.NodeOutput(profile, text, ui=shown(cls, text))
 
 
 class ApplyCameraProfile(io.ComfyNode):
@@ -247,7 +244,7 @@ class ApplyCameraProfile(io.ComfyNode):
             outputs=[
                 *_outputs("the images without the camera's pattern"),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -302,5 +299,4 @@ def _corrected(
     if len(lines) > 1:
         lines = [f"image {number}: {line}" for number, line in enumerate(lines, 1)]
     text = "\n".join(lines)
-    host.show_text(text, node.hidden.unique_id)
-    return io.NodeOutput(*results, text, ui=ui.PreviewText(text))
+    return io.NodeOutput(*results, text, ui=shown(node, text))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.images import check_images, to_grey
 from ..hidra_core.images.files import write_json
@@ -28,6 +28,7 @@ from .reading import (
     reading_of,
 )
 from .schema import UploadInput, advanced, one_of, schema
+from .shown import MOST_PAGES, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +42,6 @@ NO_FILE = ""
 FORMATS = {"TIFF": ".tiff", "PNG": ".png"}
 COUNTS = "counts"
 UNITS: dict[str, Unit | None] = {COUNTS: None, "celsius": "celsius", "kelvin": "kelvin"}
-SHOWN = 32
-"""Pages that a node shows at most: the host writes a file for each."""
 
 
 class LoadThermal(io.ComfyNode):
@@ -73,7 +72,7 @@ class LoadThermal(io.ComfyNode):
                     display_name="record", tooltip="Camera, encoding, range, constants and what to know, as JSON."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -120,9 +119,9 @@ class LoadThermal(io.ComfyNode):
             source = _opened(host.input_path(file), reading) if file else _sample(sample, reading)
             images = _batch(source)
         also = host.beyond(warnings, source.image)
-        host.show_text("\n".join([host.in_words_of_nodes(source.image.summary()), *also]), cls.hidden.unique_id)
+        report = "\n".join([host.in_words_of_nodes(source.image.summary()), *also])
         record = json.dumps(_in_words(source.image.record(), also), indent=1)
-        return io.NodeOutput(images, source, record, ui=ui.PreviewImage(images[:SHOWN], cls=cls))
+        return io.NodeOutput(images, source, record, ui=shown(cls, report, images[:MOST_PAGES]))
 
 
 def _file_inputs() -> list[Any]:
@@ -223,7 +222,6 @@ class SaveThermal(io.ComfyNode):
                 io.Image.Output(display_name="image", tooltip="The saved counts, as grey images."),
                 io.String.Output(display_name="report", tooltip="The change in counts and kelvin, as JSON."),
             ],
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -257,16 +255,22 @@ class SaveThermal(io.ComfyNode):
             source = CountsSource(thermal.image, thermal.mapping, thermal.scene, UNITS[unit])
             files = _files(stem, FORMATS[format], source)
             counts, reports = source.restore(grey, change, after_page=lambda done, total: progress(done / total))
-            record = _in_words(source.record(reports), [])
-            if reports:
-                write_json(stem.with_name(f"{stem.name}.json"), record)
+            workflow = host.workflow_of(cls)
             for path, first, pages in files:
-                pages.save(path, counts[first : first + len(pages.image.counts)], radiometric=radiometric)
-        text = [*(entry.summary() for entry in reports), *warnings]
-        if text:
-            host.show_text("\n".join(text), cls.hidden.unique_id)
+                note = workflow if path.suffix == ".tiff" else None
+                one = counts[first : first + len(pages.image.counts)]
+                pages.save(path, one, radiometric=radiometric, workflow=note)
+                if note is None:
+                    host.add_png_texts(path, workflow)
+            saved = [path for path, _, _ in files]
+            record = _in_words(source.record(reports), []) | {"saved": [host.output_name(path) for path in saved]}
+            if reports:
+                saved.append(stem.with_name(f"{stem.name}.json"))
+                write_json(saved[-1], record)
+        text = [*(entry.summary() for entry in reports), *warnings, "saved in the output folder:", *record["saved"]]
         images = _shown(source, counts, grey)
-        return io.NodeOutput(images, json.dumps(record, indent=1), ui=ui.PreviewImage(images[:SHOWN], cls=cls))
+        ui = shown(cls, "\n".join(text), images[:MOST_PAGES], saved)
+        return io.NodeOutput(images, json.dumps(record, indent=1), ui=ui)
 
 
 def _files(stem: Path, suffix: str, source: CountsSource) -> list[tuple[Path, int, CountsSource]]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.images import check_images
 from ..hidra_core.vectors import image_lines
 from . import host
 from .schema import Degradation, one_of, schema
+from .shown import shown
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,7 +67,6 @@ class TrustReport(io.ComfyNode):
                     display_name="score", tooltip="0 to 1, the mean over the images; the report has one per image."
                 ),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -98,12 +98,10 @@ class TrustReport(io.ComfyNode):
             texts.append(text if len(pairs) == 1 else f"image {index + 1}\n{text}")
             scores.append(comparison.score)
             progress((index + 1) / len(pairs))
-        shown = "\n\n".join(texts)
-        host.show_text(shown, cls.hidden.unique_id)
+        text = "\n\n".join(texts)
         batch = torch.stack(pictures)
-        preview = ui.PreviewImage(batch, cls=cls).as_dict() | ui.PreviewText(shown).as_dict()
         report = json.dumps(entries, indent=1, ensure_ascii=False)
-        return io.NodeOutput(batch, torch.stack(masks), report, sum(scores) / len(scores), ui=preview)
+        return io.NodeOutput(batch, torch.stack(masks), report, sum(scores) / len(scores), ui=shown(cls, text, batch))
 
 
 class QualityMetrics(io.ComfyNode):
@@ -138,7 +136,6 @@ class QualityMetrics(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip="JSON: each image, and the mean."),
                 io.Float.Output(display_name="number", tooltip="The chosen metric, its mean over the images."),
             ],
-            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
@@ -160,8 +157,7 @@ class QualityMetrics(io.ComfyNode):
             height, width = image.shape[1:3]
             raise ValueError(f"{number} cannot be measured on {width}×{height} pixels: choose another metric")
         text = quality.text()
-        host.show_text(text, cls.hidden.unique_id)
-        return io.NodeOutput(text, json.dumps(quality.to_dict(), indent=1), value, ui=ui.PreviewText(text))
+        return io.NodeOutput(text, json.dumps(quality.to_dict(), indent=1), value, ui=shown(cls, text))
 
 
 def _pairs(image: torch.Tensor, enhanced: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.readouts import KINDS
 from ..hidra_core.vectors import average, blend, edit, load_degradation, save_degradation, vector_report
 from . import host
 from .schema import SLIDER, Degradation, one_of, schema
+from .shown import shown
 
 if TYPE_CHECKING:
     from ..hidra_core.enhance import DegradationVectors as Vectors
@@ -44,17 +45,17 @@ class SaveDegradation(io.ComfyNode):
             ],
             outputs=[Degradation.Output(display_name="degradation", tooltip="What was saved.")],
             is_output_node=True,
-            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def execute(cls, degradation: Vectors, filename_prefix: str, **options: bool) -> io.NodeOutput:
         saved = average(degradation) if options["average"] else degradation
-        path = host.next_output(filename_prefix, ".safetensors")
+        stem = host.output_stem(filename_prefix)
+        path = stem.with_name(f"{stem.name}.safetensors")
         save_degradation(saved, path)
-        written = f"{len(saved)} {'vector' if len(saved) == 1 else 'vectors'} saved to {path}"
-        host.show_text(written, cls.hidden.unique_id)
-        return io.NodeOutput(saved, ui=ui.PreviewText(written))
+        count = f"{len(saved)} {'vector' if len(saved) == 1 else 'vectors'}"
+        written = f"{count} saved in the output folder:\n{host.output_name(path)}"
+        return io.NodeOutput(saved, ui=shown(cls, written, saved=[path]))
 
 
 class LoadDegradation(io.ComfyNode):
@@ -168,15 +169,14 @@ class EditDegradation(io.ComfyNode):
                 Degradation.Output(display_name="degradation", tooltip="The edited vectors."),
                 io.String.Output(display_name="report", tooltip="The report on the edited vectors."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
     def execute(cls, degradation: Vectors, **changes: float) -> io.NodeOutput:
         edited = edit(degradation, {kind: changes[_identifier(kind)] for kind in KINDS})
         report = vector_report(edited)
-        host.show_text(report, cls.hidden.unique_id)
-        return io.NodeOutput(edited, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(edited, report, ui=shown(cls, report))
 
 
 def _identifier(kind: str) -> str:

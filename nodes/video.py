@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..hidra_core.enhance import DegradationVectors as Vectors
 from ..hidra_core.enhance import check_options, estimate
@@ -18,6 +18,7 @@ from . import host
 from .degradation import DEM_BYTES
 from .enhance import CORRECTOR_INPUT, RESTRAINT_INPUT, TILING
 from .schema import SLIDER, Degradation, advanced, one_of, schema
+from .shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +177,7 @@ class EnhanceVideo(io.ComfyNode):
                 io.Video.Output(display_name="video", tooltip="The enhanced video; of more than 8 bits, a view in 8."),
                 io.String.Output(display_name="report", tooltip="Frames, flicker, files and warnings, as text."),
             ],
-            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -243,9 +244,10 @@ class EnhanceVideo(io.ComfyNode):
             backbone = host.HostBackbone(*host.adapting(model, vae, used))
         if loaded is not None and degradation_per == "clip":
             loaded.load_estimator(DEM_BYTES)
-            degradation = average(estimate(opened.samples(CLIP_SAMPLES), loaded.weights))
+            samples = opened.samples(CLIP_SAMPLES)
+            degradation = average(estimate(samples, loaded.weights, progress=host.Progress()))
         before, after = Flicker(), Flicker()
-        progress = host.Progress()
+        progress = host.Progress(pictures=True)
         total = opened.frame_count
 
         def frames_done(count: float, frame: torch.Tensor | None) -> None:
@@ -274,5 +276,4 @@ class EnhanceVideo(io.ComfyNode):
             f"{before.value:.2f} before, {after.value:.2f} after, in grey levels of 255"
         )
         report = "\n".join([report, *opened.notes])
-        host.show_text(report, cls.hidden.unique_id)
-        return io.NodeOutput(result, report, ui=ui.PreviewText(report))
+        return io.NodeOutput(result, report, ui=shown(cls, report, saved=opened.saved))

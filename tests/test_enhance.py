@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -381,6 +382,7 @@ def test_progress_reaches_one():
     assert shares[0] > 0
     assert shares[-1] == 1
     assert len(shares) > 6
+    assert max(after - before for before, after in pairwise([0, *shares])) < 0.2  # one image is a third of the work
     assert len(finished) == 3
     for ours, theirs in zip(finished, results, strict=True):
         assert_same(ours, theirs)
@@ -400,7 +402,7 @@ def test_cancelling_between_tiles_leaves_nothing(backbone, one, fold):
 
     with unchanged(backbone.unet, backbone.vae), pytest.raises(_Cancelled):
         enhance(make_images(1, 64, 300, 1), backbone, one, tile=256, fold=fold, progress=cancel)
-    assert shares == [0.5]
+    assert shares == [pytest.approx(1 / 9)]  # a third of the overview, which two tiles follow
 
 
 # --- errors ----------------------------------------------------------------------------------------------------------

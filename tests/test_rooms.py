@@ -11,14 +11,14 @@ import pytest
 from helpers import ROOT
 
 ORDER = (
-    *("names", "images", "degradations", "scenes", "sensor", "thermal"),
+    *("names", "checkpoints", "images", "degradations", "scenes", "sensor", "thermal"),
     *("dem", "modulation", "adapter", "backbone", "tiling", "readouts", "weights", "enhance"),
     *("convert", "layouts", "vectors", "trust", "bake", "video", "sources", "evaluation", "cli"),
 )
 """The rooms of ``hidra_core`` and the files of the paper, bottom up: each imports only from those before it."""
 
 LONGEST_FUNCTION = 80
-TOP_FILES = 13
+TOP_FILES = 14
 
 
 @cache

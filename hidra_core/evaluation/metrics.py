@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import correlate1d, gaussian_filter, gaussian_filter1d
 
+from ..checkpoints import checkpoint
+
 SSIM_SIDE = 11
 """Width of the window of ``ssim`` in pixels, hence the smallest side that it can be measured on."""
 
@@ -102,12 +104,14 @@ def _similarity(output: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, 
     inside = slice(SSIM_SIDE // 2, -(SSIM_SIDE // 2))
 
     def local_mean(values: np.ndarray) -> np.ndarray:
+        checkpoint()
         return correlate1d(correlate1d(values, window, axis=0), window, axis=1)[inside, inside]
 
     mean_o, mean_r = local_mean(output), local_mean(reference)
     variance_o = local_mean(output**2) - mean_o**2
     variance_r = local_mean(reference**2) - mean_r**2
     covariance = local_mean(output * reference) - mean_o * mean_r
+    checkpoint()
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_o * mean_r + c1) / (mean_o**2 + mean_r**2 + c1)
     return luminance, (2 * covariance + c2) / (variance_o + variance_r + c2)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 
+from ..checkpoints import checkpoint
 from ..names import CUTOFF
 
 if TYPE_CHECKING:
@@ -130,8 +131,11 @@ def lowpass(image: Tensor, cutoff: float) -> Tensor:
     offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2).to(planes)
     kernel = kernel / kernel.sum()
+    checkpoint()
     planes = F.conv2d(F.pad(planes, (radius, radius, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
+    checkpoint()
     planes = F.conv2d(F.pad(planes, (0, 0, radius, radius), mode="replicate"), kernel.view(1, 1, -1, 1))
+    checkpoint()
     if step > 1:
         planes = F.interpolate(planes, scale_factor=step, mode="bicubic", align_corners=False)[..., :height, :width]
     return rearrange(planes, "c 1 h w -> h w c")

@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 from scipy.spatial import KDTree
 
+from ..checkpoints import checkpoint
 from ..names import PALETTES
 
 SIZE = 256
@@ -25,6 +26,9 @@ OFF_PALETTE = 12.0
 
 AMBIGUOUS = 16
 """Two entries of the same colour that lie at least this far apart on the palette make that colour ambiguous."""
+
+AT_ONCE = 1_000_000
+"""Colours that are sought on a palette between two checkpoints."""
 
 _Stops = tuple[tuple[float, tuple[int, int, int]], ...]
 
@@ -295,6 +299,11 @@ def _nearest(levels: np.ndarray, palette: str) -> tuple[np.ndarray, np.ndarray, 
 
     A palette is a line of 255 segments in RGB; the nearest point is sought on the two segments of the nearest entry.
     """
+    if len(levels) > AT_ONCE:
+        parts = [_nearest(levels[start : start + AT_ONCE], palette) for start in range(0, len(levels), AT_ONCE)]
+        place, distance, twins = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return place, distance, twins
+    checkpoint()
     entries = table(palette).astype(np.float32)
     index = np.asarray(_tree(palette).query(levels)[1])
     place, distance = index.astype(np.float32), np.full(len(levels), np.inf, np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt, uniform_filter
 
+from ..checkpoints import checkpoint, checkpoints_in_networks
 from .defects import MANY, find_dead, replaced
 from .networks import sensor_networks
 from .shading import estimate_shading
@@ -216,6 +217,7 @@ def figure(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.2g}"
 
 
+@checkpoints_in_networks()
 def undo_sensor(
     image: np.ndarray,
     settings: SensorSettings | None = None,
@@ -254,13 +256,17 @@ def undo_sensor(
     found = SensorCorrection(np.zeros(image.shape, bool), np.zeros(width), np.zeros(height), limits=_limits(seen))
     if settings.stripes != "off":
         found = _with_stripes(found, seen, networks.stripes, surely=settings.stripes == "on")
+    checkpoint()
     seen = found.apply(seen)
+    checkpoint()
     if settings.dead_pixels != "off":
         surely = settings.dead_pixels == "on"
         found = replace(found, dead=find_dead(seen, networks.defects, valid, surely=surely))
+    checkpoint()
     if settings.shading != "off":
         seen = replaced(seen, found.dead, valid)
         found = _with_shading(found, seen, networks.shading, surely=settings.shading == "on")
+    checkpoint()
     correction = replace(_in_unit(found, level, middle), limits=_limits(complete))
     if correction.is_empty:
         return image, correction

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import convolve1d, distance_transform_edt, minimum_filter, percentile_filter
 
+from ..checkpoints import checkpoint
+
 NORMAL = 1.4826
 """From the median absolute deviation to the standard deviation of a normal distribution."""
 
@@ -28,14 +30,17 @@ def noise(image: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
         ``[H, W]``, in the unit of the image.
     """
     height, width = image.shape
+    checkpoint()
     response = convolve1d(convolve1d(image, _SECOND_DIFFERENCE, 0, mode="mirror"), _SECOND_DIFFERENCE, 1, mode="mirror")
     response = np.abs(response) / 6
+    checkpoint()
     if valid is not None:  # the kernel reaches one pixel far
         response = np.where(minimum_filter(valid, 3, mode="nearest"), response, np.nan)
     blocks_down, blocks_across = max(1, height // BLOCK), max(1, width // BLOCK)
     tall, wide = height // blocks_down, width // blocks_across  # the rest at the edges belongs to the last block
     blocks = response[: tall * blocks_down, : wide * blocks_across].reshape(blocks_down, tall, blocks_across, wide)
     levels = NORMAL * (np.median(blocks, axis=(1, 3)) if valid is None else _completed(blocks))
+    checkpoint()
     quiet = percentile_filter(levels, 35, size=3, mode="nearest")
     down = (np.arange(height) // tall).clip(max=blocks_down - 1)
     across = (np.arange(width) // wide).clip(max=blocks_across - 1)

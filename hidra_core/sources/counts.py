@@ -260,15 +260,23 @@ class CountsSource(Source):
         entries = [report.to_dict() for report in reports]
         return {**self.image.record(), "mapping": self.mapping.to_dict(), "report": entries}
 
-    def save(self, output: Path, counts: np.ndarray, *, radiometric: bool | None = None) -> None:
+    def save(
+        self,
+        output: Path,
+        counts: np.ndarray,
+        *,
+        radiometric: bool | None = None,
+        workflow: dict[str, Any] | None = None,
+    ) -> None:
         """Write counts with the metadata of this file, and a note of how they were made.
 
         Args:
             output: see :func:`~hidra_core.thermal.write_thermal`.
             counts: ``[N, h, w]``, from :meth:`restore`; or one page of it.
             radiometric: whether radiometric mode made them, for the note; None leaves it out of the note.
+            workflow: of the program that made them, in plain JSON types, for the note.
         """
-        self._write(output, counts, None, radiometric=radiometric)
+        self._write(output, counts, None, radiometric=radiometric, workflow=workflow)
 
     def _write(
         self,
@@ -277,12 +285,15 @@ class CountsSource(Source):
         factor: int | None,
         *,
         radiometric: bool | None,
+        workflow: dict[str, Any] | None = None,
     ) -> None:
         note: dict[str, Any] = {"mapping": {"kind": self.mapping.kind, "parameters": self.mapping.parameters}}
         if radiometric is not None:
             note["radiometric"] = radiometric
         if self.undone is not None:
             note["sensor"] = self.undone.stage.to_dict()
+        if workflow:
+            note["workflow"] = workflow
         write_thermal(output, counts, self.image, factor=factor, unit=self.unit, note=note)
 
 

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
 
+from ..checkpoints import checkpoint
 from ..sensor import SensorCorrection, noise
 from .anchor_report import AnchorReport, report_of
 from .mapping import rounded
@@ -82,6 +83,7 @@ def anchor(
 
     dead = dead_pixels(steps, noise(steps, valid))
     dead = dead if valid is None else dead & valid
+    checkpoint()
     data = np.where(dead, median_filter(steps, 3, mode="mirror"), steps)
     columns, rows = stripes(data, guide, valid)
     data = data - columns - rows[:, None]
@@ -90,17 +92,24 @@ def anchor(
 
     sigma = noise(data, valid)
     slope, offset = guided(guide, data, _RADIUS, (0.8 * sigma) ** 2 + 1e-3, valid)
+    checkpoint()
     rest = data - (slope * guide + offset)
     rest = rest if valid is None else np.where(valid, rest, 0)
     sigma = noise(rest, valid)
+    checkpoint()
     power = _power(rest, valid)
+    checkpoint()
     offset = offset + rest * (1 - sigma**2 / np.maximum(power, 1e-12)).clip(0, 1)
+    checkpoint()
     offset = offset + _smooth(data - (slope * guide + offset), valid)
+    checkpoint()
     result = (_enlarged(slope, factor) * large + _enlarged(offset, factor)) * step
 
+    checkpoint()
     found = SensorCorrection(dead, columns * step, rows * step, shading=field * step)
     sigma = float(np.median(sigma if valid is None else sigma[valid])) * step
     planes = _shrunk(result, factor), counts.astype(np.float64), data * step
+    checkpoint()
     return result, report_of(planes, sigma, found, valid, kelvin, measured)
 
 

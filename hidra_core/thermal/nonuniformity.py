@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter, minimum_filter, uniform_filter
 
+from ..checkpoints import checkpoint
 from ..sensor.noise import BLOCK, NORMAL, noise
 
 _MEDIAN_VARIANCE = 1.57  # of the median of normal values, in multiples of the mean's
@@ -38,6 +39,7 @@ def guided(
     """
 
     def mean(plane: np.ndarray) -> np.ndarray:
+        checkpoint()
         return uniform_filter(plane, 2 * radius + 1, mode="reflect")
 
     weights = None if valid is None else valid.astype(np.float64)
@@ -69,7 +71,11 @@ def dead_pixels(image: np.ndarray, sigma: np.ndarray) -> np.ndarray:
         return np.zeros(image.shape, bool)
     ring = np.ones((3, 3), bool)
     ring[1, 1] = False
-    highest, lowest = (extreme(image, footprint=ring, mode="mirror") for extreme in (maximum_filter, minimum_filter))
+    checkpoint()
+    highest = maximum_filter(image, footprint=ring, mode="mirror")
+    checkpoint()
+    lowest = minimum_filter(image, footprint=ring, mode="mirror")
+    checkpoint()
     excess = np.maximum(image - highest, lowest - image)
     dead = excess > 8 * np.maximum(sigma, 0.5)
     padded = np.pad(image, 1, mode="reflect")
@@ -100,6 +106,7 @@ def stripes(image: np.ndarray, guide: np.ndarray, valid: np.ndarray | None = Non
         slope, offset = guided(guide, data, _STRIPE_RADIUS, sigma**2 + 1e-3, valid)
         scene = slope * guide + offset
         rest = data - scene
+        checkpoint()
         offsets = _constant_along_columns(rest, scene, sigma, valid)
         columns += offsets
         rows += _constant_along_columns((rest - offsets).T, scene.T, sigma.T, None if valid is None else valid.T)
@@ -121,6 +128,7 @@ def _constant_along_columns(
         return _with_gaps(rest, weights, sigma, valid, segments)
     levels = []
     for top, bottom in segments:
+        checkpoint()
         part, weight, spread = rest[top:bottom], weights[top:bottom], 2 * sigma[top:bottom]
         middle = np.median(part, axis=0)
         around = np.clip(part - middle, -spread, spread)
@@ -140,6 +148,7 @@ def _with_gaps(
     weights, data = weights * valid, np.where(valid, rest, np.nan)
     levels = np.full((len(segments), rest.shape[1]), np.nan)
     for level, (top, bottom) in zip(levels, segments, strict=True):
+        checkpoint()
         known = valid[top:bottom].sum(0) >= min(BLOCK, bottom - top) / 2
         part, weight = data[top:bottom, known], weights[top:bottom, known]
         if part.size:
@@ -190,9 +199,11 @@ def shading(image: np.ndarray, guide: np.ndarray, valid: np.ndarray | None = Non
     field = np.stack([x, y, radius, radius**2], -1).reshape(-1, 4)
     field = field - field.mean(0)
     smooth_guide, smooth_image = (gaussian_filter(plane, max(2.0, min(image.shape) / 16)) for plane in (guide, image))
+    checkpoint()
     columns = np.column_stack([smooth_guide.ravel(), np.ones(image.size), field])
     # Together with the guide's gain, so that a warm middle that the guide shows too does not count as shading.
     target, counted = smooth_image.ravel(), slice(None) if valid is None else valid.ravel()
+    checkpoint()
     solution = np.linalg.lstsq(columns[counted], target[counted], rcond=None)[0]
     return (field @ solution[2:]).reshape(height, width)
 

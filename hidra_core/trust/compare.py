@@ -29,6 +29,7 @@ from scipy.ndimage import find_objects, gaussian_filter, label, maximum_filter
 from scipy.ndimage import sum as sums
 from torch.nn.functional import interpolate
 
+from ..checkpoints import checkpoint
 from ..images import check_images, to_grey
 from ..images.blend import CUTOFF, lowpass
 from ..vectors import Measurement, measure
@@ -188,6 +189,7 @@ def compare(before: Tensor, after: Tensor) -> Trust:
     source = to_grey(before[None]).float().cpu()  # [1, 1, H, W]
     output = to_grey(after[None]).float().cpu()[0, 0]
     noise = measure(source[0, 0])
+    checkpoint()
     factor = max(1.0, output.shape[0] / source.shape[-2])
     if source.shape[-2:] != output.shape:
         source = interpolate(source, output.shape, mode="bilinear", align_corners=False, antialias=True)
@@ -195,12 +197,14 @@ def compare(before: Tensor, after: Tensor) -> Trust:
     doubt, heights, gain, blur = _edge_test(source.numpy(), output.numpy(), factor)
     weight = float(heights.sum())
     supported = 1 - float((heights * doubt).sum()) / weight if weight > 0 else 1.0
+    checkpoint()
     order = _kept_order(source.numpy(), output.numpy(), max(noise.noise, 1.0) / 255)
     flagged = doubt > 0.5
     residual = output - source
     levels = residual * 255
     low = lowpass(levels[..., None], CUTOFF * factor)[..., 0]
     low = low - low.mean()
+    checkpoint()
     return Trust(
         score=supported * max(order, 0.0),
         supported=supported,
@@ -247,12 +251,15 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
         expected = _gradients(output_detail, np.hypot(scale, blur)) if blur else sharp.copy()
         expected *= max(gain, _least_gain(actual, expected))
         sigma = _deviations(actual - expected, scale)
+        checkpoint()
         weighted = expected / sigma**2
         strength = (weighted * expected).sum(0)  # (|a·g|_σ)²
         z = (weighted * (SUPPORT * expected - actual)).sum(0) / np.sqrt(strength + 1e-12)
+        checkpoint()
         height = np.hypot(*sharp) * (scale * np.sqrt(2 * np.pi) * 255)  # of an ideal step with that gradient
         # Next to a strong edge lie its tails, and the halo that taking off slow changes makes: they are not edges.
         strongest = maximum_filter(height, size=2 * round(4 * scale) + 1)
+        checkpoint()
         visible = (height / np.maximum(VISIBLE, strongest / 4) - 0.5).clip(0, 1)
         z = z.clip(0) * visible
         np.maximum(doubt, z**2 / (z**2 + DOUBT**2), out=doubt)
@@ -262,13 +269,18 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
 
 def _detail(image: np.ndarray, scale: float) -> np.ndarray:
     """The image without its slow changes at this scale."""
+    checkpoint()
     return image - gaussian_filter(image, 6 * scale, mode="nearest", truncate=3)
 
 
 def _gradients(image: np.ndarray, sigma: float) -> np.ndarray:
     """``[2, H, W]``: Gaussian derivatives along x and along y."""
     orders: Any = ((0, 1), (1, 0))  # one order per axis, which SciPy's annotations do not know
-    return np.stack([gaussian_filter(image, sigma, order=order, mode="nearest") for order in orders])
+    both = []
+    for order in orders:
+        checkpoint()
+        both.append(gaussian_filter(image, sigma, order=order, mode="nearest"))
+    return np.stack(both)
 
 
 def _fit(source: np.ndarray, output: np.ndarray, scale: float, factor: float) -> tuple[float, float]:
@@ -287,6 +299,7 @@ def _fit(source: np.ndarray, output: np.ndarray, scale: float, factor: float) ->
     before_fit = _deviations(actual, scale)
     least, best = np.inf, (1.0, 0.0)
     for blur in (blur * factor for blur in BLURS):
+        checkpoint()
         given = gradients(output, np.hypot(scale, blur))
         sigma, weights, gain, residual = before_fit, np.ones_like(given[0]), 1.0, actual
         for _ in range(4):
@@ -356,6 +369,7 @@ def _blocks(image: np.ndarray) -> np.ndarray:
 
 
 def _regions(flagged: np.ndarray) -> tuple[Region, ...]:
+    checkpoint()
     labels, count = cast("tuple[np.ndarray, int]", label(flagged, structure=np.ones((3, 3))))
     if count == 0:
         return ()

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checkpoints import checkpoint
 from ..images import check_images, to_grey
 from ..readouts import LEVELS, Reading
 
@@ -55,7 +56,12 @@ def measure(grey: Tensor) -> Measurement:
     """
     levels = grey.float() * 255
     low, high = _percentiles(levels, (0.01, 0.99))
-    return Measurement(_noise(levels), _stripes(levels), _stripes(levels.T), low, high)
+    checkpoint()
+    noise = _noise(levels)
+    checkpoint()
+    columns = _stripes(levels)
+    checkpoint()
+    return Measurement(noise, columns, _stripes(levels.T), low, high)
 
 
 def _percentiles(values: Tensor, shares: tuple[float, ...]) -> list[float]:
@@ -71,6 +77,7 @@ def _noise(levels: Tensor) -> float:
     response = F.conv2d(image, (second[:, None] * second).view(1, 1, 3, 3)).abs() / 6
     smooth = F.avg_pool2d(image, 3, stride=1)
     slope = F.pad(smooth.diff(dim=-1).abs(), (0, 1)) + F.pad(smooth.diff(dim=-2).abs(), (0, 0, 0, 1))
+    checkpoint()
     flat = response[slope <= slope.median()]
     return _NORMAL * flat.median().item()
 
@@ -86,6 +93,7 @@ def _stripes(levels: Tensor) -> float:
     kernel /= kernel.sum()
     padded = F.pad(levels[:, None], (radius, radius), mode="reflect")
     detail = (levels - F.conv1d(padded, kernel.view(1, 1, -1))[:, 0]).clamp(-30, 30)
+    checkpoint()
     return detail.median(dim=0).values.std().item()
 
 

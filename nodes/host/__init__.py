@@ -16,15 +16,14 @@ from .files import (
     input_fingerprint,
     input_names,
     input_path,
-    next_output,
-    output_stem,
     path_of,
     register_saved_folders,
     register_weights_folder,
 )
 from .loading import load_checkpoint, native_backbone, weights
 from .notes import beyond, noting
-from .progress import Progress, show_text
+from .progress import Progress, stop_at_checkpoints
+from .saving import add_png_texts, output_entry, output_name, output_stem, output_stems, workflow_of
 from .words import in_words_of_nodes
 
 __all__ = [
@@ -34,6 +33,7 @@ __all__ = [
     "HostBackbone",
     "Progress",
     "adapting",
+    "add_png_texts",
     "applied_to_both",
     "apply",
     "beyond",
@@ -47,12 +47,15 @@ __all__ = [
     "input_path",
     "load_checkpoint",
     "native_backbone",
-    "next_output",
     "noting",
+    "output_entry",
+    "output_name",
     "output_stem",
+    "output_stems",
     "path_of",
     "register_saved_folders",
     "register_weights_folder",
-    "show_text",
+    "stop_at_checkpoints",
     "weights",
+    "workflow_of",
 ]

@@ -1,4 +1,4 @@
-"""The host's folders: which files a node offers, where a chosen file lies, and how results are named."""
+"""The host's folders: which files a node offers, and where a chosen file lies."""
 
 from __future__ import annotations
 
@@ -31,17 +31,6 @@ def register_saved_folders() -> None:
         for place in (folder_paths.models_dir, folder_paths.get_output_directory()):
             folder_paths.add_model_folder_path(name, os.path.join(place, name))
         folder_paths.folder_names_and_paths[name][1].update(endings)
-
-
-def next_output(prefix: str, suffix: str) -> Path:
-    """A new file in the output folder, numbered as the host's own nodes number theirs.
-
-    Args:
-        prefix: start of the file's name; may name sub-folders.
-        suffix: its ending, with the dot.
-    """
-    folder, name, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
-    return Path(folder, f"{name}_{counter:05}_{suffix}")
 
 
 def temporary_file(suffix: str) -> Path:
@@ -124,11 +113,20 @@ def input_path(name: str) -> Path:
     Raises:
         FileNotFoundError: gone since the list was made.
     """
-    if not folder_paths.exists_annotated_filepath(name):
+    path = _in_folder(name)
+    if path is None:
         raise FileNotFoundError(
             f"'{name}' is not in {folder_paths.get_input_directory()}. Put the file there or upload it, and refresh"
         )
-    return Path(folder_paths.get_annotated_filepath(name))
+    return path
+
+
+def _in_folder(name: str) -> Path | None:
+    """Where a file lies in the folder that its name says, by default the input folder; None if it does not."""
+    bare, stated = folder_paths.annotated_filepath(name)
+    folder = Path(stated or folder_paths.get_input_directory()).absolute()
+    path = Path(os.path.normpath(folder / bare))  # links within the folder may lead out of it: users make them
+    return path if path.is_relative_to(folder) and path.is_file() else None
 
 
 def input_exists(name: str) -> bool:
@@ -137,7 +135,7 @@ def input_exists(name: str) -> bool:
     Args:
         name: see there.
     """
-    return folder_paths.exists_annotated_filepath(name)
+    return _in_folder(name) is not None
 
 
 def input_fingerprint(name: str) -> str:
@@ -148,23 +146,3 @@ def input_fingerprint(name: str) -> str:
     """
     status = input_path(name).stat()
     return f"{name} {status.st_size} {status.st_mtime_ns}"
-
-
-def output_stem(prefix: str, width: int, height: int) -> Path:
-    """Folder and name, without its ending, of a new result in the output folder.
-
-    Args:
-        prefix: as in the host's Save Image: a name or ``folder/name``, with the host's ``%placeholders%``.
-        width: of the image, for the placeholders.
-        height: of the image, for the placeholders.
-
-    Raises:
-        ValueError: a prefix that leads out of the output folder.
-    """
-    try:
-        folder, name, counter, _, _ = folder_paths.get_save_image_path(
-            prefix, folder_paths.get_output_directory(), width, height
-        )
-    except Exception as error:  # the host raises a plain Exception
-        raise ValueError(f"'{prefix}' does not lie in the output folder: give a name, or folder/name") from error
-    return Path(folder, f"{name.replace('%batch_num%', '0')}_{counter:05}_")

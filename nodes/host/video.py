@@ -13,10 +13,12 @@ from torch import Tensor
 
 from ...hidra_core.images.false_colour import FalseColourError, check_colours, turn_back
 from ...hidra_core.sources import ClipSource
-from .files import next_output, temporary_file
+from .files import temporary_file
+from .saving import output_name, output_stem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from ...hidra_core.video import OnBroken
 
@@ -32,10 +34,12 @@ class FileVideo:
     Attributes:
         frame_count: see :class:`~hidra_core.video.ClipReader`.
         notes: what the user should know about the result, a sentence each.
+        saved: files in the output folder.
     """
 
     def __init__(self, video: VideoInput, on_broken: OnBroken, palette: str | None) -> None:
         self.notes: list[str] = []
+        self.saved: list[Path] = []
         source = video.get_stream_source
         try:
             self._clip = ClipSource(source, on_broken=on_broken, palette=palette)
@@ -58,13 +62,15 @@ class FileVideo:
         if self._clip.bit_depth == 8:
             self._clip.rewrite(path, enhance)
             return VideoFromFile(str(path))
-        counts = next_output("video/HiDRA", ".mkv")
+        stem = output_stem("video/HiDRA")
+        counts = stem.with_name(f"{stem.name}.mkv")
         self._clip.rewrite(counts, enhance)
         low, high = self._clip.write_view(counts, path)
         self.notes.append(
             f"The video has {self._clip.bits} bits: the VIDEO shows its counts {low} to {high} in 8 bits; the enhanced "
-            f"counts are in {counts}."
+            f"counts are in the output folder: {output_name(counts)}"
         )
+        self.saved.append(counts)
         return VideoFromFile(str(path))
 
 
@@ -78,12 +84,14 @@ class LoadedVideo:
     Attributes:
         frame_count: number of frames.
         notes: what the user should know about the result, a sentence each.
+        saved: files in the output folder.
     """
 
     def __init__(self, video: VideoInput, palette: str | None) -> None:
         self._components = video.get_components()
         self.frame_count: int | None = len(self._components.images)
         self.notes: list[str] = []
+        self.saved: list[Path] = []
         judged = self._components.images[:60:10, ..., :3].float().cpu().numpy()
         self._palette = None
         if palette is not None:

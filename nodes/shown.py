@@ -1,0 +1,44 @@
+"""What a node shows when it has run: a report and pictures, which stay on it and are in the host's history."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io, ui
+
+from . import host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    import torch
+
+MOST_PAGES = 32
+"""Pages of a file that a node shows at most: the host writes a picture for each."""
+
+
+def shown(
+    node: type[io.ComfyNode],
+    report: str | None = None,
+    images: torch.Tensor | None = None,
+    saved: Iterable[Path] = (),
+) -> dict[str, Any]:
+    """The ``ui`` of a node's output; the report is drawn by ``web/reports.js``.
+
+    Args:
+        node: whose output it is.
+        report: lines of text; none where it is empty.
+        images: ``[B, H, W, C]`` in [0, 1].
+        saved: files that it wrote into the output folder, for whoever reads the history: ``files``.
+    """
+    result: dict[str, Any] = {}
+    if images is not None:
+        grey = images.shape[-1] == 1  # the host makes pictures of three or four channels
+        result |= ui.PreviewImage(images.expand(-1, -1, -1, 3) if grey else images, cls=node).as_dict()
+    if report:
+        result |= ui.PreviewText(report).as_dict()
+    files = [host.output_entry(path) for path in saved]
+    if files:
+        result["files"] = files
+    return result
