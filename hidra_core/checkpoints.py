@@ -1,7 +1,7 @@
 """Where long computations can be stopped: between their parts they call :func:`checkpoint`.
 
-A program whose users can cancel says once, with :func:`at_checkpoints`, what is asked there. On the command line nothing
-is: an interrupt from the keyboard ends Python itself.
+A program whose users can cancel says once, with :func:`at_checkpoints`, what is asked there. On the command line
+nothing is: an interrupt from the keyboard ends Python itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def at_checkpoints(ask: Callable[[], object] | None) -> None:
     Args:
         ask: raises to stop the computation; must be cheap. None: nothing is asked.
     """
-    global _ask  # noqa: PLW0603  there is one user, whatever computes
+    global _ask
     _ask = ask
 
 

@@ -109,7 +109,9 @@ def records_from_json(text: str) -> DegradationRecord | list[DegradationRecord]:
     try:
         data = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"parameters is not JSON ({error}); give what Simulate Thermal Degradation returned") from error
+        raise ValueError(
+            f"parameters is not JSON ({error}); give what Simulate Thermal Degradation returned"
+        ) from error
     if isinstance(data, dict):
         return _record(data)
     if not isinstance(data, list) or not data or not all(isinstance(entry, dict) for entry in data):
