@@ -174,14 +174,10 @@ def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
     if weights.restraint is None:
         return []
     low, high, *corrector = weights.restraint.shares(vector[None])[0].tolist()
-    if not corrector or weights.corrector is None:
-        return [
-            f"share of the change applied: {low + sum(corrector):.0%} of brightness and shading, {high:.0%} of detail"
-        ]
-    return [
-        f"share of the change applied: {low:.0%} of the networks' brightness and shading, {corrector[0]:.0%} of the "
-        f"corrector's, {high:.0%} of detail"
-    ]
+    line = f"share of the change applied: {low:.0%} of brightness and shading, {high:.0%} of detail"
+    if corrector and weights.corrector is not None:
+        line += f"; weight of the corrector's word {corrector[0]:.0%}"
+    return [line]
 
 
 def reading_lines(reading: Reading) -> list[str]:

@@ -57,8 +57,8 @@ FRAMES = {
     "fpn": 1,
     "sr-x2": 1,
     "field": 4,
-    "field-mild": 2,
-    "untouched": 1,
+    "field-mild": 3,
+    "untouched": 3,
 }
 """Presets from ruined to untouched, and frames per image of each: most where images differ most in their need."""
 
