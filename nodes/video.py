@@ -104,7 +104,7 @@ class EnhanceVideo(io.ComfyNode):
             "Estimates the degradation of every frame and smooths it over time, or uses one for the whole video. "
             "Frame times and sound are kept. Of a file with more than 8 bits the enhanced counts are also saved, as "
             ".mkv in the output folder. Reports how much the video flickers before and after.",
-            search_aliases=["hidra", "thermal video", "infrared video", "denoise video", "destripe video", "flicker"],
+            search_aliases=["hidra", "thermal video", "infrared video", "denoise video", "flicker"],
             inputs=[
                 io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
                 io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
