@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..hidra_core.enhance import estimate
-from ..hidra_core.images import check_images
 from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.vectors import degradation_report
 from . import host
+from .images import doubts, taken
 from .schema import Degradation, one_of, schema
 from .shown import shown
 
@@ -62,12 +62,12 @@ class EstimateDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, weights: str) -> io.NodeOutput:
-        check_images(image)
+        image = taken(image)
         loaded = host.weights(weights)
         loaded.load_estimator(DEM_BYTES)
         progress = host.Progress()
         degradation = estimate(image, loaded.weights, progress=progress)
-        report = degradation_report(image, degradation, weights)
+        report = "\n".join([*doubts(image), degradation_report(image, degradation, weights)])
         return io.NodeOutput(degradation, report, ui=shown(cls, report))
 
 

@@ -9,7 +9,8 @@ from comfy_api.latest import io
 from ..hidra_core.enhance import enhance
 from ..hidra_core.names import CUTOFF, UPSCALES
 from . import host
-from .schema import SLIDER, advanced, one_of, schema
+from .images import taken
+from .schema import SLIDER, advanced, schema
 from .shown import shown
 
 if TYPE_CHECKING:
@@ -123,10 +124,6 @@ class OneStepEnhance(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, tiling: str | None) -> bool | str:
-        return one_of(tiling, TILING, "Choose another")
-
-    @classmethod
     def execute(
         cls,
         model: Any,
@@ -144,7 +141,7 @@ class OneStepEnhance(io.ComfyNode):
         backbone = host.HostBackbone(model, vae, conditioning)
         applied = host.applied_to_both(model, vae) if conditioning is None else None
         enhanced = enhance(
-            image,
+            taken(image),
             backbone,
             None if applied is None else applied.degradation,
             strength=1.0 if applied is None else applied.strength,
