@@ -210,13 +210,16 @@ def test_each_image_has_its_vector_in_a_stock_sampler_with_guidance(client: Host
         "sample": {
             "class_type": "KSampler",
             "inputs": {
-                **{
-                    "model": ["apply", 0],
-                    "positive": ["bake", 2],
-                    "negative": ["bake", 2],
-                    "latent_image": ["latent", 0],
-                },
-                **{"seed": 1, "steps": 1, "cfg": 4.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0},
+                "model": ["apply", 0],
+                "positive": ["bake", 2],
+                "negative": ["bake", 2],
+                "latent_image": ["latent", 0],
+                "seed": 1,
+                "steps": 1,
+                "cfg": 4.0,
+                "sampler_name": "euler",
+                "scheduler": "normal",
+                "denoise": 1.0,
             },
         },
         "save": {"class_type": "SaveLatent", "inputs": {"samples": ["sample", 0], "filename_prefix": "cfg"}},
