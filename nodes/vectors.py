@@ -171,7 +171,8 @@ class EditDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, degradation: Vectors, **changes: float) -> io.NodeOutput:
-        edited = edit(degradation, {kind: changes[_identifier(kind)] for kind in KINDS})
+        with host.noting():
+            edited = edit(degradation, {kind: changes[_identifier(kind)] for kind in KINDS})
         report = vector_report(edited)
         return io.NodeOutput(edited, report, ui=shown(cls, report))
 

@@ -165,7 +165,8 @@ class Trust:
             f"{self.largest:.0f}; of its low frequencies {self.low_deviation:.1f} and {self.low_largest:.0f}"
         )
         contrast = f"{1 / self.gain:.2f} times the input's" if self.gain > 0.01 else "nothing the input explains"
-        lines.append(f"contrast of the output's edges: {contrast}; the input is blurred by {self.blur:g} pixels more")
+        blur = f"; the input is blurred by {self.blur:g} pixels more" if self.blur else ""
+        lines.append(f"contrast of the output's edges: {contrast}{blur}")
         lines += [
             f"{name}: noise {own.noise:.1f}, stripes {own.columns:.1f} (columns) {own.rows:.1f} (rows), "
             f"greys {own.low:.0f}-{own.high:.0f}"

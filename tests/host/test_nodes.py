@@ -139,7 +139,7 @@ def test_the_host_enhances_as_the_library_does(client: HostClient, degraded: tor
 def test_report_is_shown(client: HostClient) -> None:
     result = client.run(graph(scene(seed=2)))
     text = " ".join(result.outputs["estimate"]["text"])
-    assert re.search(r"128×96, noise \d+\.\d, stripes \d+\.\d \(columns\)", text)
+    assert re.search(r"128×96, measured in the pixels: noise \d+\.\d, stripes \d+\.\d / \d+\.\d grey levels", text)
 
 
 def test_batch_of_two_equals_each_alone(client: HostClient) -> None:
