@@ -32,6 +32,7 @@ from torch.nn.functional import interpolate
 from ..checkpoints import checkpoint
 from ..images import check_images, to_grey
 from ..images.blend import CUTOFF, lowpass
+from ..images.smoothing import gaussian
 from ..vectors import Measurement, measure
 
 if TYPE_CHECKING:
@@ -270,8 +271,7 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
 
 def _detail(image: np.ndarray, scale: float) -> np.ndarray:
     """The image without its slow changes at this scale."""
-    checkpoint()
-    return image - gaussian_filter(image, 6 * scale, mode="nearest", truncate=3)
+    return image - gaussian(image, 6 * scale, mode="nearest", truncate=3)
 
 
 def _gradients(image: np.ndarray, sigma: float) -> np.ndarray:
