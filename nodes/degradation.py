@@ -23,6 +23,16 @@ DEM_BYTES = 1 << 30
 """Memory for the activations of one window of the DEM, as the host's memory management should count it."""
 
 
+def weights_input() -> io.Combo.Input:
+    """The input ``weights`` of the nodes that estimate."""
+    return io.Combo.Input(
+        "weights",
+        options=host.choices(host.WEIGHTS_FOLDER),
+        default=HIDRA_TINY,
+        tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
+    )
+
+
 class EstimateDegradation(io.ComfyNode):
     """Estimates the degradation vector of each image and reports on it."""
 
@@ -36,12 +46,7 @@ class EstimateDegradation(io.ComfyNode):
             search_aliases=["hidra", "thermal", "infrared", "degradation estimation", "noise", "stripes", "blur"],
             inputs=[
                 io.Image.Input("image", tooltip="Thermal images; colour is converted to grey."),
-                io.Combo.Input(
-                    "weights",
-                    options=host.choices(host.WEIGHTS_FOLDER),
-                    default=HIDRA_TINY,
-                    tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
-                ),
+                weights_input(),
             ],
             outputs=[
                 Degradation.Output(display_name="degradation", tooltip="One vector per image, with its weights."),

@@ -34,6 +34,9 @@ CORRECTOR_INPUT = {
 }
 """The input ``corrector`` of both nodes that enhance."""
 
+SHARE = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "display_mode": SLIDER, "optional": True}
+"""A share of the change."""
+
 TILING: dict[str, Tile] = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
 
 
@@ -82,12 +85,7 @@ class OneStepEnhance(io.ComfyNode):
                 io.Float.Input(
                     "blend",
                     display_name="blend (share of the change)",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    display_mode=SLIDER,
-                    optional=True,
+                    **SHARE,
                     tooltip="Share of the change that is applied: 0 returns the input, 1 the full result. (The "
                     "strength of Apply changes what the model computes.)",
                 ),
@@ -95,12 +93,7 @@ class OneStepEnhance(io.ComfyNode):
                     io.Float.Input,
                     "low_frequencies",
                     display_name="low frequencies (share of the change)",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    display_mode=SLIDER,
-                    optional=True,
+                    **SHARE,
                     tooltip="The same for low frequencies alone: 0 keeps the brightness of wide areas, and any "
                     "shading, of the input.",
                 ),

@@ -10,11 +10,11 @@ from comfy_api.latest import io
 from ..hidra_core.enhance import DegradationVectors as Vectors
 from ..hidra_core.enhance import check_options, estimate
 from ..hidra_core.images.false_colour import AUTO
-from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, PALETTES, SMOOTHING, UPSCALES
+from ..hidra_core.names import CLIP_SAMPLES, PALETTES, SMOOTHING, UPSCALES
 from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
 from ..hidra_core.video import Flicker, enhance_frames
 from . import host
-from .degradation import DEM_BYTES
+from .degradation import DEM_BYTES, weights_input
 from .enhance import CORRECTOR_INPUT, RESTRAINT_INPUT, TILING
 from .images import taken
 from .schema import SLIDER, Degradation, advanced, one_of, schema
@@ -105,12 +105,7 @@ class EnhanceVideo(io.ComfyNode):
                 io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
                 io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
                 io.Video.Input("video", tooltip="From Load Video or Create Video; colour is converted to grey."),
-                io.Combo.Input(
-                    "weights",
-                    options=host.choices(host.WEIGHTS_FOLDER),
-                    default=HIDRA_TINY,
-                    tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
-                ),
+                weights_input(),
                 io.Combo.Input(
                     "degradation_per",
                     options=ONE_PER,
