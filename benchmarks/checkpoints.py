@@ -42,6 +42,7 @@ class Clock:
         self._last = (time.process_time(), "the beginning")
 
     def __call__(self, *_: object) -> None:
+        """At a checkpoint, or when progress is told."""
         now = time.process_time()
         self.gaps.append((now - self._last[0], self._last[1]))
         self._last = (time.process_time(), self._place())

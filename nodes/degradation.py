@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from ..hidra_core.enhance import estimate
-from ..hidra_core.images import check_images
 from ..hidra_core.names import HIDRA_TINY
 from ..hidra_core.vectors import degradation_report
 from . import host
+from .images import doubts, taken
 from .schema import Degradation, one_of, schema
 from .shown import shown
 
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 
 DEM_BYTES = 1 << 30
 """Memory for the activations of one window of the DEM, as the host's memory management should count it."""
+
+
+def weights_input() -> io.Combo.Input:
+    """The input ``weights`` of the nodes that estimate."""
+    return io.Combo.Input(
+        "weights",
+        options=host.choices(host.WEIGHTS_FOLDER),
+        default=HIDRA_TINY,
+        tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
+    )
 
 
 class EstimateDegradation(io.ComfyNode):
@@ -36,12 +46,7 @@ class EstimateDegradation(io.ComfyNode):
             search_aliases=["hidra", "thermal", "infrared", "degradation estimation", "noise", "stripes", "blur"],
             inputs=[
                 io.Image.Input("image", tooltip="Thermal images; colour is converted to grey."),
-                io.Combo.Input(
-                    "weights",
-                    options=host.choices(host.WEIGHTS_FOLDER),
-                    default=HIDRA_TINY,
-                    tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
-                ),
+                weights_input(),
             ],
             outputs=[
                 Degradation.Output(display_name="degradation", tooltip="One vector per image, with its weights."),
@@ -62,12 +67,12 @@ class EstimateDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, weights: str) -> io.NodeOutput:
-        check_images(image)
+        image = taken(image)
         loaded = host.weights(weights)
         loaded.load_estimator(DEM_BYTES)
         progress = host.Progress()
         degradation = estimate(image, loaded.weights, progress=progress)
-        report = degradation_report(image, degradation, weights)
+        report = "\n".join([*doubts(image), degradation_report(image, degradation, weights)])
         return io.NodeOutput(degradation, report, ui=shown(cls, report))
 
 

@@ -9,7 +9,8 @@ from comfy_api.latest import io
 from ..hidra_core.enhance import enhance
 from ..hidra_core.names import CUTOFF, UPSCALES
 from . import host
-from .schema import SLIDER, advanced, one_of, schema
+from .images import taken
+from .schema import SLIDER, advanced, schema
 from .shown import shown
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ CORRECTOR_INPUT = {
     "which hidra-tiny has none of yet. Off: leaves them as the networks give them.",
 }
 """The input ``corrector`` of both nodes that enhance."""
+
+SHARE = {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.05, "display_mode": SLIDER, "optional": True}
+"""A share of the change."""
 
 TILING: dict[str, Tile] = {"auto": "auto", "off": None, "512": 512, "768": 768, "1024": 1024, "1536": 1536}
 
@@ -81,12 +85,7 @@ class OneStepEnhance(io.ComfyNode):
                 io.Float.Input(
                     "blend",
                     display_name="blend (share of the change)",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    display_mode=SLIDER,
-                    optional=True,
+                    **SHARE,
                     tooltip="Share of the change that is applied: 0 returns the input, 1 the full result. (The "
                     "strength of Apply changes what the model computes.)",
                 ),
@@ -94,12 +93,7 @@ class OneStepEnhance(io.ComfyNode):
                     io.Float.Input,
                     "low_frequencies",
                     display_name="low frequencies (share of the change)",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    display_mode=SLIDER,
-                    optional=True,
+                    **SHARE,
                     tooltip="The same for low frequencies alone: 0 keeps the brightness of wide areas, and any "
                     "shading, of the input.",
                 ),
@@ -123,10 +117,6 @@ class OneStepEnhance(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, tiling: str | None) -> bool | str:
-        return one_of(tiling, TILING, "Choose another")
-
-    @classmethod
     def execute(
         cls,
         model: Any,
@@ -144,7 +134,7 @@ class OneStepEnhance(io.ComfyNode):
         backbone = host.HostBackbone(model, vae, conditioning)
         applied = host.applied_to_both(model, vae) if conditioning is None else None
         enhanced = enhance(
-            image,
+            taken(image),
             backbone,
             None if applied is None else applied.degradation,
             strength=1.0 if applied is None else applied.strength,

@@ -125,11 +125,6 @@ class SampleScene(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, scene: str | None, degradation: str | None) -> bool | str:
-        known = one_of(scene, scenes.SCENES, "Choose another")
-        return known if known is not True else one_of(degradation, DEGRADATIONS, "Choose another")
-
-    @classmethod
     def execute(
         cls, scene: str, degradation: str, seed: int, width: int, height: int, frames: int = 1
     ) -> io.NodeOutput:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..hidra_core.images import check_images, to_grey
+from ..hidra_core.images import to_grey
 from ..hidra_core.names import PALETTES
 from . import host
-from .schema import one_of, schema
+from .images import taken
+from .schema import schema
 from .shown import shown
 
 APPLY, UNDO = "grey to colour", "colour to grey"
@@ -57,14 +58,9 @@ class ColourMap(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, direction: str | None, palette: str | None) -> bool | str:
-        known = one_of(direction, (APPLY, UNDO), "Choose another")
-        return known if known is not True else one_of(palette, (AUTO, *PALETTES), "Choose another")
-
-    @classmethod
     def execute(cls, image: torch.Tensor, direction: str, palette: str) -> io.NodeOutput:
         convert = _coloured if direction == APPLY else _grey
-        images = check_images(image)
+        images = taken(image)
         progress = host.Progress()
         results, masks, lines = [], [], []
         for index, one in enumerate(images):

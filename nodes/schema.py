@@ -64,7 +64,10 @@ class UploadInput(io.Combo.Input):
 
 
 def one_of(value: str | None, options: Iterable[str], remedy: str) -> bool | str:
-    """Check a combo's value in ``validate_inputs``, as not every host does.
+    """Check the file that a combo names, in ``validate_inputs``.
+
+    The host checks combos itself where ``validate_inputs`` does not name them, and reports what that returns for each
+    input that it names: it names one.
 
     Args:
         value: what was chosen; None where another node is linked to the input.
@@ -75,7 +78,9 @@ def one_of(value: str | None, options: Iterable[str], remedy: str) -> bool | str
         True, or a message.
     """
     options = list(options)
-    return value is None or value in options or f"'{value}' is not one of {', '.join(options)}. {remedy}"
+    if value is None or value in options:
+        return True
+    return f"'{value}' is not there. Found: {', '.join(options) or 'none'}. {remedy}"
 
 
 def advanced(kind: Callable[..., Any], name: str, **described: Any) -> Any:

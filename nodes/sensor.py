@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from . import host
+from .images import taken
 from .schema import advanced, one_of, schema
 from .shown import shown
 from .thermal import Thermal
@@ -82,14 +83,6 @@ class CorrectSensor(io.ComfyNode):
             ],
             has_intermediate_output=True,
         )
-
-    @classmethod
-    def validate_inputs(cls, dead_pixels: str | None, stripes: str | None, shading: str | None) -> bool | str:
-        for value in (dead_pixels, stripes, shading):
-            known = one_of(value, SWITCHES, "Choose another")
-            if known is not True:
-                return known
-        return True
 
     @classmethod
     def execute(
@@ -270,7 +263,7 @@ def _outputs(what: str) -> list[Any]:
 def _batch(image: torch.Tensor, thermal: CountsSource | None) -> ImageBatch:
     from ..hidra_core.sources.batch import ImageBatch
 
-    return ImageBatch(image, thermal)
+    return ImageBatch(taken(image), thermal)
 
 
 def _corrected(

@@ -22,13 +22,15 @@ def shown(
     node: type[io.ComfyNode],
     report: str | None = None,
     images: torch.Tensor | None = None,
-    saved: Iterable[Path] = (),
+    saved: Iterable[Path] | None = None,
 ) -> dict[str, Any]:
     """The ``ui`` of a node's output; the report is drawn by ``web/reports.js``.
 
+    The host joins the parts of a node that runs for each entry of a list, which must all be there each time.
+
     Args:
         node: whose output it is.
-        report: lines of text; none where it is empty.
+        report: lines of text.
         images: ``[B, H, W, C]`` in [0, 1].
         saved: files that it wrote into the output folder, for whoever reads the history: ``files``.
     """
@@ -36,9 +38,8 @@ def shown(
     if images is not None:
         grey = images.shape[-1] == 1  # the host makes pictures of three or four channels
         result |= ui.PreviewImage(images.expand(-1, -1, -1, 3) if grey else images, cls=node).as_dict()
-    if report:
+    if report is not None:
         result |= ui.PreviewText(report).as_dict()
-    files = [host.output_entry(path) for path in saved]
-    if files:
-        result["files"] = files
+    if saved is not None:
+        result["files"] = [host.output_entry(path) for path in saved]
     return result

@@ -9,8 +9,9 @@ from comfy_api.latest import io
 
 from ..hidra_core import degradations
 from ..hidra_core.degradations import batches as simulation
-from ..hidra_core.images import check_images, from_grey, to_grey
-from .schema import SEED, SLIDER, advanced, one_of, schema
+from ..hidra_core.images import from_grey, to_grey
+from .images import taken
+from .schema import SEED, SLIDER, advanced, schema
 
 if TYPE_CHECKING:
     import torch
@@ -75,13 +76,9 @@ class SimulateDegradation(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, preset: str | None, batch: str | None) -> bool | str:
-        known = one_of(preset, PRESETS, "Choose another")
-        return known if known is not True else one_of(batch, BATCHES, "Choose another")
-
-    @classmethod
     def execute(cls, image: torch.Tensor, preset: str, seed: int, batch: str, parameters: str = "") -> io.NodeOutput:
-        count = len(check_images(image))
+        image = taken(image)
+        count = len(image)
         records = simulation.records_from_json(parameters) if parameters.strip() else preset
         if isinstance(records, list):
             if len(records) != count:
@@ -90,7 +87,7 @@ class SimulateDegradation(io.ComfyNode):
                 )
         else:
             records = simulation.sample_batch(records, count, seed, batch)
-        degraded = degradations.apply(to_grey(image).float().cpu().clamp(0, 1), records)
+        degraded = degradations.apply(to_grey(image).float().cpu(), records)
         used = json.dumps([record.to_dict() for record in records], indent=1)
         return io.NodeOutput(from_grey(degraded, image.cpu()), used)
 

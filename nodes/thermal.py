@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..hidra_core.images import check_images, to_grey
+from ..hidra_core.images import to_grey
 from ..hidra_core.images.files import write_json
 from ..hidra_core.scenes import SCENES
 from ..hidra_core.sources import Change, CountsSource, Reading, open_source
@@ -18,16 +18,15 @@ from ..hidra_core.thermal.readers import THERMAL_EXTENSIONS
 from ..hidra_core.thermal.sample import thermal_sample
 from ..hidra_core.video import is_clip
 from . import host
+from .images import taken
 from .reading import (
-    MAPPING_OPTIONS,
     FrameInputs,
     MappingInputs,
     frame_inputs,
     mapping_inputs,
-    parsed,
     reading_of,
 )
-from .schema import UploadInput, advanced, one_of, schema
+from .schema import UploadInput, advanced, schema
 from .shown import MOST_PAGES, shown
 
 if TYPE_CHECKING:
@@ -76,24 +75,10 @@ class LoadThermal(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        file: str | None,
-        sample: str | None,
-        mapping: str | None,
-        raw_size: str | None = None,
-        crop: str | None = None,
-        telemetry: str | None = None,
-    ) -> bool | str:
+    def validate_inputs(cls, file: str | None) -> bool | str:
         if file and not host.input_exists(file):
             return f"'{file}' is not in ComfyUI's input folder. Put it there or upload it, or choose another"
-        try:
-            for name, text in (("raw_size", raw_size), ("crop", crop), ("telemetry", telemetry)):
-                parsed(name, text or "")
-        except ValueError as error:
-            return str(error)
-        known = one_of(sample, SCENES, "Choose another")
-        return known if known is not True else one_of(mapping, MAPPING_OPTIONS, "Choose another")
+        return True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: object) -> str:
@@ -225,17 +210,6 @@ class SaveThermal(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        format: str | None,  # noqa: A002  the input's identifier in saved workflows
-        unit: str | None = COUNTS,
-    ) -> bool | str:
-        if format == "PNG" and unit in ("celsius", "kelvin"):
-            return f"PNG cannot hold temperatures in {unit} as floating-point numbers: set format to TIFF"
-        known = one_of(format, FORMATS, "Choose another")
-        return known if known is not True else one_of(unit, UNITS, "Choose another")
-
-    @classmethod
     def execute(
         cls,
         image: torch.Tensor,
@@ -246,7 +220,7 @@ class SaveThermal(io.ComfyNode):
         shading: bool,
         unit: str = COUNTS,
     ) -> io.NodeOutput:
-        check_images(image)
+        image = taken(image)
         stem = host.output_stem(filename_prefix, image.shape[2], image.shape[1])
         progress = host.Progress()
         change = Change(radiometric=radiometric, shading=shading and radiometric)

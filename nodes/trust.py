@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..hidra_core.images import check_images
 from ..hidra_core.vectors import image_lines
 from . import host
-from .schema import Degradation, one_of, schema
+from .images import taken
+from .schema import Degradation, schema
 from .shown import shown
 
 if TYPE_CHECKING:
@@ -140,10 +140,6 @@ class QualityMetrics(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, number: str | None) -> bool | str:
-        return one_of(number, NUMBERS, "Choose another")
-
-    @classmethod
     def execute(cls, image: torch.Tensor, number: str, reference: torch.Tensor | None = None) -> io.NodeOutput:
         from ..hidra_core.evaluation.quality_report import measure_all
 
@@ -151,6 +147,7 @@ class QualityMetrics(io.ComfyNode):
         if reference is None and key not in ("noise", "stripes"):
             raise ValueError(f"{number} compares with a reference: connect one, or choose noise or stripes")
         progress = host.Progress()
+        image, reference = taken(image), None if reference is None else taken(reference)
         quality = measure_all(image, reference, after_image=lambda done, total: progress(done / total))
         value = quality.mean[key]
         if math.isnan(value):
@@ -161,7 +158,7 @@ class QualityMetrics(io.ComfyNode):
 
 
 def _pairs(image: torch.Tensor, enhanced: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    before, after = check_images(image), check_images(enhanced)
+    before, after = list(taken(image)), list(taken(enhanced))
     if len(before) != len(after):
         raise ValueError(
             f"{len(before)} images and {len(after)} enhanced ones: connect the same images before and after enhancement"

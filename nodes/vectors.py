@@ -86,11 +86,8 @@ class LoadDegradation(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str | None, weights: str | None) -> bool | str:
-        known = one_of(file, host.files(host.DEGRADATIONS_FOLDER), "Save one with Save Degradation and refresh")
-        if known is not True:
-            return known
-        return one_of(weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh")
+    def validate_inputs(cls, file: str | None) -> bool | str:
+        return one_of(file, host.files(host.DEGRADATIONS_FOLDER), "Save one with Save Degradation and refresh")
 
     @classmethod
     def fingerprint_inputs(cls, file: str, weights: str) -> str:
@@ -174,7 +171,8 @@ class EditDegradation(io.ComfyNode):
 
     @classmethod
     def execute(cls, degradation: Vectors, **changes: float) -> io.NodeOutput:
-        edited = edit(degradation, {kind: changes[_identifier(kind)] for kind in KINDS})
+        with host.noting():
+            edited = edit(degradation, {kind: changes[_identifier(kind)] for kind in KINDS})
         report = vector_report(edited)
         return io.NodeOutput(edited, report, ui=shown(cls, report))
 

@@ -9,14 +9,14 @@ from comfy_api.latest import io
 
 from ..hidra_core.enhance import DegradationVectors as Vectors
 from ..hidra_core.enhance import check_options, estimate
-from ..hidra_core.images import check_images
 from ..hidra_core.images.false_colour import AUTO
-from ..hidra_core.names import CLIP_SAMPLES, HIDRA_TINY, PALETTES, SMOOTHING, UPSCALES
+from ..hidra_core.names import CLIP_SAMPLES, PALETTES, SMOOTHING, UPSCALES
 from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
 from ..hidra_core.video import Flicker, enhance_frames
 from . import host
-from .degradation import DEM_BYTES
+from .degradation import DEM_BYTES, weights_input
 from .enhance import CORRECTOR_INPUT, RESTRAINT_INPUT, TILING
+from .images import taken
 from .schema import SLIDER, Degradation, advanced, one_of, schema
 from .shown import shown
 
@@ -73,16 +73,12 @@ class SmoothDegradation(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, degradation_per: str | None) -> bool | str:
-        return one_of(degradation_per, ONE_PER, "Choose another")
-
-    @classmethod
     def execute(
         cls, degradation: Vectors, image: torch.Tensor, degradation_per: str, smoothing: float
     ) -> io.NodeOutput:
         if degradation_per == "clip":
             return io.NodeOutput(average(degradation))
-        frames = check_images(image)
+        frames = list(taken(image))
         if len(degradation) != len(frames):
             raise ValueError(
                 f"{len(degradation)} degradation vectors for {len(frames)} frames: connect the image that the "
@@ -109,12 +105,7 @@ class EnhanceVideo(io.ComfyNode):
                 io.Model.Input("model", tooltip="From Load SD-Turbo; or a baked one, with conditioning connected."),
                 io.Vae.Input("vae", tooltip="From the same node; or the baked one."),
                 io.Video.Input("video", tooltip="From Load Video or Create Video; colour is converted to grey."),
-                io.Combo.Input(
-                    "weights",
-                    options=host.choices(host.WEIGHTS_FOLDER),
-                    default=HIDRA_TINY,
-                    tooltip="A HiDRA weights file from models/hidra for the loaded backbone; hidra-tiny is built in.",
-                ),
+                weights_input(),
                 io.Combo.Input(
                     "degradation_per",
                     options=ONE_PER,
@@ -181,25 +172,10 @@ class EnhanceVideo(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        weights: str | None,
-        degradation_per: str | None,
-        tiling: str | None,
-        on_broken_frame: str | None,
-        palette: str | None = NO_PALETTE,
-    ) -> bool | str:
-        for value, options, remedy in (
-            (weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh"),
-            (degradation_per, ONE_PER, "Choose another"),
-            (tiling, TILING, "Choose another"),
-            (on_broken_frame, ON_BROKEN, "Choose another"),
-            (palette, PALETTE_OPTIONS, "Choose another"),
-        ):
-            known = one_of(value, options, remedy)
-            if known is not True:
-                return known
-        return True
+    def validate_inputs(cls, weights: str | None) -> bool | str:
+        return one_of(
+            weights, host.choices(host.WEIGHTS_FOLDER), "Put the file into models/hidra and refresh, or choose another"
+        )
 
     @classmethod
     def fingerprint_inputs(cls, weights: str, **_: Any) -> str:
@@ -228,8 +204,11 @@ class EnhanceVideo(io.ComfyNode):
 
         check_options(strength, upscale, TILING[tiling])
         check_smoothing(smoothing)
-        if degradation is not None:
-            degradation.check_serves(1)
+        if degradation is not None and len(degradation) > 1:
+            raise ValueError(
+                f"Enhance Thermal Video takes one vector for the whole video, this input has {len(degradation)}: "
+                "average them (Smooth Degradation over Time, degradation_per clip)"
+            )
         opened = open_video(video, on_broken_frame, None if palette == NO_PALETTE else palette)
         used, loaded = None, None
         if conditioning is not None:
@@ -271,8 +250,9 @@ class EnhanceVideo(io.ComfyNode):
             return after.watching(results)
 
         result = opened.enhanced(enhanced)
+        frames = f"{after.frames} {'frame' if after.frames == 1 else 'frames'}"
         report = (
-            f"{after.frames} frames, mean absolute difference of neighbouring frames (flicker, and motion): "
+            f"{frames}, mean absolute difference of neighbouring frames (flicker, and motion): "
             f"{before.value:.2f} before, {after.value:.2f} after, in grey levels of 255"
         )
         report = "\n".join([report, *opened.notes])

@@ -413,8 +413,8 @@ GOOD = make_images(1, 64, 64, 1)
 @pytest.mark.parametrize(
     ("images", "options", "message"),
     [
-        (GOOD * float("nan"), {}, "image 0 of 1 has .* NaN"),
-        ([make_images(9, 9, 1), make_images(9, 9, 1) / 0], {}, "image 1 of 2 has .* infinite"),
+        (GOOD * float("nan"), {}, "image 1 of 1 has .* NaN"),
+        ([make_images(9, 9, 1), make_images(9, 9, 1) / 0], {}, "image 2 of 2 has .* infinite"),
         (torch.zeros(0, 64, 64, 1), {}, "no images"),
         ([], {}, "no images"),
         (torch.zeros(1, 0, 5, 1), {}, "empty"),

@@ -3,6 +3,7 @@
  * the node's other outputs when its workflow is shown again.
  */
 
+import { api } from "../../scripts/api.js"
 import { app } from "../../scripts/app.js"
 
 const NAME = "hidra_report"
@@ -90,8 +91,40 @@ function nodeAt(place) {
     return graph?.getNodeById(id) ?? graph?.getNodeById(Number(id))
 }
 
+function isOurs(node) {
+    return node?.type?.startsWith(OURS) ?? false
+}
+
+/**
+ * Older hosts do not say again what nodes show that they answer from their cache, so that these stay empty in a page
+ * that was loaded since. It is in their history.
+ */
+function askForCached() {
+    let cached = { nodes: [] }
+    const told = new Set()
+    api.addEventListener("execution_cached", ({ detail }) => {
+        cached = detail
+        told.clear()
+    })
+    api.addEventListener("executed", ({ detail }) => told.add(detail.display_node ?? detail.node))
+    api.addEventListener("executing", async ({ detail }) => {
+        if (detail) return // the run goes on
+        const missing = cached.nodes.filter((id) => !told.has(id) && isOurs(nodeAt(id)) && !app.nodeOutputs[id])
+        if (!missing.length) return
+        const { prompt_id: prompt } = cached
+        const entry = (await (await api.fetchApi(`/history/${prompt}`)).json())[prompt]
+        for (const id of missing) {
+            const output = entry?.outputs?.[id]
+            if (!output) continue
+            app.nodeOutputs[id] = output
+            nodeAt(id)?.onExecuted?.(output)
+        }
+    })
+}
+
 app.registerExtension({
     name: "HiDRA.Reports",
+    setup: askForCached,
     beforeRegisterNodeDef(type, definition) {
         if (!definition.name.startsWith(OURS)) return
         const { onExecuted } = type.prototype
@@ -104,7 +137,7 @@ app.registerExtension({
     onNodeOutputsUpdated(outputs) {
         for (const [place, output] of Object.entries(outputs)) {
             const node = nodeAt(place)
-            if (node?.comfyClass?.startsWith(OURS)) update(node, output)
+            if (isOurs(node)) update(node, output)
         }
     },
 })

@@ -130,11 +130,14 @@ class DegradationRecord:
         """The inverse of :meth:`to_dict`, before or after JSON.
 
         Raises:
-            ValueError: unknown stages or arguments.
+            ValueError: unknown stages or arguments, or a negative amount of noise.
         """
-        unknown = set(data) - {field.name for field in fields(cls)}
+        known = [field.name for field in fields(cls)]
+        unknown = set(data) - set(known)
         if unknown:
-            raise ValueError(f"not a degradation record, unknown entries: {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"not a degradation record, unknown entries: {', '.join(sorted(unknown))}; known are {', '.join(known)}"
+            )
         values = dict(data)
         try:
             for name in _STAGE_RECORDS.keys() & values.keys():
@@ -142,6 +145,10 @@ class DegradationRecord:
             values["stripes"] = tuple(Stripes(**lines) for lines in values.get("stripes", ()))
         except TypeError as error:
             raise ValueError(f"not a degradation record: {error}") from error
+        for name in ("gaussian_sigma", "poisson_scale", "dead_fraction"):
+            value = values.get(name)
+            if isinstance(value, int | float) and value < 0:
+                raise ValueError(f"not a degradation record: {name} is {value}, 0 or more is expected")
         return cls(**values)
 
 

@@ -77,7 +77,7 @@ def measure_all(
         if other is not None and image.shape[:2] != other.shape[:2]:
             (height, width), (tall, wide) = image.shape[:2], other.shape[:2]
             raise ValueError(
-                f"image {index} of {len(checked)} has {width}×{height} pixels and its reference {wide}×{tall}: "
+                f"image {index + 1} of {len(checked)} has {width}×{height} pixels and its reference {wide}×{tall}: "
                 "resize one to the size of the other first"
             )
     entries = []

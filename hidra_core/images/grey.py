@@ -129,8 +129,8 @@ def check_images(images: torch.Tensor | Sequence[torch.Tensor]) -> list[torch.Te
         )
     if len(images) == 0:
         raise ValueError("no images: the batch is empty; at least one image is needed")
-    for index, image in enumerate(images):
-        _check_image(image, f"image {index} of {len(images)}")
+    for number, image in enumerate(images, 1):
+        _check_image(image, f"image {number} of {len(images)}")
     return list(images)
 
 

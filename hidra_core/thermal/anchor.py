@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.ndimage import gaussian_filter, median_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 
 from ..checkpoints import checkpoint
+from ..images.smoothing import gaussian
 from ..sensor import SensorCorrection, noise
 from .anchor_report import AnchorReport, report_of
 from .mapping import rounded
@@ -84,7 +85,7 @@ def anchor(
     dead = dead_pixels(steps, noise(steps, valid))
     dead = dead if valid is None else dead & valid
     checkpoint()
-    data = np.where(dead, median_filter(steps, 3, mode="mirror"), steps)
+    data = _without(steps, dead)
     columns, rows = stripes(data, guide, valid)
     data = data - columns - rows[:, None]
     field = shading(data, guide, valid) if with_shading else np.zeros_like(data)
@@ -113,6 +114,17 @@ def anchor(
     return result, report_of(planes, sigma, found, valid, kelvin, measured)
 
 
+def _without(steps: np.ndarray, dead: np.ndarray) -> np.ndarray:
+    """The image with its dead pixels set to the median of the 3×3 pixels around them."""
+    data = steps.copy()
+    if dead.any():
+        rows, columns = np.nonzero(dead)
+        padded = np.pad(steps, 1, mode="reflect")
+        around = [padded[rows + down, columns + right] for down in range(3) for right in range(3)]
+        data[dead] = np.median(around, axis=0)
+    return data
+
+
 def _power(rest: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     """The mean square around every pixel, of valid pixels alone; the others are 0 in ``rest``."""
     power = uniform_filter(rest**2, _WIENER, mode="reflect")
@@ -124,9 +136,9 @@ def _power(rest: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
 def _smooth(plane: np.ndarray, valid: np.ndarray | None) -> np.ndarray:
     """The smooth part of a plane, of its valid pixels alone."""
     if valid is None:
-        return gaussian_filter(plane, _SMOOTH)
-    weights = gaussian_filter(valid.astype(np.float64), _SMOOTH)
-    return gaussian_filter(np.where(valid, plane, 0), _SMOOTH) / np.maximum(weights, 1e-12)
+        return gaussian(plane, _SMOOTH)
+    weights = gaussian(valid.astype(np.float64), _SMOOTH)
+    return gaussian(np.where(valid, plane, 0), _SMOOTH) / np.maximum(weights, 1e-12)
 
 
 def bring_back(

@@ -7,15 +7,17 @@ is constant along a row or column is a stripe; a part that they removed and that
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, maximum_filter, minimum_filter, uniform_filter
+from scipy.ndimage import gaussian_filter1d, maximum_filter, minimum_filter, uniform_filter
 
 from ..checkpoints import checkpoint
+from ..images.smoothing import gaussian
 from ..sensor.noise import BLOCK, NORMAL, noise
 
 _MEDIAN_VARIANCE = 1.57  # of the median of normal values, in multiples of the mean's
 _STRIPE_RADIUS = 15  # of the guided filter that separates scene and stripes, in pixels
 _STRIPE_ROUNDS = 4  # columns and rows in turn
 _STRIPE_WIDEST = 40.0  # sigma in pixels; wider changes from column to column are scene
+_FITTED = 3_000_000  # pixels that the shading is fitted to; of more, every second, every third, …
 _SEGMENTS = 8  # parts of a column that must agree on its offset
 
 
@@ -198,13 +200,14 @@ def shading(image: np.ndarray, guide: np.ndarray, valid: np.ndarray | None = Non
     radius = x**2 + y**2
     field = np.stack([x, y, radius, radius**2], -1).reshape(-1, 4)
     field = field - field.mean(0)
-    smooth_guide, smooth_image = (gaussian_filter(plane, max(2.0, min(image.shape) / 16)) for plane in (guide, image))
+    smooth_guide, smooth_image = (gaussian(plane, max(2.0, min(image.shape) / 16)) for plane in (guide, image))
     checkpoint()
     columns = np.column_stack([smooth_guide.ravel(), np.ones(image.size), field])
     # Together with the guide's gain, so that a warm middle that the guide shows too does not count as shading.
     target, counted = smooth_image.ravel(), slice(None) if valid is None else valid.ravel()
     checkpoint()
-    solution = np.linalg.lstsq(columns[counted], target[counted], rcond=None)[0]
+    some = slice(None, None, max(1, image.size // _FITTED))
+    solution = np.linalg.lstsq(columns[counted][some], target[counted][some], rcond=None)[0]
     return (field @ solution[2:]).reshape(height, width)
 
 

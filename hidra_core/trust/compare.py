@@ -32,6 +32,7 @@ from torch.nn.functional import interpolate
 from ..checkpoints import checkpoint
 from ..images import check_images, to_grey
 from ..images.blend import CUTOFF, lowpass
+from ..images.smoothing import gaussian
 from ..vectors import Measurement, measure
 
 if TYPE_CHECKING:
@@ -165,7 +166,8 @@ class Trust:
             f"{self.largest:.0f}; of its low frequencies {self.low_deviation:.1f} and {self.low_largest:.0f}"
         )
         contrast = f"{1 / self.gain:.2f} times the input's" if self.gain > 0.01 else "nothing the input explains"
-        lines.append(f"contrast of the output's edges: {contrast}; the input is blurred by {self.blur:g} pixels more")
+        blur = f"; the input is blurred by {self.blur:g} pixels more" if self.blur else ""
+        lines.append(f"contrast of the output's edges: {contrast}{blur}")
         lines += [
             f"{name}: noise {own.noise:.1f}, stripes {own.columns:.1f} (columns) {own.rows:.1f} (rows), "
             f"greys {own.low:.0f}-{own.high:.0f}"
@@ -269,8 +271,7 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
 
 def _detail(image: np.ndarray, scale: float) -> np.ndarray:
     """The image without its slow changes at this scale."""
-    checkpoint()
-    return image - gaussian_filter(image, 6 * scale, mode="nearest", truncate=3)
+    return image - gaussian(image, 6 * scale, mode="nearest", truncate=3)
 
 
 def _gradients(image: np.ndarray, sigma: float) -> np.ndarray:

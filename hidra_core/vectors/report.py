@@ -129,7 +129,7 @@ def vector_report(degradation: DegradationVectors, limit: int = 8) -> str:
     vectors = degradation.vectors[:limit]
     readings = probes.read(vectors)
     described = [
-        [f"|P| {vector.norm():.2f}", *reading_lines(reading), *_restraint_lines(vector, degradation.weights)]
+        [*reading_lines(reading), *_restraint_lines(vector, degradation.weights)]
         for vector, reading in zip(vectors, readings, strict=True)
     ]
     return "\n".join(_numbered("vector", described, len(degradation)))
@@ -159,8 +159,8 @@ def image_lines(image: Tensor, vector: Tensor, weights: Weights) -> list[str]:
     height, width = image.shape[:2]
     measured = measure(to_grey(image[None])[0, 0])
     lines = [
-        f"{width}×{height}, noise {measured.noise:.1f}, stripes {measured.columns:.1f} (columns) "
-        f"{measured.rows:.1f} (rows), greys {measured.low:.0f}-{measured.high:.0f} of 255, |P| {vector.norm():.2f}"
+        f"{width}×{height}, measured in the pixels: noise {measured.noise:.1f}, stripes {measured.columns:.1f} / "
+        f"{measured.rows:.1f} grey levels (columns / rows), greys {measured.low:.0f}-{measured.high:.0f}"
     ]
     if weights.probes is not None:
         lines += reading_lines(weights.probes.read(vector[None])[0])
@@ -181,15 +181,15 @@ def _restraint_lines(vector: Tensor, weights: Weights) -> list[str]:
 
 
 def reading_lines(reading: Reading) -> list[str]:
-    """What the probes say about one image: a line with the level, then one line per kind with a bar of its severity.
+    """What the probes say about one image: two lines with the level, then one line per kind with a bar of its severity.
 
     The bar comes first, so that the lines align in any font.
     """
     if reading.level is None:
         lines = ["no degradation found"]
     else:
-        shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(LEVELS, reading.levels, strict=True))
-        lines = [f"{reading.level} ({shares})"]
+        lines = [f"severity: {reading.level} ({reading.levels[LEVELS.index(reading.level)]:.0%})"]
+    lines.append("estimated, before blur and shrinking, with the probability of each:")
     for entry in reading.kinds:
         kind = entry.kind
         if entry.present:

@@ -74,7 +74,14 @@ class Applied:
             x: its input.
             *args: handed on.
             **kwargs: handed on.
+
+        Raises:
+            ValueError: another number of images than of vectors.
         """
+        active = self._active
+        images = x.shape[0] // _rows_per_image(*args, *kwargs.values())
+        if active is not None and len(active) not in (1, images):
+            raise ValueError(_count_mismatch(len(active), images))
         with self.attached("unet", unet_lookup(self.model)):
             return executor(x, *args, **kwargs)
 
@@ -118,6 +125,12 @@ class AppliedDegradation(Applied):
         self._active = degradation.weights.adapter.modulate(degradation.vectors, strength)
 
 
+def _rows_per_image(*arguments: Any) -> int:
+    """How many rows of a batch belong to one image: the host stacks the images with and without the prompt."""
+    options = (one["cond_or_uncond"] for one in arguments if isinstance(one, dict) and "cond_or_uncond" in one)
+    return max(1, len(next(options, ())))
+
+
 def _count_mismatch(vectors: int, images: int) -> str:
     return (
         f"{vectors} degradation vectors for {images} images: connect the same images to Estimate TIR Degradation "
@@ -159,8 +172,14 @@ def _checked(model: Any, vae: Any, weights: Weights) -> Any:
     """The VAE without an adapter that an earlier node put on it; raises ValueError for weights of another backbone."""
     earlier = applied_to_vae(vae)
     vae = vae if earlier is None else earlier.vae  # applied again: the later one counts, as with the MODEL's wrapper
-    weights.adapter.check_fits("unet", unet_lookup(model))
-    weights.adapter.check_fits("vae", vae_lookup(vae))
+    try:
+        weights.adapter.check_fits("unet", unet_lookup(model))
+        weights.adapter.check_fits("vae", vae_lookup(vae))
+    except ValueError as error:
+        raise ValueError(
+            f"{weights.source} is made for {weights.backbone}, and another backbone is loaded: choose that in Load "
+            f"SD-Turbo, or other weights in Estimate TIR Degradation ({error})"
+        ) from error
     width, expected = weights.text_embedding.shape[-1], model.model.model_config.unet_config["context_dim"]
     if width != expected:
         raise ValueError(
@@ -214,7 +233,9 @@ def applied_to_both(model: Any, vae: Any) -> AppliedDegradation:
     if not isinstance(applied, AppliedDegradation) or applied_to_vae(vae) is not applied:
         raise ValueError(
             "MODEL and VAE must both come from the same Apply Degradation-Guided LoRA node; "
-            f"this {'MODEL' if applied is None else 'VAE'} does not. Connect both outputs of that node"
+            f"this {'MODEL' if applied is None else 'VAE'} does not. Connect both outputs of that node. A baked MODEL "
+            "and VAE need the conditioning of Load Baked VAE. For the plain backbone set that node's strength to 0 "
+            "instead of bypassing it"
         )
     return applied
 

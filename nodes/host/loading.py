@@ -70,6 +70,8 @@ def _weights(source: str, _modified: int) -> LoadedWeights:
         load_device=comfy.model_management.get_torch_device(),
         offload_device=comfy.model_management.unet_offload_device(),
     )
+    # Degradations hold the DEM when these weights are forgotten: it must not outlive what the host manages it by.
+    loaded.estimator.hidra_patcher = estimator
     return LoadedWeights(loaded, estimator)
 
 

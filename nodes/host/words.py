@@ -20,6 +20,8 @@ INPUTS = {
     "give the file too that the images were made from": "connect thermal, from Load Thermal Image, too",
     "turn their palette back into greys first": "use Colour Thermal Image (colour to grey) first",
     "use .tiff": "set format to TIFF",
+    "Fit them with train/probing/probes.py, or use weights that have them": "Choose weights that have them, such as "
+    "hidra-tiny",
     "state the kelvin per count": "set kelvin_per_count",
     "force the one given": "turn force_kelvin on",
     "turn the palette back into greys first": "use Load Image and Colour Thermal Image (colour to grey)",

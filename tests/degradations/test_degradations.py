@@ -417,7 +417,8 @@ def test_bad_images_are_refused(images, message):
         (lambda _: deg.optical_field(8, 8, 4, 4, "cos2"), "form must be one of"),
         (lambda x: deg.stripes(x, "diagonal", 0.1, 1.0, seeded()), "axis must be one of"),
         (lambda x: deg.apply(x, [deg.DegradationRecord()]), "1 degradations for 2 images: give one, or one per image"),
-        (lambda _: deg.DegradationRecord.from_dict({"fog": {}}), "unknown entries: fog"),
+        (lambda _: deg.DegradationRecord.from_dict({"fog": {}}), "unknown entries: fog; known are seed, noise_seed"),
+        (lambda _: deg.DegradationRecord.from_dict({"gaussian_sigma": -5}), "gaussian_sigma is -5, 0 or more"),
         (lambda _: deg.DegradationRecord.from_dict({"blur": {"kernel": 7}}), "not a degradation record"),
     ],
 )

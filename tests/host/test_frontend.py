@@ -93,6 +93,47 @@ def test_workflow_runs_as_it_opens(frontend: Frontend, path: Path) -> None:
     frontend.check()
 
 
+REPORTING = ["HiDRA_EstimateDegradation", "HiDRA_QualityMetrics", "HiDRA_QualityMetrics"]
+
+
+def shown_reports(frontend: Frontend) -> list[tuple[str, list[str], Any]]:
+    """Of each node that shows a text: its type, the texts, and the values that a saved workflow has for it."""
+    script = """() => app.graph.nodes.filter(node => node.type.startsWith("HiDRA_")).map(node => [
+        node.type,
+        (node.widgets ?? []).filter(one => one.name.match(/report|preview.text|text.preview/)).map(one => one.value),
+        node.serialize().widgets_values,
+    ]).filter(([, texts]) => texts.length)"""
+    return sorted(frontend.page.evaluate(script))
+
+
+@pytest.mark.parametrize("is_vue", [False, True], ids=["LiteGraph", "Nodes 2.0"])
+def test_reports_stay(frontend: Frontend, is_vue: bool) -> None:
+    frontend.page.evaluate("async on => await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", is_vue)
+    frontend.load(WORKFLOWS / "Simulate, then restore.json")
+    frontend.run(timeout=600)
+    frontend.page.wait_for_timeout(1000)
+    reports = shown_reports(frontend)
+    assert [kind for kind, _, _ in reports] == REPORTING
+    for kind, texts, values in reports:
+        assert len(texts) == 1  # once, not beside a text of the host
+        assert values == (["hidra-tiny"] if kind == REPORTING[0] else ["PSNR"])
+    boxes = frontend.page.locator("textarea.hidra-report:visible")
+    assert boxes.count() == len(REPORTING)
+    shown = {box.input_value() for box in boxes.all()}
+    assert shown == {texts[0] for _, texts, _ in reports}
+    assert any("stripes" in text and text.count("\n") > 5 for text in shown)
+    frontend.screenshot("reports.png")
+    # What another workflow shows is its own, and the reports are there again with this one.
+    frontend.page.evaluate("async () => await app.extensionManager.command.execute('Comfy.NewBlankWorkflow')")
+    frontend.page.wait_for_function("() => app.graph.nodes.length === 0")
+    frontend.page.evaluate("async () => await app.extensionManager.command.execute('Workspace.PreviousOpenedWorkflow')")
+    frontend.page.wait_for_function("() => app.graph.nodes.length > 0")
+    frontend.page.wait_for_timeout(1000)
+    assert shown_reports(frontend) == reports
+    frontend.page.evaluate("async () => await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    frontend.check()
+
+
 def test_saved_values_reach_their_inputs(frontend: Frontend) -> None:
     saved = {"upscale": 2, "tiling": "512", "blend": 0.5, "low_frequencies": 0.25, "cutoff": 32, "restraint": False}
     workflow = json.loads((WORKFLOWS / "Enhance a thermal image.json").read_text(encoding="utf-8"))

@@ -153,8 +153,10 @@ def test_a_video_of_more_than_8_bits_is_stretched_and_its_counts_are_kept(client
     assert np.quantile(shown, 0.99) - np.quantile(shown, 0.01) > 100  # 13 of 256 levels before
     text = " ".join(result.outputs["video"]["text"])
     assert "The video has 16 bits" in text
-    path = re.search(r"counts are in (.*\.mkv)", text)[1]
-    assert str(host.folder("output")) in path
+    name = re.search(r"counts are in the output folder: (.*\.mkv)", text)[1]
+    (entry,) = result.outputs["video"]["files"]
+    assert name == f"{entry['subfolder']}/{entry['filename']}"
+    path = host.folder("output") / name
     with ClipReader(path) as reader, ClipReader(source) as before:
         assert reader.bits == 16
         for new, old in zip(reader.frames(), before.frames(), strict=True):

@@ -31,7 +31,7 @@ def words() -> ModuleType:
 
 def messages() -> list[str]:
     """The texts in the parts of the library that nodes read files with."""
-    folders = [ROOT / "hidra_core" / name for name in ("images", "sensor", "thermal", "video", "sources")]
+    folders = [ROOT / "hidra_core" / name for name in ("images", "sensor", "thermal", "video", "sources", "vectors")]
     files = [path for folder in folders for path in folder.rglob("*.py") if path.name not in NO_NODES]
     return [
         node.value

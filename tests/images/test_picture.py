@@ -431,7 +431,7 @@ def test_from_grey(channels):
         (torch.zeros(8, 8, 5), "1 to 4 channels"),
         (torch.zeros(1, 0, 4, 3), "at least 1"),
         (torch.zeros(1, 4, 4, 3, dtype=torch.uint8), "divide by 255"),
-        ([torch.zeros(4, 4, 1), torch.full((4, 4, 1), 2.0)], "image 1 of 2 has values from 2 to 2"),
+        ([torch.zeros(4, 4, 1), torch.full((4, 4, 1), 2.0)], "image 2 of 2 has values from 2 to 2"),
         (torch.full((1, 4, 4, 1), -0.5), "divide 8-bit"),
         (np.zeros((1, 4, 4, 1)), "torch.from_numpy"),
         ([np.zeros((4, 4, 1))], "torch.from_numpy"),
@@ -446,7 +446,7 @@ def test_check_images_counts_nan():
     batch = torch.zeros(3, 4, 4, 1)
     batch[1, 0, :2] = float("nan")
     batch[1, 1, 1] = float("inf")
-    with pytest.raises(ValueError, match="image 1 of 3 has 3 of 16 values"):
+    with pytest.raises(ValueError, match="image 2 of 3 has 3 of 16 values"):
         check_images(batch)
 
 

@@ -56,8 +56,8 @@ def test_bars_are_in_the_report_if_the_weights_have_probes(weights) -> None:
     text = degradation_report(images, replace(degradation, weights=probed), "mine").splitlines()
     assert [line for line in text if line in plain] == plain
     expected = [reading_lines(reading) for reading in probed.probes.read(degradation.vectors)]
-    assert text[2:9] == expected[0]
-    assert text[10:17] == expected[1]
+    assert text[2:10] == expected[0]
+    assert text[11:19] == expected[1]
 
 
 def reading(present: float, amount: float, levels: tuple[float, ...] = (0.1, 0.2, 0.6, 0.1)) -> Reading:
@@ -68,18 +68,19 @@ def reading(present: float, amount: float, levels: tuple[float, ...] = (0.1, 0.2
 
 def test_lines_of_a_reading() -> None:
     lines = reading_lines(reading(0.98, 5.2))
-    assert lines[:3] == [
-        "severe (mild 10%, moderate 20%, severe 60%, extreme 10%)",
+    assert lines[:4] == [
+        "severity: severe (60%)",
+        "estimated, before blur and shrinking, with the probability of each:",
         "█████░░░░░ stripes: 5.2 grey levels (98%)",
         "░░░░░░░░░░ noise: none (1%)",
     ]
-    assert [line.split(" ", 1)[1].partition(":")[0] for line in lines[1:]] == list(KINDS)
+    assert [line.split(" ", 1)[1].partition(":")[0] for line in lines[2:]] == list(KINDS)
 
 
 def test_an_image_with_nothing_wrong_has_no_level_and_empty_bars() -> None:
     lines = reading_lines(reading(0.49, 9.0))
     assert lines[0] == "no degradation found"
-    assert lines[1] == "░░░░░░░░░░ stripes: none (49%)"
+    assert lines[2] == "░░░░░░░░░░ stripes: none (49%)"
     assert not any("█" in line for line in lines)
 
 
