@@ -30,7 +30,7 @@ CORRECTOR_INPUT = {
     "default": True,
     "optional": True,
     "tooltip": "Puts brightness and shading right by what the whole image looks like. Needs weights with a corrector, "
-    "which hidra-tiny has none of yet. Off: leaves them as the networks give them.",
+    "such as hidra-tiny's. Off: leaves them as the networks give them.",
 }
 """The input ``corrector`` of both nodes that enhance."""
 
