@@ -104,18 +104,17 @@ def video_prompt(draw: random.Random, weights: str) -> dict[str, Any]:
         weights: file to use.
     """
     scene = {"scene": "street", "degradation": "fpn", "seed": draw.randrange(40), "width": 128, "height": 96}
-    per = draw.choice(("frame", "clip"))
+    links = {"model": ["load", 0], "vae": ["load", 1], "video": ["clip", 0]}
+    settings = {
+        **{"weights": weights, "degradation_per": draw.choice(("frame", "clip")), "smoothing": 0.9},
+        **{"strength": 1.0, "upscale": 1, "tiling": "auto", "on_broken_frame": "stop"},
+    }
     return {
         "load": node("HiDRA_LoadSDTurbo", checkpoint="hidra-tiny"),
         "image": node("HiDRA_SampleScene", **scene),
         "frames": node("RepeatImageBatch", image=["image", 0], amount=draw.randint(4, 10)),
         "clip": node("CreateVideo", images=["frames", 0], fps=10.0),
-        "enhance": node(
-            *("HiDRA_EnhanceVideo",),
-            **{"model": ["load", 0], "vae": ["load", 1], "video": ["clip", 0], "weights": weights},
-            **{"degradation_per": per, "smoothing": 0.9, "strength": 1.0, "upscale": 1, "tiling": "auto"},
-            on_broken_frame="stop",
-        ),
+        "enhance": {"class_type": "HiDRA_EnhanceVideo", "inputs": links | settings},
         "save": node("SaveVideo", video=["enhance", 0], filename_prefix="soak", format="auto", codec="auto"),
     }
 

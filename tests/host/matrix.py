@@ -5,8 +5,8 @@
     python tests/host/matrix.py --quick --ends             # in the oldest and the newest of them
     python tests/host/matrix.py ~/comfy/ComfyUI ~/comfy64/ComfyUI=/usr/bin/python3.12
 
-Hosts are folders with ComfyUI's ``main.py``. Without any, those in ``~/comfy*/ComfyUI`` and ``~/comfy-matrix/*/ComfyUI``
-are taken. Each is run by the Python named behind ``=``, else by that of a virtual environment ``.venv`` or ``venv`` in
+Hosts are folders with ComfyUI's ``main.py``: by default those in ``~/comfy*/ComfyUI`` and ``~/comfy-matrix/*/ComfyUI``.
+Each is run by the Python named behind ``=``, else by that of a virtual environment ``.venv`` or ``venv`` in
 the folder or next to it, else by the one that runs this program. Ends with 1 where a host has a failure or runs no
 test; without any host it says so and ends with 0.
 """
