@@ -77,7 +77,7 @@ def subcommands() -> dict[str, set[str]]:
 @cache
 def script_options() -> frozenset[str]:
     """The options of the scripts, by their source: importing all of them would take long."""
-    modules = [path for folder in ("train", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    modules = [path for folder in ("train", "benchmarks", "tests") for path in (ROOT / folder).rglob("*.py")]
     pattern = re.compile(r'add_argument\(\s*"(--?[\w-]+)"')
     return frozenset(option for path in modules for option in pattern.findall(path.read_text(encoding="utf-8")))
 
