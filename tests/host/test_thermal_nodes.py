@@ -243,7 +243,7 @@ def test_messages_speak_of_inputs(client: HostClient, host: HostServer, tmp_path
         client, file="small.tiff", crop="9,9,128x96"
     )
     for name, text in (("crop", "1,2,3"), ("telemetry", "two"), ("raw_size", "640")):
-        message = refusal(client, file="small.tiff", **{name: text})
+        message = refusal(client, file="unknown.raw" if name == "raw_size" else "small.tiff", **{name: text})
         assert re.match(f"{name}: expected .* got '{text}'", message)
 
 
