@@ -77,9 +77,9 @@ def operations(height: int, width: int) -> dict[str, Callable[[Clock], object]]:
     def trusted(_: Clock) -> object:
         return trust_picture(image[0], clean[0], compare(image[0], clean[0]))
 
-    def enhanced(clock: Clock, **options: float) -> torch.Tensor:
+    def enhanced(clock: Clock, low_frequencies: float = 1.0) -> torch.Tensor:
         vectors = estimate(image[:, :256, :256], weights)
-        return enhance(image, backbone, vectors, progress=clock, **options)
+        return enhance(image, backbone, vectors, progress=clock, low_frequencies=low_frequencies)
 
     def to_grey(_: Clock) -> object:
         return palettes.invert(palettes.colour(noisy, "ironbow"))

@@ -82,8 +82,8 @@ def video() -> Image.Image:
     after = restore(given)
     shown = [*zip(given, after, clean, strict=True)]
     rows = [
-        (f"{2 * number} s", dict(zip(("before", "after", "truth"), images, strict=True)))
-        for number, images in enumerate(shown)
+        (f"{2 * number} s", {"before": before, "after": enhanced, "truth": truth})
+        for number, (before, enhanced, truth) in enumerate(shown)
     ]
     return sheet(rows, width=330)
 

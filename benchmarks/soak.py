@@ -106,8 +106,13 @@ def video_prompt(draw: random.Random, weights: str) -> dict[str, Any]:
     scene = {"scene": "street", "degradation": "fpn", "seed": draw.randrange(40), "width": 128, "height": 96}
     links = {"model": ["load", 0], "vae": ["load", 1], "video": ["clip", 0]}
     settings = {
-        **{"weights": weights, "degradation_per": draw.choice(("frame", "clip")), "smoothing": 0.9},
-        **{"strength": 1.0, "upscale": 1, "tiling": "auto", "on_broken_frame": "stop"},
+        "weights": weights,
+        "degradation_per": draw.choice(("frame", "clip")),
+        "smoothing": 0.9,
+        "strength": 1.0,
+        "upscale": 1,
+        "tiling": "auto",
+        "on_broken_frame": "stop",
     }
     return {
         "load": node("HiDRA_LoadSDTurbo", checkpoint="hidra-tiny"),
