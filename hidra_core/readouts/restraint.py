@@ -76,14 +76,15 @@ class Restraint:
             factor: how many times larger the images are than the ones that the vectors were read off. The cut-off is in
                 pixels of the latter, so that a structure of the scene belongs to the same band at every enlargement.
             corrected: the change that the corrector asks of ``after``, ``[B, 1, H, W]``, for a restraint that
-                :attr:`knows_corrector`: its share of that comes first.
+                :attr:`knows_corrector`: the product of its share and that of the low frequencies comes first, so that
+                what it says of a good image counts for next to nothing.
 
         Returns:
             ``[B, 1, H, W]``.
         """
         low_share, high_share, *corrector_share = self.shares(vectors).T[..., None, None, None]
         if corrected is not None:
-            after = after + corrector_share[0] * corrected
+            after = after + low_share * corrector_share[0] * corrected
         change = (after - before).float()
         low = lowpass(rearrange(change, "b 1 h w -> h w b"), self.cutoff * factor)
         low = rearrange(low, "h w b -> b 1 h w")

@@ -201,12 +201,17 @@ def test_the_fit_of_the_restraint_reckons_with_it(tiny, brighter) -> None:
     alike = torch.randn(100, 256, generator=torch.Generator().manual_seed(0)).double()
     power = torch.diag_embed(torch.tensor([0.02, 0.01, 0.02, 0.01]).double()).expand(100, 4, 4)
     best = torch.tensor([0.4, 0.6, 0.8]).double()
-    coefficients = torch.cat([best[:2], best[:2] * best[2]]).expand(100, 4)
+    coefficients = torch.cat([best[:2], best[:2] * best[0] * best[2]]).expand(100, 4)
     gain = torch.einsum("nij,nj->ni", power, coefficients)
     error = (coefficients * gain).sum(dim=1) + 1e-4
     planted = fitting.Blends(alike, error, gain, power, frames.presets[[0] * 100])
     found = Restraint(*fitting.fit(planted), 64).shares(alike).mean(dim=0)
     torch.testing.assert_close(found.double(), best, atol=0.05, rtol=0)
+    kept = weighing(1.0, -1.0, 0.0)
+    weight, bias = fitting.fit(planted, kept)
+    assert torch.equal(weight[:2], kept.weight[:2])
+    assert torch.equal(bias[:2], kept.bias[:2])
+    assert weight.shape == (3, 256)
 
 
 def test_tiled_and_enlarged_images_are_read_once_and_whole(tiny, brighter, monkeypatch) -> None:

@@ -111,7 +111,7 @@ class Blends:
         shares = shares.expand(len(self.error), len(self.parts))
         if self.parts != BANDS:  # what the bands let pass of the networks, and of the corrector's word
             bands, corrector = shares.split([len(BANDS), 1], dim=1)
-            shares = torch.cat([bands, bands * corrector], dim=1)
+            shares = torch.cat([bands, bands * bands[:, :1] * corrector], dim=1)
         quadratic = torch.einsum("ni,nij,nj->n", shares, self.power, shares)
         return self.error - 2 * (shares * self.gain).sum(dim=1) + quadratic
 
@@ -171,11 +171,12 @@ def _after_sensor(seen: Tensor) -> Tensor:
     return torch.from_numpy(undone).float().clamp(0, 1)[None, ..., None]
 
 
-def fit(frames: Blends) -> tuple[Tensor, Tensor]:
+def fit(frames: Blends, kept: Restraint | None = None) -> tuple[Tensor, Tensor]:
     """Fit the logistic function that loses the fewest dB on average; without a corrector, move it by :data:`DOUBT`.
 
     Args:
         frames: of the images to fit on.
+        kept: a restraint whose rows for the bands are left as they are.
 
     Returns:
         Weight and bias, one row for each part.
@@ -184,17 +185,26 @@ def fit(frames: Blends) -> tuple[Tensor, Tensor]:
     standardised = (frames.vectors - centre) / spread
     weight = torch.zeros(len(frames.parts), standardised.shape[1], dtype=torch.float64, requires_grad=True)
     bias = torch.ones(len(frames.parts), dtype=torch.float64, requires_grad=True)
+    known = None if kept is None else kept.shares(frames.vectors)[:, : len(BANDS)].double()
     optimiser = torch.optim.LBFGS([weight, bias], max_iter=STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         optimiser.zero_grad()
         shares = (standardised @ weight.T + bias).sigmoid()
+        if known is not None:
+            shares = torch.cat([known, shares[:, len(BANDS) :]], dim=1)
         value = (frames.squared_error(shares) + UNSEEN).log().mean() + PENALTY * weight.square().sum()
         value.backward()
         return value
 
     optimiser.step(loss)
     unscaled = weight.detach() / spread
+    if kept is not None:
+        rows = slice(len(BANDS), None)
+        unscaled, bias = unscaled[rows], bias.detach()[rows]
+        return torch.cat([kept.weight[: len(BANDS)], unscaled]), torch.cat(
+            [kept.bias[: len(BANDS)], bias - unscaled @ centre]
+        )
     if frames.parts != BANDS:
         return unscaled, bias.detach() - unscaled @ centre
     scale, shift = torch.tensor([[2.0], [1.0]]).double(), torch.tensor([DOUBT, 0.0]).double()
@@ -245,8 +255,13 @@ def work(options: argparse.Namespace) -> str:
     fitting, held = load_split(options)
     log.info("%d images to fit on, %d held out", len(fitting), len(held))
     frame = tuple(options.frame)
-    weight, bias = fit(blends(fitting, FRAMES, weights, backbone, frame, options.seed, TONE))
+    if options.keep_bands and (weights.restraint is None or weights.corrector is None):
+        raise ValueError(f"{options.weights} has no restraint and corrector: --keep-bands needs both")
+    kept = weights.restraint if options.keep_bands else None
+    weight, bias = fit(blends(fitting, FRAMES, weights, backbone, frame, options.seed, TONE), kept)
     fitted = {"images": len(fitting), "frame": list(frame), "seed": options.seed, "presets": FRAMES}
+    if kept is not None:
+        fitted["bands"] = {name: value for name, value in kept.fitted.items() if name != "figures"}
     restraint = Restraint(weight, bias, CUTOFF, fitted)
     draws = {name: int(options.draws) for name in FRAMES}
     table = figures(blends(held, draws, weights, backbone, frame, options.seed + 1, 0.0), restraint)
@@ -265,6 +280,11 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = parser_of(__doc__)
     parser.add_argument("--backbone", default="hidra-tiny", help="hidra-tiny, a folder or a file (default: hidra-tiny)")
+    parser.add_argument(
+        "--keep-bands",
+        action="store_true",
+        help="fit only the weight of the corrector's word; the shares of both bands stay those of the file",
+    )
     add_output_options(parser)
     return run(parser, work, arguments)
 
