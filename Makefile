@@ -1,6 +1,6 @@
 # make demo: set up an environment and enhance sample images into demo/before-after.png
 # make test: set up the same environment for development and run all tests, host tests included where ComfyUI is, in
-#   two processes (make test WORKERS=8: in eight); a few of the latter in the oldest host too, where that is laid out
+#   two processes (make test WORKERS=8: in eight)
 # make host-matrix: run the host tests in every ComfyUI that is laid out (HOSTS="FOLDER FOLDER=PYTHON …"), one table
 # make pack: make the pack that the registry gives to users, dist/hidra-thermal.zip, and state its size
 # make lint: check format, style and types; make types: types alone; make format: put files into format
@@ -9,7 +9,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 COMFYUI_PATH ?= $(HOME)/comfy/ComfyUI
-COMFYUI_OLDEST ?= $(HOME)/comfy64/ComfyUI
 WORKERS ?= 2
 
 .PHONY: demo test host-matrix pack lint types format clean
@@ -21,8 +20,6 @@ demo: $(VENV)/.cli
 test: $(VENV)/.dev
 	COMFYUI_PATH="$(COMFYUI_PATH)" COMFYUI_PYTHON="$${COMFYUI_PYTHON:-$(BIN)/python}" \
 		OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}" $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
-	if [ -f "$(COMFYUI_OLDEST)/main.py" ]; then \
-		OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}" $(BIN)/python tests/host/matrix.py --quick "$(COMFYUI_OLDEST)"; fi
 
 host-matrix: $(VENV)/.dev
 	OMP_NUM_THREADS="$${OMP_NUM_THREADS:-1}" $(BIN)/python tests/host/matrix.py $(HOSTS)
