@@ -26,6 +26,7 @@ TABLE = {
     "--blend 0.5": "u-uuuu",
     "--low-frequencies 0": "u-uuuu",
     "--no-restraint": "u-uuuu",
+    "--no-corrector": "u-uuuu",
     "--compare": "u-uuuu",
     "--report": "u-uuur",
     "--format tiff": "u-u--r",
