@@ -1,4 +1,4 @@
-"""The words of the nodes' interface, from what a host says of them: locales, and the inputs and outputs in the help pages.
+"""The words of the nodes' interface, from what a host says of them: locales, and inputs and outputs in help pages.
 
     python tests/host/interface.py http://127.0.0.1:8188
 
