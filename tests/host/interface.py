@@ -1,8 +1,8 @@
-"""The words of the nodes' interface, from what a host says of them: locales and the tables of the help pages.
+"""The words of the nodes' interface, from what a host says of them: locales, and inputs and outputs in help pages.
 
     python tests/host/interface.py http://127.0.0.1:8188
 
-writes ``locales/en/nodeDefs.json`` and the tables in ``web/docs`` anew, from a running host. A translation is changed
+writes ``locales/en/nodeDefs.json`` and the lists in ``web/docs`` anew, from a running host. A translation is changed
 by hand where the English words have changed; ``test_interface.py`` names the keys that are missing.
 """
 
@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCALES = ROOT / "locales"
 PAGES = ROOT / "web" / "docs"
 PREFIX = "HiDRA_"
-TABLES = re.compile(r"(?<=<!-- inputs and outputs -->\n).*?(?=<!-- end -->)", re.DOTALL)
-"""Where a help page has its tables."""
+LISTS = re.compile(r"(?<=<!-- inputs and outputs -->\n).*?(?=<!-- end -->)", re.DOTALL)
+"""Where a help page has its inputs and outputs."""
 
 KINDS = {"INT": "whole number", "FLOAT": "number", "STRING": "text", "BOOLEAN": "switch", "COMBO": "choice"}
 MOST_CHOICES = 6
-"""Choices that a table lists; menus show all."""
+"""Choices that a help page names; menus show all."""
 
 FILES = {"checkpoint", "weights", "file"}
 """Inputs whose choices are the files of a host."""
@@ -58,7 +58,7 @@ def words_of(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def kind_of(name: str, kind: Any, options: dict[str, Any]) -> str:
-    """What can be given to an input, with its range or its choices, as a table's cell."""
+    """What can be given to an input, with its range or its choices."""
     if isinstance(kind, list) or kind == "COMBO":
         choices = [one or "(none)" for one in (kind if isinstance(kind, list) else options["options"])]
         if name in FILES:
@@ -71,7 +71,7 @@ def kind_of(name: str, kind: Any, options: dict[str, Any]) -> str:
 
 
 def default_of(name: str, options: dict[str, Any]) -> str:
-    """The default of an input as a table's cell."""
+    """The default of an input as text; empty where there is none to tell."""
     value = options.get("default")
     if isinstance(value, bool):
         return "on" if value else "off"
@@ -80,24 +80,26 @@ def default_of(name: str, options: dict[str, Any]) -> str:
     return "" if value in (None, "") or name == "file" else str(value)
 
 
-def tables_of(node: dict[str, Any]) -> str:
-    """The tables of inputs and outputs in a node's help page."""
+def lists_of(node: dict[str, Any]) -> str:
+    """The inputs and outputs in a node's help page: lists, because the page is shown in a narrow panel."""
     optional = node["input"].get("optional", {})
-    lines = ["## Inputs", "", "| input | takes | default | |", "|---|---|---|---|"]
+    lines = ["## Inputs", ""]
     for name, (kind, options) in inputs_of(node).items():
         wired = kind not in KINDS and not isinstance(kind, list)
-        shown = (options.get("display_name") or name) + (" (optional)" if wired and name in optional else "")
-        cells = (shown, kind_of(name, kind, options), default_of(name, options), options["tooltip"])
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## Outputs", "", "| output | kind | |", "|---|---|---|"]
+        default = default_of(name, options)
+        about = [kind_of(name, kind, options), f"default {default}" if default else ""]
+        about += ["optional" if wired and name in optional else ""]
+        said = "; ".join(part for part in about if part)
+        lines.append(f"- **{options.get('display_name') or name}** ({said}): {options['tooltip']}")
+    lines += ["", "## Outputs", ""]
     outputs = zip(node["output_name"], node["output"], node["output_tooltips"], strict=True)
-    lines += [f"| {name} | {kind} | {tip} |" for name, kind, tip in outputs]
+    lines += [f"- **{name}** ({kind}): {tip}" for name, kind, tip in outputs]
     return "\n".join(["", *lines, "", ""])
 
 
-def with_tables(text: str, node: dict[str, Any]) -> str:
-    """A help page with the tables of its node."""
-    return TABLES.sub(lambda _: tables_of(node), text)
+def with_lists(text: str, node: dict[str, Any]) -> str:
+    """A help page with the inputs and outputs of its node."""
+    return LISTS.sub(lambda _: lists_of(node), text)
 
 
 def written(value: Any) -> str:
@@ -106,12 +108,12 @@ def written(value: Any) -> str:
 
 
 def main(url: str) -> None:
-    """Write the English words and the tables of all help pages that exist."""
+    """Write the English words and the lists of all help pages that exist."""
     nodes = nodes_of(url)
     words = written({name: words_of(node) for name, node in nodes.items()})
     (LOCALES / "en" / "nodeDefs.json").write_text(words, encoding="utf-8")
     for page in sorted(PAGES.glob("*.md")):
-        page.write_text(with_tables(page.read_text(encoding="utf-8"), nodes[page.stem]), encoding="utf-8")
+        page.write_text(with_lists(page.read_text(encoding="utf-8"), nodes[page.stem]), encoding="utf-8")
 
 
 if __name__ == "__main__":

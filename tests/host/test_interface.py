@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from interface import LOCALES, PAGES, PREFIX, TABLES, nodes_of, with_tables, words_of, written
+from interface import LISTS, LOCALES, PAGES, PREFIX, nodes_of, with_lists, words_of, written
 
 if TYPE_CHECKING:
     from conftest import HostServer
@@ -67,13 +67,13 @@ def test_each_language_has_all_words(language: str, name: str) -> None:
     assert (LOCALES / language / f"{name}.json").read_text(encoding="utf-8") == written(words(language, name))
 
 
-def test_each_node_has_its_help_page_with_its_tables(nodes: dict[str, dict[str, Any]]) -> None:
+def test_each_node_has_its_help_page_with_its_inputs(nodes: dict[str, dict[str, Any]]) -> None:
     assert {page.stem for page in PAGES.glob("*.md")} == set(nodes)
     for name, node in nodes.items():
         text = (PAGES / f"{name}.md").read_text(encoding="utf-8")
         assert text.startswith(f"# {node['display_name']}\n"), name
-        assert TABLES.search(text), name
-        assert with_tables(text, node) == text, f"{name}: {ANEW}"
+        assert LISTS.search(text), name
+        assert with_lists(text, node) == text, f"{name}: {ANEW}"
 
 
 def test_names_are_found(frontend: Frontend, nodes: dict[str, dict[str, Any]]) -> None:
