@@ -63,7 +63,7 @@ def test_it_works_in_an_empty_folder(pack: tuple[Path, str], tmp_path: Path) -> 
     with zipfile.ZipFile(pack[0]) as archive:
         archive.extractall(tmp_path)
     done = subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.strip() == "(1, 64, 64, 3)", done.stdout + done.stderr
+    assert done.stdout.strip() == "(1, 64, 64, 1)", done.stdout + done.stderr
 
 
 def test_the_registry_understands_the_project() -> None:

@@ -90,7 +90,7 @@ def test_a_video_file_is_enhanced_with_its_times_and_sound(client: HostClient, h
 
     result = client.run(enhance_video(["file", 0]) | {"file": node("LoadVideo", file=clip.name)})
     before, after = flickers(result)
-    assert after < before / 2
+    assert after < 0.6 * before  # contrast is restored, and with it part of what flickers
     (saved,) = result.images("save")
     path = host.folder("output") / saved["subfolder"] / saved["filename"]
     with ClipReader(path) as result_clip, ClipReader(clip) as source:
@@ -334,7 +334,7 @@ def test_an_edit_changes_the_report_and_the_picture(client: HostClient) -> None:
 
 def test_baked_files_give_what_the_hooks_give(client: HostClient, host: HostServer) -> None:
     prompt = graph(scene(seed=8), strength=0.9)
-    prompt["enhance"]["inputs"]["restraint"] = False  # files that are baked have none
+    prompt["enhance"]["inputs"] |= {"restraint": False, "corrector": False}  # files that are baked have none
     prompt["bake"] = node("HiDRA_BakeLoRA", model=["apply", 0], vae=["apply", 1], name="fixed")
     prompt["baked"] = one_step(model=["bake", 0], vae=["bake", 1], conditioning=["bake", 2])
     prompt["save2"] = node("SaveImage", images=["baked", 0], filename_prefix="baked")

@@ -439,8 +439,8 @@ def test_estimate_as_text(probed: Path, clean: Path, tmp_path: Path, capsys) -> 
     assert first == f"weights: {probed} (for reference)"
     for picture, block in zip(pictures, blocks, strict=True):
         lines = block.splitlines()
-        assert lines[0].startswith(f"{picture}: 64×48, noise ")
-        assert [line[:10].strip("█░") for line in lines[2:]] == [""] * 6
+        assert lines[0].startswith(f"{picture}: 64×48, measured in the pixels: noise ")
+        assert [line[:10].strip("█░") for line in lines[3:]] == [""] * 6
     report = tmp_path / "report.txt"
     assert main(["estimate", *pictures, "--weights", str(probed), "--text", "-o", str(report), "--quiet"]) == 0
     assert report.read_text(encoding="utf-8").count("stripes:") == 2

@@ -16,7 +16,7 @@ from hidra_core import Weights, enhance, estimate, load_weights, save_weights, s
 from hidra_core.cli import main
 from hidra_core.enhance import DegradationVectors
 from hidra_core.images.blend import CUTOFF, blend, enlarged, lowpass
-from hidra_core.readouts import BANDS, Restraint
+from hidra_core.readouts import PARTS, Restraint
 from hidra_core.video import enhance_frames
 from train.probing import restraint as program
 
@@ -258,4 +258,4 @@ def test_the_program_writes_a_copy(clean: Path, tmp_path: Path, capsys, caplog) 
     assert torch.equal(load_weights(output).adapter.conv_in.weight, built_in.adapter.conv_in.weight)
     assert program.main([str(argument) for argument in arguments]) == 1
     assert "exists; --overwrite replaces it" in caplog.text
-    assert len(BANDS) == restraint.weight.shape[0]
+    assert len(PARTS) == restraint.weight.shape[0]
