@@ -102,8 +102,9 @@ def test_one_degradation_is_folded_and_leaves_no_trace(tiny) -> None:
     frames = clip_files.static_scene(LARGEST_CHUNK + 2, 64, 64)
     degradation = average(estimate(frames, weights))
     before = dict(backbone.unet.named_parameters())
-    expected = hidra_core.enhance(frames, backbone, degradation)
-    stream = enhance_frames(frames, backbone, weights, degradation=degradation)
+    # the corrector's word is smoothed over time in clips
+    expected = hidra_core.enhance(frames, backbone, degradation, corrector=False)
+    stream = enhance_frames(frames, backbone, weights, degradation=degradation, corrector=False)
     results = [next(stream)]
     assert all(before[name] is parameter for name, parameter in backbone.unet.named_parameters())
     results += stream
