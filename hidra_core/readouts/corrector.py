@@ -214,7 +214,7 @@ class _Block(nn.Module):
         return x + self.layers(x)
 
 
-def _low(plane: Tensor, cutoff: float) -> Tensor:
+def low_frequencies(plane: Tensor, cutoff: float) -> Tensor:
     """Low frequencies of ``[B, 32, 40]``, see :func:`~hidra_core.images.blend.lowpass`."""
     return rearrange(lowpass(rearrange(plane, "b h w -> h w b"), cutoff), "h w b -> b h w")
 
@@ -288,9 +288,9 @@ class Corrector:
             The shape of ``after``, to be added to it; the sum may leave the range a little.
         """
         mean, reached = (F.adaptive_avg_pool2d(images.float(), GRID)[:, 0] for images in (before, after))
-        low = _low(reached, self.cutoff)
-        missing = _low(correction.target(mean).clamp(0, 1) - reached, self.cutoff)
-        gain = _detail_gain(correction.contrast, mean - _low(mean, self.cutoff), reached - low)
+        low = low_frequencies(reached, self.cutoff)
+        missing = low_frequencies(correction.target(mean).clamp(0, 1) - reached, self.cutoff)
+        gain = _detail_gain(correction.contrast, mean - low_frequencies(mean, self.cutoff), reached - low)
         low, missing = (
             F.interpolate(plane[:, None], after.shape[-2:], mode="bicubic", align_corners=False)
             for plane in (low, missing)

@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from hidra_core.images.blend import lowpass
 from hidra_core.images.files import atomic_path
-from hidra_core.readouts.corrector import GREY_LEVELS, CorrectorNetwork
+from hidra_core.readouts.corrector import GREY_LEVELS, CorrectorNetwork, low_frequencies
 
 from .degrading import Degraded, Degrader
 from .frames import Frames, Stored
@@ -86,7 +84,7 @@ def loss(correction: Correction, degraded: Degraded, clean: Tensor) -> Tensor:
         clean: means of their cells without degradation, ``[B, 32, 40]``.
     """
     target = correction.target(degraded.view[:, 0])
-    low, wanted = (_low(values) for values in (target, clean))
+    low, wanted = (low_frequencies(values, CUTOFF) for values in (target, clean))
     plain = (low - wanted).square().mean(dim=(1, 2))
     fitted = _after_fit(low, wanted)
     shading = (correction.shading - degraded.shading).square().mean(dim=(1, 2))
@@ -94,10 +92,6 @@ def loss(correction: Correction, degraded: Degraded, clean: Tensor) -> Tensor:
     parts = [(plain, 0.5), (fitted, 0.25), (shading, 0.05)]
     logarithms = sum(weight * (error + UNSEEN).log().mean() for error, weight in parts)
     return logarithms + LARGE * (plain + UNSEEN).sqrt().mean() + 0.02 * contrast.mean()
-
-
-def _low(values: Tensor) -> Tensor:
-    return rearrange(lowpass(rearrange(values, "b h w -> h w b"), CUTOFF), "h w b -> b h w")
 
 
 def _after_fit(values: Tensor, wanted: Tensor) -> Tensor:
