@@ -28,6 +28,10 @@ LINES = 8
 """Rows and columns, of the error's means over them, are compared with the one after and with the one this far away."""
 
 
+UNSEEN = 4 * 10**-4.6
+"""Added to the squared errors, of values in [-1, 1], whose logarithms are taken: above 46 dB nothing is gained."""
+
+
 class Seat:
     """Where the adapted layers find what belongs to the batch.
 
@@ -156,9 +160,29 @@ class Restorer:
         error = output - target
         squared = error.square().mean(dim=(1, 2, 3))
         full = (strengths.flatten() == 1).float()  # elsewhere a dB of copying is worth nothing
-        logarithm = ((squared + 4 * 10**-4.6).log() * full).sum() / full.sum().clamp_min(1)
-        loss = error.abs().mean() + weights.log * logarithm + weights.lines * line_error(error)
+        loss = error.abs().mean() + weights.lines * line_error(error)
+        for weight, errors in ((weights.log, squared), (weights.fitted, error_after_fit(output, target))):
+            loss = loss + weight * ((errors + UNSEEN).log() * full).sum() / full.sum().clamp_min(1)
         return loss + weights.ssim * structural_dissimilarity(output, target), squared.detach()
+
+
+def error_after_fit(output: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each frame after the gain and offset that fit it best.
+
+    Brightness and contrast that the degradation destroyed are a guess, whose error drowns all the others.
+
+    Args:
+        output: ``[B, 1, H, W]``.
+        target: the same.
+
+    Returns:
+        ``[B]``.
+    """
+    output, target = (values - values.mean(dim=(1, 2, 3), keepdim=True) for values in (output, target))
+    gain = (output * target).mean(dim=(1, 2, 3), keepdim=True) / output.square().mean(
+        dim=(1, 2, 3), keepdim=True
+    ).clamp_min(1e-6)
+    return (gain * output - target).square().mean(dim=(1, 2, 3))
 
 
 def line_error(error: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Loss(Section):
     """Weights of the terms that join the mean absolute error."""
 
     log: Weight = Field(description="of the logarithm of the error: PSNR, as a loss")
+    fitted: Weight = Field(description="of the same after the gain and offset that fit best")
     ssim: Weight = Field(description="of structural dissimilarity over windows of 7 pixels")
     lines: Weight = Field(description="of stripes in the error")
     factors: Weight = Field(description="of how well the degradation vector tells the degradation")
