@@ -1,6 +1,6 @@
 """Train hidra-tiny: one program from clean images to the two files that ship.
 
-    python train/hidra_tiny.py data.train=/my/images                  # eight minutes on an H100
+    python train/hidra_tiny.py data.train=/my/images                  # half an hour on a large GPU
     python train/hidra_tiny.py whole.seconds=3600                     # override any value
     python train/hidra_tiny.py …                                      # again: resumes its checkpoint
 

@@ -3,14 +3,14 @@
     python train/probing/restraint.py --images CLEAN --held-out OTHERS --output restrained.safetensors  # hidra-tiny's
     python train/probing/restraint.py --weights mine.safetensors --backbone my-backbone --images CLEAN --output …
 
-Clean images are degraded by presets from ruined to untouched and enhanced. The squared error of a blend of input and
-output follows from two shares, that of low and that of high frequencies, and a third where the weights have a
-corrector: how much of its word counts. The sensor stage sees every frame first, and the DEM judges the frame before it,
-as in use. The shares are a logistic function of the vector, which is fitted to lose the fewest dB on average over all
-frames; the error is quadratic in their products, so that the networks run only once per frame. Clean images get a
-random gamma, as the networks may have learned the brightness of their training images by heart. Figures are measured on
---held-out. Writes a copy of the weights file with the restraint in it; everything else stays bit for bit. Takes about a
-quarter of an hour on two processor cores.
+Clean images are degraded by presets from ruined to untouched, pale ones among the untouched, and enhanced. The squared
+error of a blend of input and output follows from two shares, that of low and that of high frequencies, and a third
+where the weights have a corrector: how much of its word counts. The sensor stage sees every frame first, and the DEM
+judges the frame before it, as in use. The shares are a logistic function of the vector, which is fitted to lose the
+fewest dB on average over all frames; the error is quadratic in their products, so that the networks run only once per
+frame. Clean images get a random gamma, as the networks may have learned the brightness of their training images by
+heart. Figures are measured on --held-out. Writes a copy of the weights file with the restraint in it; everything else
+stays bit for bit. Takes about a quarter of an hour on two processor cores.
 
 Source: none, this is an addition to HiDRA.
 """
@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script 
 
 from hidra_core import degradations
 from hidra_core.backbone import Backbone, load_backbone
-from hidra_core.degradations import GREY_LEVELS
+from hidra_core.degradations import GREY_LEVELS, UNTOUCHED
 from hidra_core.enhance import enhance, estimate
 from hidra_core.evaluation.tables import to_markdown
 from hidra_core.images.blend import CUTOFF, lowpass
@@ -59,8 +59,21 @@ FRAMES = {
     "field": 4,
     "field-mild": 3,
     "untouched": 3,
+    "pale": 3,
 }
 """Presets from ruined to untouched, and frames per image of each: most where images differ most in their need."""
+
+PALE = "pale"
+"""Untouched frames of images whose range is narrow by nature, as in haze or of evenly warm scenes.
+
+Clean images of data sets fill the range of grey. Without these frames, whatever does not was taken for faded.
+"""
+
+PALE_RANGE = (0.6, 0.9)
+"""Share of its range that such an image has; below, it is a flat one that is to be made clear."""
+
+UNRECORDED = MIXTURES | {PALE: UNTOUCHED}
+"""Presets that have no name in the library."""
 
 TONE = 0.15
 """Deviation of the logarithm of the gamma of clean images."""
@@ -142,7 +155,12 @@ def blends(
     vectors, errors, gains, powers, presets = [], [], [], [], []
     for drawn in drawn_frames(images, draws, frame, seed):
         clean = drawn.clean ** math.exp(tone * torch.randn(1, generator=drawn.generator).item())
-        preset = MIXTURES.get(drawn.preset, drawn.preset)  # the untouched have no name in the library
+        if drawn.preset == PALE:
+            low, high = PALE_RANGE
+            share, place = torch.rand(2, generator=drawn.generator).tolist()
+            share = low + (high - low) * share
+            clean = share * clean + place * (1 - share)
+        preset = UNRECORDED.get(drawn.preset, drawn.preset)
         seen = degradations.apply(clean, degradations.sample(preset, drawn.generator)).movedim(1, -1)
         degradation = estimate(seen, weights)
         undone = _after_sensor(seen)
