@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 NEEDED = (
     *("__init__.py", "pyproject.toml", "requirements.txt", "README.md", "LICENSE", "web/upload.js"),
-    *("hidra_core/models/hidra-tiny/backbone.safetensors", "example_workflows/Enhance a thermal image.json"),
+    *("hidra_core/models/hidra-tiny/backbone.safetensors", "example_workflows/01 Enhance a thermal image.json"),
+    "example_workflows/input/hidra-sample.png",
 )
 """Files without which the pack does not work or may not be passed on."""
 OURS = ("tests", "train", "benchmarks", "docs", ".github", ".ci")

@@ -11,6 +11,8 @@ const OURS = "HiDRA_"
 const LINE = 15 // pixels
 const FRAME = 12 // pixels of the padding above and below the lines
 const MOST_LINES = 14 // seen without scrolling, in a node that is not made larger
+const LETTER = 6.7 // pixels of a letter's width
+const SIDES = 50 // pixels of a node's width that are no text
 
 function reportBox() {
     const box = document.createElement("textarea")
@@ -42,9 +44,11 @@ function reportBox() {
     return box
 }
 
-function height(box) {
-    const lines = Math.min(box.value.split("\n").length, MOST_LINES)
-    return lines * LINE + FRAME
+function height(box, node) {
+    const letters = Math.max(20, Math.floor((node.size[0] - SIDES) / LETTER))
+    const lines = box.value.split("\n").map((line) => Math.max(1, Math.ceil(line.length / letters)))
+    const all = lines.reduce((sum, one) => sum + one, 0)
+    return Math.min(all, MOST_LINES) * LINE + FRAME
 }
 
 /** The node's box; made when there is first something to report, as the last of its widgets, and never saved. */
@@ -59,11 +63,11 @@ function reportWidget(node) {
         getValue: () => box.value,
         setValue: (text) => {
             box.value = text
-            box.style.minHeight = `${height(box)}px`
+            box.style.minHeight = `${height(box, node)}px`
         },
-        getMinHeight: () => height(box),
+        getMinHeight: () => height(box, node),
         // Beside a picture a report takes no more room than it needs.
-        getMaxHeight: () => (node.imgs?.length ? height(box) : undefined),
+        getMaxHeight: () => (node.imgs?.length ? height(box, node) : undefined),
     })
     widget.serialize = false // in workflows
     return widget

@@ -17,6 +17,7 @@ from .files import (
     input_names,
     input_path,
     path_of,
+    place_samples,
     register_saved_folders,
     register_weights_folder,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "output_stem",
     "output_stems",
     "path_of",
+    "place_samples",
     "register_saved_folders",
     "register_weights_folder",
     "stop_at_checkpoints",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 WEIGHTS_FOLDER = "hidra"
 DEGRADATIONS_FOLDER = "hidra_degradations"
 CAMERAS_FOLDER = "hidra_cameras"
+SAMPLES = Path(__file__).resolve().parents[2] / "example_workflows" / "input"
+"""Images that example workflows open with *Load Image*."""
 
 
 def register_weights_folder() -> None:
@@ -31,6 +35,22 @@ def register_saved_folders() -> None:
         for place in (folder_paths.models_dir, folder_paths.get_output_directory()):
             folder_paths.add_model_folder_path(name, os.path.join(place, name))
         folder_paths.folder_names_and_paths[name][1].update(endings)
+
+
+def place_samples() -> None:
+    """Put the images of the example workflows into the input folder, unless there are files of these names.
+
+    *Load Image* reads that folder alone. Where it cannot be written, the workflows ask for an image.
+    """
+    folder = Path(folder_paths.get_input_directory())
+    for sample in SAMPLES.glob("*.png"):
+        try:
+            if not (folder / sample.name).exists():
+                shutil.copyfile(sample, folder / sample.name)
+        except OSError as error:
+            logging.info(
+                "ComfyUI-HiDRA: %s, of the example workflows, is not in the input folder: %s", sample.name, error
+            )
 
 
 def temporary_file(suffix: str) -> Path:

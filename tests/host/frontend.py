@@ -83,6 +83,8 @@ class Frontend:
         """Uncaught exceptions and console errors of the page since it was ready."""
         self.startup_errors: list[str] = []
         """The same while the page started; a fresh user's frontend has some of its own."""
+        self.fits = True
+        """Whether all of a workflow is shown when it was opened or has run; else what the view shows stays."""
         page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
         page.on("console", self._on_console)
 
@@ -196,10 +198,11 @@ class Frontend:
 
     def _settle(self) -> None:
         """Fit the view and let the canvas draw, including images that are still loading."""
-        self.page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.Canvas.FitView') }")
+        if self.fits:
+            self.page.evaluate("async () => { await app.extensionManager.command.execute('Comfy.Canvas.FitView') }")
         self.page.wait_for_timeout(700)
         self.page.wait_for_function(
-            "() => app.graph.nodes.every(n => (n.imgs ?? []).every(i => i.complete))", timeout=15_000
+            "() => app.graph.nodes.every(n => (n.imgs ?? []).every(i => i.complete))", timeout=60_000
         )
         # What nodes were given at the end of a run is drawn when something moves: a user's mouse, or this.
         self.page.evaluate("() => app.canvas.setDirty(true, true)")
@@ -269,13 +272,13 @@ def _answer_for_others(route: Route) -> None:
 
 
 @contextmanager
-def open_browser(url: str) -> Iterator[Browser]:
-    """Start the browser for the server at `url`, whose pages reach nothing else."""
+def open_browser(url: str, size: tuple[int, int] = (1600, 900)) -> Iterator[Browser]:
+    """Start the browser for the server at `url`, whose pages of this width and height reach nothing else."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=chromium_path(), args=list(CHROMIUM_FLAGS))
         try:
-            yield Browser(chromium, url)
+            yield Browser(chromium, url, size)
         finally:
             chromium.close()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import HostServer
     from frontend import Frontend
 
-WORKFLOW = Path(__file__).parents[2] / "example_workflows" / "Enhance a thermal image.json"
+WORKFLOW = Path(__file__).parents[2] / "example_workflows" / "06 Simulate, then restore.json"
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_bars_in_the_frontend(frontend: Frontend, files: dict[str, Path]) -> Non
     (node,) = [node for node in workflow["nodes"] if node["type"] == "HiDRA_EstimateDegradation"]
     node["widgets_values"] = [files["probed"].name]
     (scene,) = [node for node in workflow["nodes"] if node["type"] == "HiDRA_SampleScene"]
-    scene["widgets_values"][-2:] = [128, 96]
+    scene["widgets_values"][-3:-1] = [128, 96]
     frontend.load(workflow)
     entry = frontend.run(timeout=300)
     (text,) = entry["outputs"][str(node["id"])]["text"]
