@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WORKFLOWS = Path(__file__).resolve().parents[2] / "example_workflows"
 WINDOW = (1366, 768)
-FREE = (64, 92, 1360, 736)
+FREE = (64, 92, 1360, 712)
 """What the page's own bars leave free of the window: left, top, right, bottom."""
 TITLE = 30
 """Height of a node's title, which lies above its place."""
