@@ -65,12 +65,12 @@ def radiometric() -> Image.Image:
                 raise RuntimeError("hidra enhance failed, see above")
             images[name] = tifffile.imread(output / source.name)
     titles = {
-        f"{name}: {0.04 * np.abs(image.astype(float) - counts['t']).mean():.2f} K off": image
+        f"{name}, {0.04 * np.abs(image.astype(float) - counts['t']).mean():.2f} K off": image
         for name, image in images.items()
     }
     titles["truth"] = counts["t"]
     shown = {title: ((image - 7000.0) / 500).clip(0, 1) for title, image in titles.items()}
-    return sheet([("20 K of counts", shown)], width=330)
+    return sheet([("20 K from black to white", shown)], width=330)
 
 
 def video() -> Image.Image:
@@ -95,7 +95,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     for name, draw in {"trust.jpg": trust, "radiometric.jpg": radiometric, "video.jpg": video}.items():
         with atomic_path(folder / name) as temporary:
-            draw().save(temporary, quality=85)
+            draw().save(temporary, quality=75)
         print(folder / name)
 
 
