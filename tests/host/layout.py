@@ -9,8 +9,8 @@ inside a window of 1366×768 at the stored scale. ``screens.py`` asks the same o
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -133,10 +133,13 @@ def _outside(workflow: dict[str, Any], boxes: list[Box]) -> list[str]:
 
 def main() -> int:
     """Print the faults of all workflows; 1 if there are any."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--fit", action="store_true", help="first store the view in which all of each workflow is seen")
+    options = parser.parse_args()
     several = 0
     for path in sorted(WORKFLOWS.glob("*.json")):
         workflow = json.loads(path.read_text(encoding="utf-8"))
-        if "--fit" in sys.argv[1:]:
+        if options.fit:
             workflow["extra"]["ds"] = view(workflow)
             path.write_text(json.dumps(workflow, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         found = faults(workflow)
