@@ -151,7 +151,7 @@ def main() -> None:
         (base / "models").mkdir()
         server = start("thumbnails", ["--cpu"], base, base)
         try:
-            server.wait(300)
+            server.wait(900)
             with HostClient(server.url) as client:
                 for number in sorted(wanted | {NEEDED[one] for one in wanted & set(NEEDED)}):
                     with atomic_path(paths[number].with_suffix(".jpg")) as temporary:
