@@ -66,7 +66,8 @@ def node_boxes(workflow: dict[str, Any], sizes: Mapping[int, tuple[float, float]
     """
     boxes = {}
     for node in workflow["nodes"]:
-        (left, top), (width, height) = node["pos"], (sizes or {}).get(node["id"], node["size"])
+        left, top = node["pos"]
+        width, height = sizes[node["id"]] if sizes and node["id"] in sizes else node["size"]
         name = f"{node.get('title') or node['type']} ({node['id']})"
         boxes[node["id"]] = Box(name, left, top - TITLE, left + width, top + height)
     return boxes
