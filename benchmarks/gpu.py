@@ -38,7 +38,8 @@ from gpu_training import training
 from random_networks import MINIATURE, REAL_SIZE, random_backbone, random_weights
 
 import hidra_core
-from hidra_core.backbone import DTYPES, DiffusersBackbone
+from hidra_core.backbone import DiffusersBackbone
+from hidra_core.computing import DTYPES
 from hidra_core.enhance import DegradationVectors
 from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from typing_extensions import override
 
 from .adapter import NETWORKS, FoldedAdapter, Lookup, ModulatedAdapter, Network
+from .computing import Decoder, free_bytes, load_decoder, pick_device, pick_dtype
 from .images.files import read_safetensors, write_safetensors
 from .names import HIDRA_TINY
 
@@ -28,9 +29,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from .adapter import Adapter
+
 TIMESTEP = 999
 SIZE_MULTIPLE = 64
 """Images are padded to multiples of this: 8 of the autoencoder times 8 of the UNet's three down-samplings."""
+
+FOLDED_PARAMETERS = 64_000_000
+"""Adapted layers up to this size, as hidra-tiny's with 13 million, are folded for each image on a CPU: it costs less
+than the hooks. SD-Turbo's 900 million would be copied for as long as the hooks take."""
 
 FORMAT = "hidra-backbone"
 MODELS = Path(__file__).parent / "models"
@@ -68,12 +75,14 @@ class Backbone(ABC):
         dtype: the number type that the networks compute in.
         text_embedding: ``[1, 77, width]`` of a backbone that a degradation was baked into, which runs without weights;
             None for all others, which run under the text embedding of the weights.
+        decoder_name: of a decoder in the place of the backbone's own, for reports; None for its own.
     """
 
     name: str
     device: torch.device
     dtype: torch.dtype
     text_embedding: Tensor | None = None
+    decoder_name: str | None = None
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -120,6 +129,22 @@ class Backbone(ABC):
             ValueError: several degradation vectors.
         """
         return _Both([modulated.folded(network, self.lookup(network)) for network in NETWORKS])
+
+    def folds_each(self, adapter: Adapter) -> bool:  # noqa: ARG002  for those that do
+        """Whether the update is folded for each single image, because that takes less time than to hook it in.
+
+        Args:
+            adapter: the adapter.
+        """
+        return False
+
+    def has_room_to_fold(self, adapter: Adapter) -> bool:  # noqa: ARG002  for those that make copies
+        """Whether there is memory for copies of the adapted layers, as far as the system says.
+
+        Args:
+            adapter: the adapter.
+        """
+        return True
 
     def is_out_of_memory(self, error: BaseException) -> bool:
         """Whether a smaller tile may avoid this error."""
@@ -170,6 +195,8 @@ class DiffusersBackbone(Backbone):
         self.vae = vae
         self.name = name
         self.prediction_type = prediction_type
+        self._decoder: Decoder | None = None
+        self._compiled = False
 
     @property
     def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]  # read only here
@@ -196,7 +223,59 @@ class DiffusersBackbone(Backbone):
 
     @override
     def decode(self, latent: Tensor) -> Tensor:
+        if self._decoder is not None:
+            return self._decoder(latent)
         return self.vae.decode(latent / self.vae.config.scaling_factor).sample
+
+    def use_decoder(self, source: str | PathLike) -> None:
+        """Decode with another decoder of the same latents from now on; a thin one, such as TAESD, takes less time.
+
+        Args:
+            source: see :func:`~hidra_core.computing.load_decoder`.
+
+        Raises:
+            FileNotFoundError: no such file or folder.
+            ValueError: not a decoder of this backbone's latents.
+        """
+        self._decoder = load_decoder(source, self.vae.config, device=self.device, dtype=self.dtype, backbone=self.name)
+        self.decoder_name = self._decoder.name
+
+    def compile(self) -> None:
+        """Have ``torch.compile`` make faster code of the networks when they run next, for any size of images.
+
+        The code holds no hooks: from now on the update of the adapter is folded for each image, and what other hooks
+        change, as in tiles, runs without the code.
+        """
+        # SD-Turbo's UNet has many blocks that are alike: compiled once, they start in a fraction of the time
+        if sum(parameter.numel() for parameter in self.unet.parameters()) > FOLDED_PARAMETERS:
+            self.unet.compile_repeated_blocks(dynamic=True)
+        else:
+            self.unet.compile(dynamic=True)
+        self.vae.encoder.compile(dynamic=True)
+        (self.vae.decoder if self._decoder is None else self._decoder.module).compile(dynamic=True)
+        self._compiled = True
+
+    @contextmanager
+    @override
+    def adapted(self, modulated: ModulatedAdapter) -> Iterator[None]:
+        # hooks that are added after compiling would be left out without a word
+        with self.folded(modulated) if self._compiled else super().adapted(modulated):
+            yield
+
+    @override
+    def folds_each(self, adapter: Adapter) -> bool:
+        return self._compiled or (self.device.type == "cpu" and self._adapted_parameters(adapter) <= FOLDED_PARAMETERS)
+
+    @override
+    def has_room_to_fold(self, adapter: Adapter) -> bool:
+        free = free_bytes(self.device)
+        # made one layer at a time in fp32, the copies need little more than their own size; half is left for images
+        return free is None or 2 * self._adapted_parameters(adapter) * self.dtype.itemsize < free
+
+    def _adapted_parameters(self, adapter: Adapter) -> int:
+        return sum(
+            self.lookup(network)(name).weight.numel() for network in NETWORKS for name in adapter.layers[network].names
+        )
 
     @override
     def lookup(self, network: Network) -> Lookup:
@@ -206,6 +285,8 @@ class DiffusersBackbone(Backbone):
     def modules(self) -> Iterator[nn.Module]:
         yield from self.unet.modules()
         yield from self.vae.modules()
+        if self._decoder is not None:
+            yield from self._decoder.module.modules()
 
 
 SD_TURBO_UNET = {
@@ -250,15 +331,15 @@ def load_backbone(
     Args:
         source: ``"hidra-tiny"`` for the built-in one, a diffusers folder (``unet/``, ``vae/``), or a single
             ``.safetensors`` file: SD-Turbo in the original Stable Diffusion layout, or a file of :func:`save_backbone`.
-        device: see :func:`pick_device`.
-        dtype: see :func:`pick_dtype`.
+        device: see :func:`~hidra_core.computing.pick_device`.
+        dtype: see :func:`~hidra_core.computing.pick_dtype`.
 
     Raises:
         FileNotFoundError: no such file or folder.
         ValueError: not a checkpoint of the expected shape, or an unknown device or dtype.
     """
     device = pick_device(device)
-    dtype = pick_dtype(dtype, device)
+    dtype = pick_dtype(dtype, device, str(source))
     path = MODELS / HIDRA_TINY / "backbone.safetensors" if str(source) == HIDRA_TINY else Path(source)
     backbone = _load_folder(path, dtype) if path.is_dir() else _load_file(path, dtype)
     for network in (backbone.unet, backbone.vae):
@@ -268,56 +349,6 @@ def load_backbone(
         # fp32 and bf16 convolutions run faster on channels-last images on CPUs and on tensor cores alike
         network.eval().requires_grad_(False).to(device=device, memory_format=torch.channels_last)
     return backbone
-
-
-def pick_device(device: str | torch.device) -> torch.device:
-    """The requested device; ``"auto"`` is the machine's accelerator (CUDA, XPU, MPS) if it has one, else the CPU.
-
-    Args:
-        device: ``"auto"``, or what ``torch.device`` accepts.
-
-    Raises:
-        ValueError: an unknown device, or one that this machine or this PyTorch lacks.
-    """
-    if device == "auto":
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
-    try:
-        device = torch.device(device)
-        torch.empty(1, device=device).item()  # the device "meta" has no values
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"cannot compute on device '{device}' ({reason}); try auto, cpu, cuda, xpu or mps") from error
-    return device
-
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def pick_dtype(dtype: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """The requested number type; ``"auto"``: fp16 on a GPU, bf16 on a processor with instructions for it, else fp32.
-
-    Args:
-        dtype: ``"auto"``, a name of :data:`DTYPES`, or one of their types.
-        device: the device to compute on.
-
-    Raises:
-        ValueError: an unknown type.
-    """
-    if dtype == "auto":
-        if device.type != "cpu":
-            return torch.float16
-        return torch.bfloat16 if cpu_computes_bf16() else torch.float32
-    if isinstance(dtype, torch.dtype) and dtype in DTYPES.values():
-        return dtype
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise ValueError(f"unknown dtype '{dtype}'; choose auto, {', '.join(DTYPES)}")
-    return DTYPES[dtype]
-
-
-@cache
-def cpu_computes_bf16() -> bool:
-    """Whether the processor has bf16 instructions; emulated bf16 is slower than fp32."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001  no public one
 
 
 def _load_folder(folder: Path, dtype: torch.dtype) -> DiffusersBackbone:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
@@ -55,6 +55,9 @@ log = logging.getLogger(__name__)
 
 PIXEL_BUDGET = 1024 * 1024
 """Pixels that go through the networks at once; more are tiled (images) or split (batches)."""
+
+FOLDED_IMAGES = 4
+"""Images that share one degradation vector, from which on copies of the weights pay whatever the networks' size."""
 
 SMALLEST_TILE = 256
 DEM_WINDOW = 1024
@@ -159,7 +162,7 @@ def enhance(
     strength: float = 1.0,
     upscale: int = 1,
     tile: Tile = "auto",
-    fold: bool | AbstractContextManager[None] = False,
+    fold: bool | Literal["auto"] | AbstractContextManager[None] = "auto",
     restraint: bool = True,
     corrector: bool | ReadsCorrections = True,
     blend: float = 1.0,
@@ -178,7 +181,9 @@ def enhance(
         tile: side of the tiles in pixels; ``"auto"`` tiles images above :data:`PIXEL_BUDGET`; ``None`` never tiles.
             In any case tiles are halved when memory runs out, down to 256 pixels.
         fold: add the update to copies of the weights instead of hooking it in. This needs memory for a second copy of
-            the adapted layers, costs nothing per image, and works for one degradation vector only. A context from
+            the adapted layers, costs nothing per image, and works for one degradation vector only. ``"auto"`` does so
+            where it saves time and there is memory: where one vector serves several images, and on a CPU for the small
+            networks of hidra-tiny, whose images are then enhanced one by one, each with its own. A context from
             ``backbone.folded`` reuses the copies of earlier calls with the same degradation and strength.
         restraint: whether images that need little of the change get less of it, where the weights have a
             :class:`~hidra_core.readouts.Restraint`.
@@ -207,7 +212,7 @@ def enhance(
         degradation.check_serves(len(checked))
     if blend == 0:
         return _like(images, untouched(checked, upscale))
-    with _Adapted(backbone, degradation, strength, fold, restraint, corrector) as adapted:
+    with _Adapted(backbone, degradation, len(checked), strength, fold, restraint, corrector) as adapted:
         results = _Runner(adapted, upscale, tile, progress).run(checked)
     checkpoint()
     return _like(images, blend_all(checked, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
@@ -246,6 +251,7 @@ class _Adapted:
     Args:
         backbone: see :func:`enhance`.
         degradation: see :func:`enhance`.
+        images: how many images there are.
         strength: see :func:`enhance`.
         fold: see :func:`enhance`.
         restraint: see :func:`enhance`.
@@ -254,19 +260,22 @@ class _Adapted:
     Attributes:
         text_embedding: ``[1, 77, width]``.
         modulated: the adapter to attach around each call; None where the context itself adapts the networks.
+        folds_each: whether each image is to run alone, within :meth:`folded_for`.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         degradation: DegradationVectors | None,
+        images: int,
         strength: float,
-        fold: bool | AbstractContextManager[None],
+        fold: bool | Literal["auto"] | AbstractContextManager[None],
         restraint: bool,
         corrector: bool | ReadsCorrections,
     ) -> None:
         self.backbone = backbone
         self.modulated: ModulatedAdapter | None = None
+        self.folds_each = False
         self._restrained: Callable[[Tensor, Tensor, slice, int, Tensor | None], Tensor] | None = None
         self._restraint_knows = False
         self._corrector: Corrector | None = None
@@ -287,13 +296,32 @@ class _Adapted:
             self._corrector = weights.corrector
             self._reader = weights.corrector if corrector is True else corrector
             self._share = min(strength, 1.0)
-        if not isinstance(fold, bool):
+        if not isinstance(fold, bool | str):
             self._context = fold
             return
         modulated = weights.adapter.modulate(degradation.vectors, strength)
+        if fold == "auto":
+            each = backbone.folds_each(weights.adapter)
+            self.folds_each = each and len(modulated) > 1
+            many = images >= FOLDED_IMAGES and backbone.has_room_to_fold(weights.adapter)
+            fold = len(modulated) == 1 and (each or many)
         if fold:
             self._context = backbone.folded(modulated)
         else:
+            self.modulated = modulated
+
+    @contextmanager
+    def folded_for(self, row: slice) -> Iterator[None]:
+        """Within the block the networks are adapted to one image, where each is to run alone; else nothing happens."""
+        modulated = self.modulated
+        if modulated is None or not self.folds_each:
+            yield
+            return
+        self.modulated = None
+        try:
+            with self.backbone.folded(modulated.rows(row)):
+                yield
+        finally:
             self.modulated = modulated
 
     def finished(self, before: Tensor, after: Tensor, rows: slice, factor: int) -> Tensor:
@@ -372,11 +400,12 @@ class _Runner:
         results: list[Tensor] = []
         while len(results) < len(images):
             first = len(results)
-            count = self._batch_size(images[first:])
+            count = 1 if self.adapted.folds_each else self._batch_size(images[first:])
             batch = torch.stack(list(images[first : first + count]))
             grey = to_grey(batch).float() * 2 - 1
             rows = slice(first, first + count)
-            enhanced = self._whole_or_tiled(_enlarged(grey, self.upscale), rows)
+            with self.adapted.folded_for(rows):
+                enhanced = self._whole_or_tiled(_enlarged(grey, self.upscale), rows)
             enhanced = self.adapted.finished(grey.cpu(), enhanced, rows, self.upscale)
             results += from_grey(enhanced.clamp(-1, 1) / 2 + 0.5, batch).unbind(0)
             self._report((first + count) / self.total, results[-1])

@@ -16,6 +16,7 @@ buildings. Source: this project; HiDRA (CVPR 2026) processes images as a whole.
 
 from __future__ import annotations
 
+import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -145,7 +146,8 @@ def overview(image: Tensor, pixels: int) -> Tensor:
 class SharedNormalisation:
     """Group-normalisation statistics taken over one batch as if it were one image, and imposed on others.
 
-    It works through forward hooks on any network with ``torch.nn.GroupNorm``; each layer must run once per pass.
+    It works through forward hooks on any network with ``torch.nn.GroupNorm``; each layer must run once per pass. Code of
+    ``torch.compile`` has no hooks: within the contexts such networks run without it.
 
     Args:
         modules: all modules of the networks.
@@ -172,6 +174,9 @@ class SharedNormalisation:
         with ExitStack() as stack:
             for layer in self._layers:
                 stack.callback(layer.register_forward_hook(hook).remove)
+            # entered without need, it would import the compiler, which takes seconds
+            if "torch._dynamo" in sys.modules:
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
             yield
 
     def _record(self, layer: nn.GroupNorm, args: tuple[Tensor], output: Tensor) -> Tensor:

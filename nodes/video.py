@@ -15,7 +15,7 @@ from ..hidra_core.vectors import SmoothOverTime, average, check_smoothing
 from ..hidra_core.video import Flicker, enhance_frames
 from . import host
 from .degradation import DEM_BYTES, weights_input
-from .enhance import CORRECTOR_INPUT, RESTRAINT_INPUT, TILING
+from .enhance import CORRECTOR_INPUT, DECODER_INPUT, RESTRAINT_INPUT, TILING
 from .images import taken
 from .schema import SLIDER, Degradation, advanced, one_of, schema
 from .shown import shown
@@ -163,6 +163,7 @@ class EnhanceVideo(io.ComfyNode):
                     "is detected; none: the brightness is enhanced, with a warning where it is not the temperature.",
                 ),
                 advanced(io.Boolean.Input, "corrector", **CORRECTOR_INPUT),
+                io.Vae.Input("decoder", **DECODER_INPUT),
             ],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The enhanced video; of more than 8 bits, a view in 8."),
@@ -199,6 +200,7 @@ class EnhanceVideo(io.ComfyNode):
         restraint: bool = True,
         palette: str = NO_PALETTE,
         corrector: bool = True,
+        decoder: Any = None,
     ) -> io.NodeOutput:
         from .host.video import open_video  # PyAV is slow to import
 
@@ -213,14 +215,14 @@ class EnhanceVideo(io.ComfyNode):
         used, loaded = None, None
         if conditioning is not None:
             degradation = None
-            backbone = host.HostBackbone(model, vae, conditioning)
+            backbone = host.HostBackbone(model, vae, conditioning, decoder)
         else:
             if degradation is None:
                 loaded = host.weights(weights)
                 used = loaded.weights
             else:
                 used = degradation.weights
-            backbone = host.HostBackbone(*host.adapting(model, vae, used))
+            backbone = host.HostBackbone(*host.adapting(model, vae, used), decoder=decoder)
         if loaded is not None and degradation_per == "clip":
             loaded.load_estimator(DEM_BYTES)
             samples = opened.samples(CLIP_SAMPLES)
@@ -255,5 +257,6 @@ class EnhanceVideo(io.ComfyNode):
             f"{frames}, mean absolute difference of neighbouring frames (flicker, and motion): "
             f"{before.value:.2f} before, {after.value:.2f} after, in grey levels of 255"
         )
-        report = "\n".join([report, *opened.notes])
+        decoded = [] if backbone.decoder_name is None else [f"decoder: {backbone.decoder_name}"]
+        report = "\n".join([report, *decoded, *opened.notes])
         return io.NodeOutput(result, report, ui=shown(cls, report, saved=opened.saved))

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from hidra_core import backbone as module
 from hidra_core import load_backbone
 from hidra_core.adapter import NETWORKS
-from hidra_core.backbone import alpha_cumprod, denoise_step, pick_device, pick_dtype, save_backbone
+from hidra_core.backbone import alpha_cumprod, denoise_step, save_backbone
+from hidra_core.computing import devices, pick_device, pick_dtype
 
 WEIGHT_FILE = "diffusion_pytorch_model.safetensors"
 
@@ -253,9 +254,9 @@ def test_automatic_device_and_dtype(monkeypatch):
     assert pick_device("auto") == (torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu"))
     assert pick_device("cpu") == pick_device(torch.device("cpu")) == torch.device("cpu")
     assert pick_dtype("auto", torch.device("cuda")) == torch.float16
-    for computes, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(module, "cpu_computes_bf16", lambda computes=computes: computes)
-        assert pick_dtype("auto", torch.device("cpu")) == expected
+    monkeypatch.setattr(devices, "cpu_type", lambda backbone: "bf16" if backbone == "sd.safetensors" else "fp32")
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    assert pick_dtype("auto", torch.device("cpu"), "sd.safetensors") == torch.bfloat16
 
 
 @torch.no_grad()

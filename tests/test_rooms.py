@@ -11,7 +11,7 @@ import pytest
 from helpers import ROOT
 
 ORDER = (
-    *("names", "checkpoints", "images", "degradations", "scenes", "sensor", "thermal"),
+    *("names", "checkpoints", "images", "degradations", "scenes", "sensor", "thermal", "computing"),
     *("dem", "modulation", "adapter", "backbone", "tiling", "readouts", "weights", "enhance"),
     *("convert", "layouts", "vectors", "trust", "bake", "video", "sources", "evaluation", "cli"),
 )

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output.suffix != ".safetensors":
         raise UsageError(f"--output {arguments.output}: weights are written as .safetensors; give it that suffix")
     check_file(arguments.output, arguments.overwrite, [Path(source) for source in sources if source is not None])
-    from ..backbone import DTYPES as TORCH_DTYPES
+    from ..computing import DTYPES as TORCH_DTYPES
     from ..convert import convert_authors, empty_prompt_embedding
     from ..weights import save_weights
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..names import DTYPES
 from .changing import add_blend, add_clips, add_radiometric, add_running, change_of, running_of
 from .console import FAILED, INTERRUPTED, OK, UsageError, log, report, say
 from .flight import add_flight, reading_of_flight
 from .inputs import check_folder, check_model_paths, find_files, require
-from .model import load_pair, pick
+from .model import add_computing, load_pair, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 from .progress import progress
 from .reading import OBJECT_PARAMETERS, add_mapping, add_object_temperatures, add_raw, reading_of
@@ -84,13 +83,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     model = parser.add_argument_group("model")
     add_backbone(model)
     add_weights(model)
-    model.add_argument(
-        "--dtype",
-        choices=("auto", *DTYPES),
-        default="auto",
-        help="number type to compute in; auto: fp16 on a GPU, bf16 on processors that have it, else fp32 "
-        "(default: auto)",
-    )
+    add_computing(model)
     add_device(model)
     result = parser.add_argument_group("result")
     add_running(result)
@@ -144,13 +137,13 @@ class Options:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
-    check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone)
+    check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone, arguments.decoder)
     check_folder(arguments.output)
     if arguments.sensor == "only":
         check_alone(arguments)
     options = Options(reading_of(arguments), running_of(arguments), change_of(arguments))
     jobs = _plan(arguments)
-    device, dtype = pick(arguments.device, arguments.dtype)
+    device, dtype = pick(arguments.device, arguments.dtype, arguments.backbone)
     require("diffusers", "tqdm")
 
     waiting, kept = _to_do(jobs, arguments)

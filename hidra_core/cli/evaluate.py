@@ -226,7 +226,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> _Plan:
     """Read all inputs once and load every method and metric, so that errors show before any work."""
-    from ..backbone import pick_device, pick_dtype
+    from ..computing import pick_device, pick_dtype
     from ..evaluation import measures, perceptual, provenance, rivals, runner
 
     tasks, unreadable = _tasks(arguments)
@@ -235,7 +235,7 @@ def _plan(arguments: argparse.Namespace) -> _Plan:
     fusions = _fusions(arguments)
     try:
         device = pick_device(arguments.device)
-        dtype = pick_dtype(arguments.dtype, device)
+        dtype = pick_dtype(arguments.dtype, device, arguments.backbone or HIDRA_TINY)
         for task in tasks:
             task.check()
         networks_of_others, files_of_others, absent = rivals.available(files, learned, device)

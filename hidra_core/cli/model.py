@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from ..names import HIDRA_TINY
-from .console import UsageError, reason
+from ..names import DTYPES, HIDRA_TINY
+from .console import UsageError, log, reason, say
 
 if TYPE_CHECKING:
     import argparse
@@ -16,21 +17,46 @@ if TYPE_CHECKING:
     from ..weights import Weights
 
 
-def pick(device: str, dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
+def add_computing(group: argparse._ActionsContainer) -> None:
+    """Add the options of how the networks compute: number type, decoder and compiling."""
+    group.add_argument(
+        "--dtype",
+        choices=("auto", *DTYPES),
+        default="auto",
+        help="number type to compute in; auto: fp16 on a GPU, on a CPU whichever of bf16 and fp32 is faster, which is "
+        "measured once and remembered (HIDRA_CALIBRATE=1 in the environment measures again) (default: auto)",
+    )
+    group.add_argument(
+        "--decoder",
+        metavar="FILE",
+        help="another decoder of the backbone's latents: a .safetensors file or a diffusers folder of TAESD, which "
+        "takes most of the time off SD-Turbo and some of its detail; the trust report names it (default: the "
+        "backbone's own)",
+    )
+    group.add_argument(
+        "--compile",
+        action="store_true",
+        help="have torch.compile make faster code for the networks at the start, and say how long that took: for many "
+        "images; on a CPU it needs a C++ compiler",
+    )
+
+
+def pick(device: str, dtype: str = "auto", backbone: str | None = None) -> tuple[torch.device, torch.dtype]:
     """The device and the number type that the options ask for.
 
     Args:
-        device: see :func:`~hidra_core.backbone.pick_device`.
-        dtype: see :func:`~hidra_core.backbone.pick_dtype`.
+        device: see :func:`~hidra_core.computing.pick_device`.
+        dtype: see :func:`~hidra_core.computing.pick_dtype`.
+        backbone: what the option says, None where it says nothing.
 
     Raises:
         UsageError: unknown, or not available on this machine.
     """
-    from ..backbone import pick_device, pick_dtype
+    from ..computing import pick_device, pick_dtype
 
     try:
         chosen = pick_device(device)
-        return chosen, pick_dtype(dtype, chosen)
+        return chosen, pick_dtype(dtype, chosen, backbone or HIDRA_TINY)
     except ValueError as error:
         raise UsageError(reason(error)) from error
 
@@ -62,7 +88,33 @@ def load_pair(
     backbone = load_backbone(arguments.backbone or HIDRA_TINY, device=device, dtype=dtype)
     check_pair(weights, arguments.weights, backbone, arguments)
     weights.estimator.to(device)
+    if getattr(arguments, "decoder", None) is not None:
+        backbone.use_decoder(arguments.decoder)
+    if getattr(arguments, "compile", False):
+        _compile(weights, backbone, arguments)
     return weights, backbone
+
+
+def _compile(weights: Weights, backbone: DiffusersBackbone, arguments: argparse.Namespace) -> None:
+    """Compile the networks on a small image, and say what that took."""
+    import torch
+
+    from ..dem import DEGRADATION_WIDTH
+    from ..enhance import DegradationVectors, enhance
+
+    log.info("torch.compile is at work, which takes a minute or more")
+    started = time.perf_counter()
+    degradation = DegradationVectors(torch.zeros(1, DEGRADATION_WIDTH), weights)
+    try:
+        backbone.compile()
+        for size in ((128, 192), (192, 256)):  # the second shows whether the code serves other sizes
+            enhance(torch.zeros(*size, 1), backbone, degradation, restraint=False, corrector=False)
+    except Exception as error:  # the compiler's parts raise errors of their own kinds
+        raise ValueError(
+            f"--compile failed ({type(error).__name__}: {reason(error)}). On a CPU it needs a C++ compiler, on a GPU "
+            "Triton; leave out --compile to compute without"
+        ) from error
+    say(f"compiled in {time.perf_counter() - started:.0f} s", arguments)
 
 
 def check_pair(weights: Weights, source: str, backbone: DiffusersBackbone, arguments: argparse.Namespace) -> None:

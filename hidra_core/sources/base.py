@@ -71,11 +71,13 @@ class Beside:
         compare: an image (of clips: a clip) of input and result side by side.
         trust: an image and a JSON file that say what was changed and how far the input supports it; not for clips.
         radiometric: a JSON file that says what radiometric mode changed; not for clips.
+        decoder: name of the decoder in the place of the backbone's own, for the trust report; None for its own.
     """
 
     compare: Path | None = None
     trust: tuple[Path, Path] | None = None
     radiometric: Path | None = None
+    decoder: str | None = None
 
     @property
     def paths(self) -> list[Path]:

@@ -65,11 +65,15 @@ def write_beside(
         from ..trust import compare, trust_picture  # SciPy needs a while to import
 
         trust = compare(before, after)
-        entry, words = {}, ""
+        entry: dict[str, Any] = {}
+        words = ""
         if stage is not None:
             share = stage.of(before, after)
             entry = {"sensor": {**stage.entry, "share_of_change": round(share, 4)}}
             words = f"sensor: {stage.words}, {share:.0%} of the change"
+        if beside.decoder is not None:
+            entry["decoder"] = beside.decoder
+            words = "; ".join([*([words] if words else []), f"decoder: {beside.decoder}"])
         panels, record = beside.trust
         panels.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(panels) as temporary:

@@ -101,6 +101,8 @@ def enhance_file(
             return _parts(source, pages, backbone, weights, running, progress)
         return _pages(source, pages, backbone, weights, running, progress)
 
+    if beside is not None and backbone is not None:
+        beside = replace(beside, decoder=backbone.decoder_name)
     source.rewrite(output, enhanced, change, beside)
 
 

@@ -18,6 +18,8 @@ from ..readouts import Correction
 from ..vectors import SmoothOverTime
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from ..backbone import Backbone
     from ..enhance import Tile
     from ..readouts import Corrector
@@ -90,9 +92,11 @@ def enhance_frames(
     for network in NETWORKS:
         weights.adapter.check_fits(network, backbone.lookup(network))
     if degradation is not None:
-        with torch.inference_mode():
-            folded = backbone.folded(weights.adapter.modulate(degradation.vectors, strength))
-        return _in_chunks(frames, partial(run, degradation=degradation, fold=folded), upscale, progress)
+        fold: bool | AbstractContextManager[None] = False
+        if backbone.has_room_to_fold(weights.adapter):
+            with torch.inference_mode():
+                fold = backbone.folded(weights.adapter.modulate(degradation.vectors, strength))
+        return _in_chunks(frames, partial(run, degradation=degradation, fold=fold), upscale, progress)
     read = DegradationOverTime(weights, smoothing)
     judged = None if given is None else iter(given)
 

@@ -29,21 +29,28 @@ class HostBackbone(Backbone):
             into.
         vae: the VAE from the same call, or the baked one.
         conditioning: for a baked MODEL and VAE: a CONDITIONING with the constant text embedding.
+        decoder: a VAE that decodes in the place of the other one.
 
     Raises:
-        ValueError: conditioning for a MODEL or VAE that adapt themselves already, or for another backbone.
+        ValueError: conditioning for a MODEL or VAE that adapt themselves already, or for another backbone; a decoder
+            of other latents.
     """
 
     name = "ComfyUI"
     dtype = torch.float32
 
-    def __init__(self, model: Any, vae: Any, conditioning: list | None = None) -> None:
+    def __init__(self, model: Any, vae: Any, conditioning: list | None = None, decoder: Any = None) -> None:
         self.model = model
         self.vae = vae
         self.text_embedding = None if conditioning is None else text_embedding(model, vae, conditioning)
         self.device = comfy.model_management.intermediate_device()
         self._applied = applied_to_model(model)
         self._latent_format = model.get_model_object("latent_format")
+        self._decoder = vae
+        if decoder is not None:
+            _check_decoder(decoder, vae, self._latent_format)
+            self._decoder = decoder
+            self.decoder_name = type(decoder.first_stage_model).__name__
 
     @override
     def encode(self, images: Tensor) -> Tensor:
@@ -63,7 +70,7 @@ class HostBackbone(Backbone):
 
     @override
     def decode(self, latent: Tensor) -> Tensor:
-        return self.vae.decode(self._latent_format.process_out(latent)).movedim(-1, 1) * 2 - 1
+        return self._decoder.decode(self._latent_format.process_out(latent)).movedim(-1, 1) * 2 - 1
 
     @override
     def lookup(self, network: Network) -> Lookup:
@@ -73,6 +80,8 @@ class HostBackbone(Backbone):
     def modules(self) -> Iterator[nn.Module]:
         yield from self.model.model.diffusion_model.modules()
         yield from self.vae.first_stage_model.modules()
+        if self._decoder is not self.vae:
+            yield from self._decoder.first_stage_model.modules()
 
     @contextmanager
     @override
@@ -96,6 +105,37 @@ class HostBackbone(Backbone):
     @override
     def free_memory(self) -> None:
         comfy.model_management.soft_empty_cache()
+
+
+def _check_decoder(decoder: Any, vae: Any, latent_format: Any) -> None:
+    """Raise ValueError unless a VAE decodes the latents of another one, as far as the host knows what it decodes."""
+    network = decoder.first_stage_model
+    remedy = (
+        "connect taesd of Load VAE, for SD-Turbo"
+        if vae.upscale_ratio == _SD_FACTOR
+        else "disconnect decoder: this backbone's own is thin"
+    )
+    shape = (decoder.latent_channels, getattr(decoder, "latent_dim", 2), decoder.upscale_ratio)
+    expected = (latent_format.latent_channels, 2, vae.upscale_ratio)
+    if shape != expected:
+        raise ValueError(
+            f"the decoder ({type(network).__name__}) takes latents of {shape[0]} channels with {shape[1]} axes and "
+            f"enlarges them {shape[2] if isinstance(shape[2], int) else 'unevenly'}; expected {expected[0]} channels, "
+            f"2 axes and {expected[2]}: {remedy}"
+        )
+    scale = getattr(network, "vae_scale", None)  # of TAESD and its kin
+    if scale is None:
+        return
+    shift = float(network.vae_shift)
+    if abs(float(scale) - latent_format.scale_factor) > 1e-4 * latent_format.scale_factor or shift:
+        raise ValueError(
+            f"the decoder ({type(network).__name__}) takes latents of scaling factor {float(scale):g} with shift "
+            f"{shift:g}; expected {latent_format.scale_factor:g} without shift: {remedy}"
+        )
+
+
+_SD_FACTOR = 8
+"""How many times smaller than the image Stable Diffusion's latents are."""
 
 
 class _Hooked:
