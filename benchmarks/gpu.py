@@ -38,7 +38,6 @@ from gpu_training import training
 from random_networks import MINIATURE, REAL_SIZE, random_backbone, random_weights
 
 import hidra_core
-from hidra_core.backbone import DiffusersBackbone
 from hidra_core.computing import DTYPES
 from hidra_core.enhance import DegradationVectors
 from hidra_core.evaluation.provenance import machine
@@ -51,6 +50,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from hidra_core.backbone import DiffusersBackbone
     from hidra_core.weights import Weights
 
 

@@ -146,8 +146,8 @@ def overview(image: Tensor, pixels: int) -> Tensor:
 class SharedNormalisation:
     """Group-normalisation statistics taken over one batch as if it were one image, and imposed on others.
 
-    It works through forward hooks on any network with ``torch.nn.GroupNorm``; each layer must run once per pass. Code of
-    ``torch.compile`` has no hooks: within the contexts such networks run without it.
+    It works through forward hooks on any network with ``torch.nn.GroupNorm``; each layer must run once per pass. Code
+    of ``torch.compile`` has no hooks: within the contexts such networks run without it.
 
     Args:
         modules: all modules of the networks.

@@ -1,5 +1,7 @@
 """Fixtures of the core's tests: devices, the reference backbone and weights, the built-in model."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,9 @@ from helpers import reference
 from PIL import Image
 
 from hidra_core import DiffusersBackbone, Weights, load_backbone, load_weights
+
+os.environ.setdefault("HIDRA_CACHE", str(Path(tempfile.gettempdir(), "hidra-tests-cache")))
+"""Tests leave the user's cache alone; commands in processes of their own find what others measured."""
 
 
 @pytest.fixture(scope="session", params=["cpu", "cuda"])

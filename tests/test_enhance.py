@@ -10,6 +10,7 @@ from helpers.reference import assert_close, assert_same, load, make_backbone, ma
 from torch import nn
 
 from hidra_core import Backbone, DegradationVectors, DiffusersBackbone, enhance, estimate
+from hidra_core import backbone as module
 from hidra_core.readouts import Restraint
 from hidra_core.tiling import spans
 
@@ -157,6 +158,54 @@ def test_folded_equals_hooked(backbone, one):
     image = make_images(1, 50, 64, 1)
     with unchanged(backbone.unet, backbone.vae):
         assert_close(enhance(image, backbone, one, fold=True), enhance(image, backbone, one, fold=False), 1e-4)
+
+
+def folds(backbone, monkeypatch) -> list[int]:
+    """The number of vectors of each call of ``backbone.folded``, as the calls are made."""
+    calls = []
+    folded = backbone.folded
+    monkeypatch.setattr(backbone, "folded", lambda modulated: calls.append(len(modulated)) or folded(modulated))
+    return calls
+
+
+def test_on_a_cpu_each_image_of_small_networks_is_folded(backbone, degradation, monkeypatch):
+    images = make_images(2, 50, 64, 1)
+    calls = folds(backbone, monkeypatch)
+    with unchanged(backbone.unet, backbone.vae):
+        result = enhance(images, backbone, degradation)
+    assert calls == [1, 1]
+    assert_close(result, enhance(images, backbone, degradation, fold=False), 1e-4)
+    for row in range(2):
+        single = DegradationVectors(degradation.vectors[row : row + 1], degradation.weights)
+        assert_same(result[row], enhance(images[row], backbone, single))
+
+
+@pytest.mark.parametrize(("count", "room", "expected"), [(1, True, 0), (4, True, 1), (4, False, 0)])
+def test_large_networks_are_folded_where_one_vector_serves_many(backbone, one, monkeypatch, count, room, expected):
+    monkeypatch.setattr(module, "FOLDED_PARAMETERS", 0)
+    monkeypatch.setattr(module, "free_bytes", lambda device: None if room else 1000)
+    calls = folds(backbone, monkeypatch)
+    enhance(make_images(count, 64, 64, 1), backbone, one)
+    assert len(calls) == expected
+
+
+def test_compiled_networks_follow_each_images_degradation_and_shared_normalisation(degradation, monkeypatch):
+    # what the compiler makes of the code differs from machine to machine; what it traces does not
+    original = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: original(self, backend="eager", **options))
+    backbone = make_backbone()
+    images, large = make_images(2, 64, 64, 1), make_images(1, 64, 320, 1, seed=1)
+    single = DegradationVectors(degradation.vectors[1:], degradation.weights)
+    plain = enhance(images, backbone, degradation), enhance(large, backbone, single, tile=256)
+    backbone.compile()
+    assert_close(enhance(images, backbone, degradation), plain[0], 1e-4)
+    assert_close(enhance(large, backbone, single, tile=256), plain[1], 1e-4)
+    assert_close(enhance(images, backbone, degradation), plain[0], 1e-4)
+    with (
+        pytest.raises(ValueError, match="folding needs one"),
+        backbone.adapted(degradation.weights.adapter.modulate(degradation.vectors)),
+    ):
+        pass
 
 
 def test_strength(backbone, one):

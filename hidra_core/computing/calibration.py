@@ -42,8 +42,8 @@ BLOCKS: dict[str, tuple[tuple[int, int, int, int], ...]] = {
 }
 """For each backbone, blocks of normalisation, activation and convolution: channels, height, width and groups.
 
-hidra-tiny's are those for 256×640 pixels; SD-Turbo's have fewer than 512×512 would, which change nothing in the order of
-the types and would take seconds.
+hidra-tiny's are those for 256×640 pixels. SD-Turbo's have fewer pixels than its own, which would take seconds and
+change nothing in the order of the types.
 """
 
 TOKENS = {HIDRA_TINY: (256, 8, 640), "sd-turbo": (640, 10, 1024)}

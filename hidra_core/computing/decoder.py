@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _PREFIXES = ("decoder.layers.", "taesd_decoder.", "decoder.", "")
-"""Before the number of a layer, in diffusers' layout and in TAESD's own: ComfyUI's joined file, a joined file, alone."""
+"""Before the number of a layer: in diffusers' layout, and in TAESD's own, in joined files and alone."""
 
 _TINY_SCALE = "vae_scale"
 
@@ -76,7 +76,7 @@ def load_decoder(
     if (decoder.channels, factor) != (vae_config.latent_channels, own):
         raise ValueError(
             f"{path} is no decoder for {expected}: it takes {decoder.channels} channels, 1/{factor} of the size. "
-            + ("Choose TAESD, for SD-Turbo" if own == 8 else f"{backbone} needs none: its own is thin")  # noqa: PLR2004
+            + ("Choose TAESD, for SD-Turbo" if own == 8 else f"{backbone} needs none: its own is thin")
         )
     import torch
 
@@ -153,7 +153,7 @@ def _from_file(path: Path) -> tuple[Decoder, int]:
     # TAESD's own layout counts the clamp before the first convolution; diffusers' has it outside the layers
     first = 0 if prefix == "decoder.layers." else 1
     weight = layers.get((first, "weight"))
-    if weight is None or weight.ndim != 4:  # noqa: PLR2004  of a convolution
+    if weight is None or weight.ndim != 4:
         raise ValueError(f"{wrong}its first layer is no convolution{remedy}")
     width, channels = weight.shape[:2]
     if channels > width:
@@ -169,8 +169,9 @@ def _from_file(path: Path) -> tuple[Decoder, int]:
         )
     except RuntimeError as error:
         raise ValueError(f"{wrong}{str(error).splitlines()[-1].strip()}{remedy}") from error
-    if scale is not None and abs(float(scale) - 0.18215) > 1e-4:  # noqa: PLR2004  of SD's latents
+    if scale is not None and abs(float(scale) - 0.18215) > 1e-4:
         raise ValueError(
-            f"{path} decodes latents of scaling factor {float(scale):g}; expected 0.18215, that of SD-Turbo. Choose TAESD"
+            f"{path} decodes latents of scaling factor {float(scale):g}; expected 0.18215, that of SD-Turbo. "
+            "Choose TAESD"
         )
     return Decoder(network.decoder, 1.0, path.stem, channels), 8
