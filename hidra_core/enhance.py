@@ -276,6 +276,7 @@ class _Adapted:
         self.backbone = backbone
         self.modulated: ModulatedAdapter | None = None
         self.folds_each = False
+        self._modulate: Callable[[slice], ModulatedAdapter] | None = None
         self._restrained: Callable[[Tensor, Tensor, slice, int, Tensor | None], Tensor] | None = None
         self._restraint_knows = False
         self._corrector: Corrector | None = None
@@ -299,12 +300,16 @@ class _Adapted:
         if not isinstance(fold, bool | str):
             self._context = fold
             return
-        modulated = weights.adapter.modulate(degradation.vectors, strength)
         if fold == "auto":
             each = backbone.folds_each(weights.adapter)
-            self.folds_each = each and len(modulated) > 1
+            self.folds_each = each and len(degradation) > 1
             many = images >= FOLDED_IMAGES and backbone.has_room_to_fold(weights.adapter)
-            fold = len(modulated) == 1 and (each or many)
+            fold = len(degradation) == 1 and (each or many)
+        if self.folds_each:
+            # modulated image by image too, so that a batch gives to the bit what its images give alone
+            self._modulate = lambda row: weights.adapter.modulate(degradation.vectors[row], strength)
+            return
+        modulated = weights.adapter.modulate(degradation.vectors, strength)
         if fold:
             self._context = backbone.folded(modulated)
         else:
@@ -313,16 +318,11 @@ class _Adapted:
     @contextmanager
     def folded_for(self, row: slice) -> Iterator[None]:
         """Within the block the networks are adapted to one image, where each is to run alone; else nothing happens."""
-        modulated = self.modulated
-        if modulated is None or not self.folds_each:
+        if self._modulate is None:
             yield
             return
-        self.modulated = None
-        try:
-            with self.backbone.folded(modulated.rows(row)):
-                yield
-        finally:
-            self.modulated = modulated
+        with self.backbone.folded(self._modulate(row)):
+            yield
 
     def finished(self, before: Tensor, after: Tensor, rows: slice, factor: int) -> Tensor:
         """The networks' output with brightness and shading corrected, and of this change what the restraint lets pass.
