@@ -1,17 +1,18 @@
 """Run in the host's interpreter by test_native.py: the host's own networks with a given backbone and weights.
 
-    python native.py HOST_FOLDER PACK_FOLDER BACKBONE WEIGHTS INPUTS OUTPUTS
+    python native.py HOST_FOLDER PACK_FOLDER BACKBONE WEIGHTS INPUTS OUTPUTS SMALL TAESD
 
 Inputs: ``image`` [B, 3, H, W] in [-1, 1] and ``degradation_vector`` [B, 256]. Outputs: ``latent``,
 ``denoised_latent``, ``enhanced`` of the batch, the same of each image alone (``….0``, ``….1``), and ``unchanged``,
-whether every parameter and every hook is as before.
+whether every parameter and every hook is as before. ``decoded`` is ``small_latent`` decoded by TAESD, a file for the
+host's VAE loader, in the place of the decoder of SMALL, a backbone file; ``refusal`` is what is said of it on BACKBONE.
 """
 
 import importlib.util
 import sys
 from pathlib import Path
 
-host_folder, pack_folder, backbone_file, weights_file, inputs_file, outputs_file = sys.argv[1:]
+host_folder, pack_folder, backbone_file, weights_file, inputs_file, outputs_file, small_file, taesd_file = sys.argv[1:]
 sys.argv = [sys.argv[0], "--cpu"]  # the host parses the command line of whoever imports it
 sys.path.insert(0, host_folder)
 
@@ -19,6 +20,7 @@ import comfy.options  # noqa: E402  from the folder that was put on the path
 
 comfy.options.enable_args_parsing()
 
+import comfy.sd  # noqa: E402  from the folder that was put on the path
 import torch  # noqa: E402  from the folder that was put on the path
 from safetensors.torch import load_file, save_file  # noqa: E402  from the folder that was put on the path
 
@@ -58,6 +60,13 @@ def main() -> None:
     for i in range(len(images)):
         alone = run(images[i : i + 1], vectors[i : i + 1])
         outputs |= {f"{key}.{i}": value for key, value in alone.items()}
+    taesd = comfy.sd.VAE(sd=load_file(taesd_file))
+    small = host.HostBackbone(*host.native_backbone(Path(small_file)), [[torch.zeros(1, 77, 16), {}]], taesd)
+    outputs["decoded"] = small.decode(inputs["small_latent"])
+    try:
+        host.HostBackbone(model, vae, decoder=taesd)
+    except ValueError as error:
+        outputs["refusal"] = torch.tensor(list(str(error).encode()), dtype=torch.uint8)
     after = snapshot(model, vae)
     same = all(torch.equal(a, b) for a, b in zip(before[0], after[0], strict=True)) and before[1] == after[1]
     outputs["unchanged"] = torch.tensor(same)

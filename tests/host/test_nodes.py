@@ -17,6 +17,7 @@ import torch
 from client import HostClient, PromptRejectedError
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from test_native import taesd
 
 import hidra_core
 from hidra_core import degradations, scenes
@@ -296,6 +297,26 @@ def _with(prompt: dict[str, Any], node: str, **inputs: Any) -> dict[str, Any]:
 def test_bad_graphs_say_what_is_wrong(client: HostClient, case: str) -> None:
     make, message = ERRORS[case]
     assert message in failure(client, make())
+
+
+def test_another_decoder(client: HostClient, host: HostServer) -> None:
+    """Its name is said, and one of other latents is refused; the VAE itself as decoder gives what it gives without."""
+    plain, other = (graph(scene()) for _ in range(2))
+    _with(other, "enhance", decoder=["load", 1])
+    first, second = (client.run(prompt) for prompt in (plain, other))
+    assert np.array_equal(pictures(client, first)[0], pictures(client, second)[0])
+    assert second.outputs["enhance"]["text"] == ["decoder: AutoencoderKL"]
+    folder = host.folder("models", "vae_approx")
+    tensors = taesd()
+    for side in ("encoder", "decoder"):
+        prefix = f"taesd_{side}."
+        part = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+        save_file(part, folder / f"taesd_{side}.safetensors")
+    thin = _with(graph(scene()), "enhance", decoder=["thin", 0])
+    thin["thin"] = {"class_type": "VAELoader", "inputs": {"vae_name": "taesd"}}
+    said = failure(client, thin)
+    assert "decoder (TAESD) takes latents of 4 channels" in said
+    assert "expected 8 channels, 2 axes and 2: disconnect decoder" in said
 
 
 def test_values_out_of_range_are_refused_before_running(client: HostClient) -> None:
