@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from common import options_of
@@ -24,7 +24,7 @@ from hidra_core.evaluation.provenance import machine
 from hidra_core.evaluation.tables import to_markdown
 
 TOLERANCE = 1.05
-WAYS: dict[str, tuple[str, bool | str]] = {
+WAYS: dict[str, tuple[str, bool | Literal["auto"]]] = {
     "fp32, hooked": ("fp32", False),
     "fp32, folded": ("fp32", True),
     "bf16, hooked": ("bf16", False),
@@ -39,7 +39,7 @@ CASES: dict[str, tuple[int, int, int]] = {
 """Images, height and width; 0 images stand for the option ``--batch``."""
 
 
-def run(backbone: Any, images: torch.Tensor, degradation: DegradationVectors, fold: bool | str) -> None:
+def run(backbone: Any, images: torch.Tensor, degradation: DegradationVectors, fold: bool | Literal["auto"]) -> None:
     """Enhance images; folded, one by one where each has its own degradation.
 
     Args:

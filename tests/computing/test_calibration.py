@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from hidra_core.computing import calibration
@@ -102,5 +104,6 @@ def test_blocks_of_both_backbones_are_measured():
     for sizes in calibration.BLOCKS:
         for dtype in (calibration.torch.float32, calibration.torch.bfloat16):
             for block in calibration._work(sizes, dtype)[:1]:
-                assert block().dtype == dtype
+                result: Any = block()
+                assert result.dtype == dtype
     assert all(seconds > 0 for seconds in calibration.measure(HIDRA_TINY).values())
