@@ -5,7 +5,7 @@
 Inputs: ``image`` [B, 3, H, W] in [-1, 1] and ``degradation_vector`` [B, 256]. Outputs: ``latent``,
 ``denoised_latent``, ``enhanced`` of the batch, the same of each image alone (``….0``, ``….1``), and ``unchanged``,
 whether every parameter and every hook is as before. ``decoded`` is ``small_latent`` decoded by TAESD, a file for the
-host's VAE loader, in the place of the decoder of SMALL, a backbone file; ``refusal`` is what is said of it on BACKBONE.
+host's VAE loader, in the place of the decoder of SMALL, a backbone file; ``refusal`` is what is said of TAESD for SDXL.
 """
 
 import importlib.util
@@ -64,6 +64,7 @@ def main() -> None:
     small = host.HostBackbone(*host.native_backbone(Path(small_file)), [[torch.zeros(1, 77, 16), {}]], taesd)
     outputs["decoded"] = small.decode(inputs["small_latent"])
     try:
+        taesd.first_stage_model.vae_scale.fill_(0.13025)
         host.HostBackbone(model, vae, decoder=taesd)
     except ValueError as error:
         outputs["refusal"] = torch.tensor(list(str(error).encode()), dtype=torch.uint8)
