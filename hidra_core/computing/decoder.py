@@ -26,6 +26,8 @@ _PREFIXES = ("decoder.layers.", "taesd_decoder.", "decoder.", "")
 """Before the number of a layer: in diffusers' layout, and in TAESD's own, in joined files and alone."""
 
 _TINY_SCALE = "vae_scale"
+SD_SCALE = 0.18215
+"""Scaling factor of Stable Diffusion's latents."""
 
 
 class Decoder:
@@ -102,7 +104,7 @@ def _from_folder(path: Path, vae_config: Any, expected: str) -> tuple[Decoder, i
     # the tiny one takes scaled latents, the other one latents as the encoder gives them
     scale = 1.0 if kind == "AutoencoderTiny" else vae_config.scaling_factor
     given, shift = (
-        config.get("scaling_factor", 1.0 if kind == "AutoencoderTiny" else 0.18215),
+        config.get("scaling_factor", 1.0 if kind == "AutoencoderTiny" else SD_SCALE),
         config.get("shift_factor"),
     )
     if abs(given - scale) > 1e-4 * scale or shift:
@@ -169,9 +171,9 @@ def _from_file(path: Path) -> tuple[Decoder, int]:
         )
     except RuntimeError as error:
         raise ValueError(f"{wrong}{str(error).splitlines()[-1].strip()}{remedy}") from error
-    if scale is not None and abs(float(scale) - 0.18215) > 1e-4:
+    if scale is not None and abs(float(scale) - SD_SCALE) > 0.01 * SD_SCALE:  # half-precision numbers round it
         raise ValueError(
-            f"{path} decodes latents of scaling factor {float(scale):g}; expected 0.18215, that of SD-Turbo. "
+            f"{path} decodes latents of scaling factor {float(scale):g}; expected {SD_SCALE}, that of SD-Turbo. "
             "Choose TAESD"
         )
     return Decoder(network.decoder, 1.0, path.stem, channels), 8
