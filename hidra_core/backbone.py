@@ -248,7 +248,7 @@ class DiffusersBackbone(Backbone):
         """
         # SD-Turbo's UNet has many blocks that are alike: compiled once, they start in a fraction of the time
         if sum(parameter.numel() for parameter in self.unet.parameters()) > FOLDED_PARAMETERS:
-            self.unet.compile_repeated_blocks(dynamic=True)
+            getattr(self.unet, "compile_repeated_blocks", self.unet.compile)(dynamic=True)  # older diffusers lack it
         else:
             self.unet.compile(dynamic=True)
         self.vae.encoder.compile(dynamic=True)
