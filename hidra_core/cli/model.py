@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 from ..names import DTYPES, HIDRA_TINY
@@ -107,8 +108,10 @@ def _compile(weights: Weights, backbone: DiffusersBackbone, arguments: argparse.
     degradation = DegradationVectors(torch.zeros(1, DEGRADATION_WIDTH), weights)
     try:
         backbone.compile()
-        for size in ((128, 192), (192, 256)):  # the second shows whether the code serves other sizes
-            enhance(torch.zeros(*size, 1), backbone, degradation, restraint=False, corrector=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler speaks of diffusers' code, which the user cannot change
+            for size in ((128, 192), (192, 256)):  # the second shows whether the code serves other sizes
+                enhance(torch.zeros(*size, 1), backbone, degradation, restraint=False, corrector=False)
     except Exception as error:  # the compiler's parts raise errors of their own kinds
         raise ValueError(
             f"--compile failed ({type(error).__name__}: {reason(error)}). On a CPU it needs a C++ compiler, on a GPU "
