@@ -203,4 +203,4 @@ def reading_lines(reading: Reading) -> list[str]:
 def bar(share: float) -> str:
     """A share in [0, 1] as a row of blocks; any share above 0 has at least one."""
     filled = min(BAR, max(round(share * BAR), 1 if share > 0 else 0))
-    return "█" * filled + "░" * (BAR - filled)
+    return "\N{FULL BLOCK}" * filled + "\N{LIGHT SHADE}" * (BAR - filled)
