@@ -196,6 +196,7 @@ def compare(before: Tensor, after: Tensor) -> Trust:
     if source.shape[-2:] != output.shape:
         source = interpolate(source, output.shape, mode="bilinear", align_corners=False, antialias=True)
     source = source[0, 0]
+    checkpoint()
     doubt, heights, gain, blur = _edge_test(source.numpy(), output.numpy(), factor)
     weight = float(heights.sum())
     supported = 1 - float((heights * doubt).sum()) / weight if weight > 0 else 1.0
