@@ -9,9 +9,10 @@ and video. Every tenth is to be cancelled at a random time. Weights are copied i
 replaced by others while a degradation of the former is still cached, and deleted.
 FOLDER receives ``soak.md``, written anew with every row, and ``soak.log``, what the server printed.
 
-Memory is the server's resident memory after a prompt. It is flat if the mean of the last tenth is at most 3 % above that of
-the second tenth: the first warms up. Ends with 1 if it is not, if a prompt failed that was not to, if a file is left in
-the folders for temporary files, the host's and the system's, that is no preview, or if the host warned of anything.
+Memory is the server's resident memory after a prompt. It is flat if the mean of the last tenth is at most 3 % above
+that of the second tenth: the first warms up. Ends with 1 if it is not, if a prompt failed that was not to, if a file is
+left in the folders for temporary files, the host's and the system's, that is no preview, or if the host warned of
+anything.
 """
 
 from __future__ import annotations
