@@ -22,7 +22,7 @@ WORKFLOWS = ROOT / "example_workflows"
 WEIGHTS = ROOT / "hidra_core" / "models" / "hidra-tiny" / "weights.safetensors"
 VUE = "async on => await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 BATCH = """values => {
-    app.graph.clear()
+    app.clean()
     const make = (type, at, set = {}) => {
         const node = LiteGraph.createNode(type)
         app.graph.add(node)
