@@ -1,8 +1,8 @@
-"""Degradation-guided LoRA: ``W' = W + s·U Σ(P) V`` as forward hooks on a frozen network.
+"""Degradation-guided LoRA: ``W' = W + s·U Sigma(P) V`` as forward hooks on a frozen network.
 
 Source: HiDRA (CVPR 2026), "Degradation-guided LoRA". The network is never changed: hooks on its Linear and Conv2d
 modules add the low-rank branch for the length of one ``with`` block, so that removal is exact and every image of a
-batch can have its own Σ. Layers are named as in diffusers; a ``lookup`` from name to module lets the same adapter
+batch can have its own Sigma. Layers are named as in diffusers; a ``lookup`` from name to module lets the same adapter
 serve any implementation of the same network.
 """
 
@@ -111,11 +111,11 @@ class ConvIn(nn.Module):
 
 
 class Adapter(nn.Module):
-    """All lower-level parameters θ: low-rank branches, Σ heads and ``conv_in``.
+    """All lower-level parameters theta: low-rank branches, Sigma heads and ``conv_in``.
 
     Args:
         layers: the low-rank branches of each network.
-        heads: the Σ head of each network.
+        heads: the Sigma head of each network.
         conv_in: the trained UNet input convolution.
     """
 
@@ -181,12 +181,12 @@ class Adapter(nn.Module):
 
 
 class ModulatedAdapter:
-    """The adapter with Σ fixed for some images, ready to be attached to the networks.
+    """The adapter with Sigma fixed for some images, ready to be attached to the networks.
 
     Args:
         adapter: the branches.
         sigma: modulation tensors of each network, ``[B, blocks, rank, rank]``.
-        strength: factor on the low-rank update, ≥ 0, and how far ``conv_in`` moves from the backbone's own (0) to the
+        strength: factor on the low-rank update, >= 0, and how far ``conv_in`` moves from the backbone's own (0) to the
             trained one (1).
     """
 
@@ -211,7 +211,7 @@ class ModulatedAdapter:
         """Adapt the network behind ``lookup`` within the block; afterwards it is unchanged, whatever was raised.
 
         Inputs of the network must have as many rows as there are images, one row (any number of rows share one
-        image's Σ) or a multiple (conditional and unconditional halves stacked).
+        image's Sigma) or a multiple (conditional and unconditional halves stacked).
         """
         with ExitStack() as stack:
             if self.strength != 0:  # at strength 0 the backbone is to be itself, bit for bit
@@ -220,7 +220,7 @@ class ModulatedAdapter:
             yield
 
     def folded(self, network: Network, lookup: Lookup) -> FoldedAdapter:
-        """Like :meth:`attached`, with the update added to copies of the weights: no cost per call, but only one Σ.
+        """Like :meth:`attached`, with the update added to copies of the weights: no cost per call, but only one Sigma.
 
         The copies are made here, once; the context that is returned can be entered any number of times.
 
@@ -235,7 +235,7 @@ class ModulatedAdapter:
     def folded_parameters(
         self, network: Network, lookup: Lookup, dtype: torch.dtype | None = None
     ) -> Iterator[tuple[str, dict[str, nn.Parameter]]]:
-        """Layer name and new parameters of every adapted layer, ``W + s·U Σ V`` of the first image.
+        """Layer name and new parameters of every adapted layer, ``W + s·U Sigma V`` of the first image.
 
         They are on the network's device and in ``dtype``, which is the network's own by default.
         """
@@ -253,7 +253,7 @@ class ModulatedAdapter:
     def low_rank(self, network: Network) -> Iterator[tuple[str, Tensor, Tensor]]:
         """Layer name, down and up projection of every branch of the first image: an ordinary LoRA of scale 1.
 
-        Down is V, ``[rank, in]`` or ``[rank, in, kh, kw]``; up is ``s·U Σ`` with the strength, ``[out, rank]``.
+        Down is V, ``[rank, in]`` or ``[rank, in, kh, kw]``; up is ``s·U Sigma`` with the strength, ``[out, rank]``.
         """
         for name, hook in self._network_hooks(network).items():
             if isinstance(hook, _LowRankHook):
@@ -317,9 +317,9 @@ def _set_parameters(module: nn.Module, parameters: dict[str, nn.Parameter]) -> N
 
 
 class _LowRankHook:
-    """Adds ``x V · (s Σ U)`` to the output of a Linear or Conv2d.
+    """Adds ``x V · (s Sigma U)`` to the output of a Linear or Conv2d.
 
-    ``down`` is V; ``up`` is ``s·Σ·Uᵀ``, ``[B, rank, out]``: Σ folded into the cheaper of the two projections.
+    ``down`` is V; ``up`` is ``s·Sigma·U^T``, ``[B, rank, out]``: Sigma folded into the cheaper of the two projections.
     """
 
     def __init__(self, down: Tensor, up: Tensor, downs: dict[str, Tensor], key: str) -> None:

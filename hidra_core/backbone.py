@@ -45,7 +45,10 @@ MODELS = Path(__file__).parent / "models"
 
 @cache
 def alpha_cumprod(timestep: int = TIMESTEP) -> float:
-    """ᾱ at a timestep of the ``scaled_linear`` schedule, betas 0.00085 to 0.012 over 1000 steps."""
+    """``abar``, the product of all alphas up to a timestep.
+
+    The schedule is ``scaled_linear``, with betas from 0.00085 to 0.012 over 1000 steps.
+    """
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float32) ** 2
     return (1 - betas).cumprod(0)[timestep].item()
 
@@ -53,10 +56,11 @@ def alpha_cumprod(timestep: int = TIMESTEP) -> float:
 def denoise_step(latent: Tensor, prediction: Tensor, prediction_type: str = "epsilon") -> Tensor:
     """The clean latent from one prediction at t = 999.
 
-    ``epsilon``: ``ẑ = (z − sqrt(1−ᾱ)·ε) / sqrt(ᾱ)``; ``v_prediction``: ``ẑ = sqrt(ᾱ)·z − sqrt(1−ᾱ)·v``.
+    With ``abar`` of :func:`alpha_cumprod`, ``epsilon`` is ``(z - sqrt(1 - abar)·eps) / sqrt(abar)``, and
+    ``v_prediction`` is ``sqrt(abar)·z - sqrt(1 - abar)·v``.
     """
     alpha = alpha_cumprod()
-    z, out = latent.float(), prediction.float()  # 1/sqrt(ᾱ) is 14.6 and enlarges rounding errors: fp32
+    z, out = latent.float(), prediction.float()  # 1/sqrt(abar) is 14.6 and enlarges rounding errors: fp32
     if prediction_type == "epsilon":
         clean = (z - (1 - alpha) ** 0.5 * out) / alpha**0.5
     elif prediction_type == "v_prediction":
@@ -106,7 +110,7 @@ class Backbone(ABC):
 
     @contextmanager
     def adapted(self, modulated: ModulatedAdapter) -> Iterator[None]:
-        """Adapt both networks within the block, each image by its own Σ; afterwards they are unchanged.
+        """Adapt both networks within the block, each image by its own Sigma; afterwards they are unchanged.
 
         Args:
             modulated: the adapter for the images that run within the block.
@@ -117,7 +121,7 @@ class Backbone(ABC):
             yield
 
     def folded(self, modulated: ModulatedAdapter) -> AbstractContextManager[None]:
-        """Like :meth:`adapted` for one image's Σ, as a context that can be entered again and again.
+        """Like :meth:`adapted` for one image's Sigma, as a context that can be entered again and again.
 
         The update is added to copies of the adapted weights. They need memory, but the update then costs nothing per
         call.

@@ -1,8 +1,8 @@
 """One degradation folded into ordinary files, which other programs can load: a LoRA for the UNet, and a VAE.
 
 For a camera whose degradation stays the same, nothing of the method has to be computed at run time:
-``W + s·U Σ(P) V`` with one ``P`` is the LoRA ``(s·U Σ) V``. Other programs' LoRA loaders do not touch autoencoders, so
-the VAE is written as a whole, in the original Stable Diffusion layout that they load.
+``W + s·U Sigma(P) V`` with one ``P`` is the LoRA ``(s·U Sigma) V``. Other programs' LoRA loaders do not touch
+autoencoders, so the VAE is written as a whole, in the original Stable Diffusion layout that they load.
 """
 
 from __future__ import annotations

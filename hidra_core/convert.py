@@ -39,7 +39,7 @@ def convert_authors(
     """Read the authors' two pickles without executing anything in them.
 
     Args:
-        model: their ``model.pkl`` (LoRA, Σ heads, block embeddings, ``conv_in``).
+        model: their ``model.pkl`` (LoRA, Sigma heads, block embeddings, ``conv_in``).
         dem: their ``DEM.pkl`` (MIA and head).
         text_embedding: the empty prompt's embedding, ``[1, 77, width]``; see :func:`empty_prompt_embedding`.
         dinov2: folder or file of DINOv2 with registers (Hugging Face layout); ``None`` leaves random weights, for a

@@ -1,11 +1,13 @@
 """The degradation estimation module (DEM): from a degraded image to its degradation vector ``P``.
 
 A frozen DINOv2 with registers gives patch features at four depths; mutual interaction attention (MIA) lets the four
-layers attend to each other; a small head pools them to ``P``. With ``x`` the degraded image, ``ω`` the trainable
-parameters of MIA and head, and ``F_l`` the features of depth ``l``, normalised by the backbone's last LayerNorm::
+layers attend to each other; a small head pools them to ``P``. With ``x`` the degraded image, ``omega`` the
+trainable parameters of MIA and head, and ``F_l`` the features of depth ``l``, normalised by the backbone's last
+LayerNorm::
 
     F = [F_1, F_2, F_3, F_4]            F_l = LN(DINOv2_l(x))      patch tokens as [C, h, w]
-    P = head_ω(mean_hw(MIA_ω(F)))       head = SiLU ∘ Linear ∘ SiLU ∘ LayerNorm ∘ Linear, 4·C → 256 → 256
+    P = head_omega(mean_hw(MIA_omega(F)))
+    head(x) = SiLU(Linear(SiLU(LayerNorm(Linear(x)))))             4·C -> 256 -> 256
 
 Source: HiDRA (CVPR 2026), section "Degradation estimation module".
 """
@@ -38,12 +40,12 @@ class MutualInteractionAttention(nn.Module):
 
     The features of the ``L`` depths are stacked along the channels, ``F`` in ``[B, L·C, h, w]``. A 1×1 and a depthwise
     3×3 convolution make query, key and value of 192 channels each, which belong to the depths in equal parts: each
-    depth is one token of length ``c·h·w`` with ``c = 192 / L``. With ``τ`` a learned temperature and ``‖·‖₂`` the
+    depth is one token of length ``c·h·w`` with ``c = 192 / L``. With ``tau`` a learned temperature and ``n(·)`` the
     normalisation of each token to length 1::
 
-        Q, K, V   = split(DWConv_3×3(Conv_1×1(F)))          each [B, (L c), h, w] → [B, L, (c h w)]
-        A         = softmax(τ · ‖Q‖₂ ‖K‖₂ᵀ)                 [B, L, L]
-        MIA(F)    = Conv_1×1(A V) + F                        A V: [B, L, (c h w)] → [B, (L c), h, w]
+        Q, K, V   = split(DWConv_3×3(Conv_1×1(F)))          each [B, (L c), h, w] -> [B, L, (c h w)]
+        A         = softmax(tau · n(Q) n(K)^T)             [B, L, L]
+        MIA(F)    = Conv_1×1(A V) + F                        A V: [B, L, (c h w)] -> [B, (L c), h, w]
 
     Source: HiDRA (CVPR 2026), section "Degradation estimation module", mutual interaction attention.
 

@@ -78,7 +78,7 @@ class DegradationVectors:
     def __post_init__(self) -> None:
         if self.vectors.ndim != 2 or self.vectors.shape[1] != DEGRADATION_WIDTH or len(self.vectors) == 0:
             raise ValueError(
-                f"degradation vectors have shape {tuple(self.vectors.shape)}; expected [B, {DEGRADATION_WIDTH}], B ≥ 1"
+                f"degradation vectors have shape {tuple(self.vectors.shape)}; expected [B >= 1, {DEGRADATION_WIDTH}]"
             )
         if not torch.isfinite(self.vectors).all():
             raise ValueError("degradation vectors have values that are not finite; estimate them again")

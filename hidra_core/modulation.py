@@ -1,18 +1,18 @@
-"""Σ heads: from the degradation vector to one small matrix per block of the network.
+"""Sigma heads: from the degradation vector to one small matrix per block of the network.
 
 A degradation-guided LoRA changes a frozen layer's weight by an update that depends on the image::
 
-    W'   = W + s · U Σ_b(P) V            V: rank × in, U: out × rank, Σ_b: rank × rank, s: a constant scale
+    W'   = W + s · U Sigma_b(P) V        V: rank × in, U: out × rank, Sigma_b: rank × rank, s: a constant scale
 
-All adapted layers of block ``b`` share one ``Σ_b``. With ``P`` the degradation vector of the image and ``e_b`` a
+All adapted layers of block ``b`` share one ``Sigma_b``. With ``P`` the degradation vector of the image and ``e_b`` a
 learned embedding of the block, each of the two networks (UNet, VAE encoder) has one head::
 
-    d    = ReLU(W_d P + a_d)             degradation branch, 256 → 256
-    g_b  = ReLU(W_g e_b + a_g)           block branch, 64 → 64
-    M_b  = reshape(W_f [d; g_b] + a_f)   fusion, 320 → rank² → rank × rank
+    d    = ReLU(W_d P + a_d)             degradation branch, 256 -> 256
+    g_b  = ReLU(W_g e_b + a_g)           block branch, 64 -> 64
+    M_b  = reshape(W_f [d; g_b] + a_f)   fusion, 320 -> rank² -> rank × rank
 
-``Σ_b`` is ``M_b`` transposed: with ``h = V x`` the rank activations, ``h' = Σ_b h`` means
-``h'[r] = Σ_k h[k] · M_b[k, r]``, where ``Σ_k`` is a sum over ``k``.
+``Sigma_b`` is ``M_b`` transposed: with ``h = V x`` the rank activations, ``h' = Sigma_b h`` means
+``h'[r] = sum over k of h[k] · M_b[k, r]``.
 
 Source: HiDRA (CVPR 2026), section "Degradation-guided LoRA".
 """
@@ -95,7 +95,7 @@ class ModulationHead(nn.Module):
 
         Returns:
             ``[B, blocks, rank, rank]``; with ``M = out[image, block]`` the rank activations transform as
-            ``h'[r] = Σ_k h[k] · M[k, r]``.
+            ``h'[r] = sum over k of h[k] · M[k, r]``.
         """
         degradation = repeat(F.relu(self.degradation(vectors)), "B d -> B b d", b=self.blocks)
         block = repeat(F.relu(self.block(self.embedding)), "b g -> B b g", B=len(vectors))

@@ -2,13 +2,13 @@
 
 With ``w_t`` the weights of tile ``t``, which fall linearly over the overlap, the result is::
 
-    y = Σ_t w_t · f(x_t)          Σ_t w_t = 1 at every pixel
+    y = sum over t of w_t · f(x_t)          sum over t of w_t = 1 at every pixel
 
 Tiles agree because they share the degradation vector of the whole image, and because group normalisation uses its
 statistics, recorded on a small view of it (``overview``), instead of the tile's. With ``G`` a group of channels::
 
     mean_G = mean(x over channels in G, all positions, the whole batch)          var_G likewise
-    norm(x) = γ · (x − mean_G) / sqrt(var_G + ε) + β
+    norm(x) = gamma · (x - mean_G) / sqrt(var_G + eps) + beta
 
 Normalised by its own content instead, a tile of empty sky would come out in other greys than its neighbour with the
 buildings. Source: this project; HiDRA (CVPR 2026) processes images as a whole.

@@ -6,7 +6,7 @@ Tensors                          Content
 ``text_embedding``               the constant embedding of the empty prompt, ``[1, 77, width]``
 ``lora.NETWORK.LAYER.down``      V of each adapted layer, ``[rank, in]`` or ``[rank, in, kh, kw]``
 ``lora.NETWORK.LAYER.up``        U of each adapted layer, ``[out, rank]``
-``modulation.NETWORK.*``         the head that makes Σ of the degradation vector
+``modulation.NETWORK.*``         the head that makes Sigma of the degradation vector
 ``conv_in.weight``, ``.bias``    the UNet's input convolution, trained in full
 ``dem.head.*``                   the head of the DEM
 ``dem.attention.*``              mutual interaction attention of the DEM; missing where it is not used
@@ -66,8 +66,8 @@ class Weights:
     """Both halves of the method's trained parameters.
 
     Attributes:
-        estimator: the DEM (ω and its frozen backbone).
-        adapter: θ.
+        estimator: the DEM (omega and its frozen backbone).
+        adapter: theta.
         text_embedding: the constant embedding of the empty prompt, ``[1, 77, width]``.
         backbone: name of the one-step backbone the adapter was trained on.
         training: how it was trained (steps, number of images, seed, strategy, licence note), as the header says.

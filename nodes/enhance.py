@@ -54,7 +54,7 @@ class OneStepEnhance(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="HiDRA_OneStepEnhance",
-            display_name="One-Step Enhance (Infrared Denoise)",
+            display_name="One-Step Enhance (Infrared Denoise, Destripe)",
             description="Runs thermal images through the adapted backbone: encode, one step, decode. Any size; large "
             "images go in overlapping tiles.",
             search_aliases=[

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 
+from ..hidra_core.checkpoints import checkpoint
 from . import host
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def shown(
     result: dict[str, Any] = {}
     if images is not None:
         grey = images.shape[-1] == 1  # the host makes pictures of three or four channels
-        result |= ui.PreviewImage(images.expand(-1, -1, -1, 3) if grey else images, cls=node).as_dict()
+        for one in (images.expand(-1, -1, -1, 3) if grey else images).split(1):
+            checkpoint()  # a large picture takes a second
+            picture = ui.PreviewImage(one, cls=node).as_dict()
+            result |= picture | {"images": [*result.get("images", []), *picture["images"]]}
     if report is not None:
         result |= ui.PreviewText(report).as_dict()
     if saved is not None:

@@ -20,6 +20,7 @@ PRESETS = list(degradations.PRESETS)
 BATCHES = list(simulation.BATCHES)
 STRIPES = ["none", "column", "row", "both"]
 _OPTICS = "Smooth non-uniformity of the optics"
+_ALPHA, _BETA, _SIGMA = ("\N{GREEK SMALL LETTER ALPHA}", "\N{GREEK SMALL LETTER BETA}", "\N{GREEK SMALL LETTER SIGMA}")
 
 
 class SimulateDegradation(io.ComfyNode):
@@ -121,8 +122,21 @@ def _stages() -> list[Any]:
 def _optics() -> list[Any]:
     filters = tuple(degradations.FILTERS)
     return [
-        _number("contrast_alpha", "contrast α (factor)", 1.0, (0.0, 2.0, 0.01), "Grey values are multiplied by it.", 1),
-        _rare("contrast_beta", "contrast β (share of the range)", 0.0, (-1.0, 1.0, 0.01), "Added to all grey values."),
+        _number(
+            "contrast_alpha",
+            f"contrast {_ALPHA} (factor)",
+            1.0,
+            (0.0, 2.0, 0.01),
+            "Grey values are multiplied by it.",
+            1,
+        ),
+        _rare(
+            "contrast_beta",
+            f"contrast {_BETA} (share of the range)",
+            0.0,
+            (-1.0, 1.0, 0.01),
+            "Added to all grey values.",
+        ),
         advanced(
             io.Int.Input,
             "blur_kernel",
@@ -131,10 +145,19 @@ def _optics() -> list[Any]:
             min=3,
             max=99,
             step=2,
-            tooltip="Side of the blur's kernel, odd: wide enough for six σ.",
+            tooltip=f"Side of the blur's kernel, odd: wide enough for six {_SIGMA}.",
         ),
-        _number("blur_sigma_x", "blur σ along the angle (pixels)", 0.0, (0.0, 20.0, 0.1), "Blur along its angle.", 0),
-        _number("blur_sigma_y", "blur σ across the angle (pixels)", 0.0, (0.0, 20.0, 0.1), "Blur across its angle.", 0),
+        _number(
+            "blur_sigma_x", f"blur {_SIGMA} along the angle (pixels)", 0.0, (0.0, 20.0, 0.1), "Blur along its angle.", 0
+        ),
+        _number(
+            "blur_sigma_y",
+            f"blur {_SIGMA} across the angle (pixels)",
+            0.0,
+            (0.0, 20.0, 0.1),
+            "Blur across its angle.",
+            0,
+        ),
         _rare("blur_angle", "blur angle (degrees)", 0.0, (-90.0, 90.0, 1.0), "From columns towards rows."),
         io.Combo.Input(
             "low_resolution",
@@ -169,15 +192,36 @@ def _sensor() -> list[Any]:
             default=STRIPES[0],
             tooltip="Fixed-pattern stripes: a gain and an offset per column, per row, or both.",
         ),
-        _rare("stripe_gain", "stripe gain (σ)", 0.05, (0.0, 1.0, 0.005), "Spread of the stripes' gain around 1."),
-        _rare("stripe_offset", "stripe offset (σ, grey levels)", 3.0, (0.0, 255.0, 0.1), "Spread of their offset."),
-        _number("gaussian_sigma", "Gaussian noise (σ, grey levels)", 0.0, (0.0, 255.0, 0.5), "The same everywhere.", 0),
         _rare(
-            "poisson_scale", "shot noise (σ / √grey level)", 0.0, (0.0, 10.0, 0.01), "Grows with brightness; 0: off."
+            "stripe_gain", f"stripe gain ({_SIGMA})", 0.05, (0.0, 1.0, 0.005), "Spread of the stripes' gain around 1."
+        ),
+        _rare(
+            "stripe_offset", f"stripe offset ({_SIGMA}, grey levels)", 3.0, (0.0, 255.0, 0.1), "Spread of their offset."
+        ),
+        _number(
+            "gaussian_sigma",
+            f"Gaussian noise ({_SIGMA}, grey levels)",
+            0.0,
+            (0.0, 255.0, 0.5),
+            "The same everywhere.",
+            0,
+        ),
+        _rare(
+            "poisson_scale",
+            f"shot noise ({_SIGMA} / \N{SQUARE ROOT}grey level)",
+            0.0,
+            (0.0, 10.0, 0.01),
+            "Grows with brightness; 0: off.",
         ),
         _number("dead_fraction", "dead pixels (share)", 0.0, (0.0, 1.0, 0.0005), "Share of stuck pixels.", 0),
         _rare("sharpen_amount", "sharpening (factor)", 0.0, (0.0, 10.0, 0.1), "Unsharp masking makes halos; 0: off."),
-        _rare("sharpen_sigma", "sharpening σ (pixels)", 1.0, (0.1, 20.0, 0.1), "Unsharp masking: σ of its blur."),
+        _rare(
+            "sharpen_sigma",
+            f"sharpening {_SIGMA} (pixels)",
+            1.0,
+            (0.1, 20.0, 0.1),
+            f"Unsharp masking: {_SIGMA} of its blur.",
+        ),
         advanced(
             io.Int.Input,
             "jpeg_quality",

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from ..hidra_core.thermal import Unit
 
 Thermal = io.Custom("HIDRA_THERMAL")
-NO_FILE = ""
+NO_FILE = "(sample scene)"
+"""Choice of no file. Earlier workflows have an empty name for it."""
 """The choice of no file."""
 
 FORMATS = {"TIFF": ".tiff", "PNG": ".png"}
@@ -51,7 +52,7 @@ class LoadThermal(io.ComfyNode):
         return schema(
             "files",
             node_id="HiDRA_LoadThermal",
-            display_name="Load Thermal Image (FLIR, 16-bit)",
+            display_name="Load Thermal Image (FLIR, 16-bit, Temperature)",
             description="Reads the counts of a thermal camera, or temperatures: grey PNG, PGM and TIFF (also floating "
             "point, GeoTIFF and stacks), FLIR, DJI and InfiRay radiometric JPEG, FLIR FFF, SEQ and CSQ, raw Y16, NumPy "
             "arrays; with optional packages also .irg, .is2, .cptv and .hcc. Pages and frames become a batch. The "
@@ -76,13 +77,13 @@ class LoadThermal(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, file: str | None) -> bool | str:
-        if file and not host.input_exists(file):
+        if file not in (NO_FILE, "", None) and not host.input_exists(file):
             return f"'{file}' is not in ComfyUI's input folder. Put it there or upload it, or choose another"
         return True
 
     @classmethod
     def fingerprint_inputs(cls, file: str, **_: object) -> str:
-        return host.input_fingerprint(file) if file else NO_FILE
+        return host.input_fingerprint(file) if file not in (NO_FILE, "") else NO_FILE
 
     @classmethod
     def execute(
@@ -96,6 +97,7 @@ class LoadThermal(io.ComfyNode):
         raw_size: str,
         **frames: Any,
     ) -> io.NodeOutput:
+        file = "" if file == NO_FILE else file
         if is_clip(file):
             raise ValueError(f"{file} is a clip: load it with Load Video, and enhance it with Enhance Thermal Video")
         with host.noting() as warnings:
@@ -116,8 +118,8 @@ def _file_inputs() -> list[Any]:
             THERMAL_EXTENSIONS,
             options=[NO_FILE, *host.input_names(THERMAL_EXTENSIONS)],
             default=NO_FILE,
-            tooltip="A file from ComfyUI's input folder; others can be uploaded or dropped onto the node. Empty: the "
-            "sample scene.",
+            tooltip="A file from ComfyUI's input folder; others can be uploaded or dropped onto the node. "
+            f"{NO_FILE} takes the sample scene.",
         ),
         io.Combo.Input(
             "sample",

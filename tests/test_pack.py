@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -54,6 +55,23 @@ def test_it_has_what_is_needed_and_nothing_else(pack: tuple[Path, str]) -> None:
     nodes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "nodes").rglob("*.py")}
     assert nodes <= set(names)
     assert not [name for name in names if name.split("/")[0] in OURS]
+
+
+def test_its_sources_and_scripts_get_along_with_others(pack: tuple[Path, str]) -> None:
+    """What linters of packs ask for: programs in characters that each console knows, and names that no pack shares."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
+    with zipfile.ZipFile(pack[0]) as archive:
+        texts = {name: archive.read(name).decode() for name in archive.namelist() if name.endswith((".py", ".js"))}
+        name = tomllib.loads(archive.read("pyproject.toml").decode())["tool"]["comfy"]["DisplayName"]
+    for file, text in texts.items():
+        if file.endswith(".py"):
+            strange = {letter for letter in text if not letter.isascii() and not letter.encode("cp1252", "ignore")}
+            assert not strange, f"{file}: write {strange} as \\N{{NAME}} or in words"
+    scripts = [text for file, text in texts.items() if file.endswith(".js")]
+    registered = [found for text in scripts for found in re.findall(r"registerExtension\(\{\s*name: \"(.+)\"", text)]
+    assert len(registered) == len(scripts) > 0
+    namespace = re.sub(r"[^a-z0-9]", "", name.lower())
+    assert [name for name in registered if not name.startswith(f"{namespace}.")] == []
 
 
 def test_its_size_is_stated(pack: tuple[Path, str]) -> None:

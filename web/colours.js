@@ -27,11 +27,13 @@ function fill(table) {
 }
 
 app.registerExtension({
-    name: "HiDRA.Colours",
+    name: "hidrathermalimageenhancement.Colours",
     setup() {
         fill(app.canvas.default_connection_color_byType)
         fill(LGraphCanvas.link_type_colors)
         const rules = Object.entries(COLOURS).map(([type, colour]) => `--color-datatype-${type}: ${colour};`)
-        document.head.append(Object.assign(document.createElement("style"), { textContent: `:root { ${rules.join(" ")} }` }))
+        const sheet = new CSSStyleSheet()
+        sheet.replaceSync(`:root { ${rules.join(" ")} }`)
+        document.adoptedStyleSheets.push(sheet)
     },
 })

@@ -127,7 +127,7 @@ function askForCached() {
 }
 
 app.registerExtension({
-    name: "HiDRA.Reports",
+    name: "hidrathermalimageenhancement.Reports",
     setup: askForCached,
     beforeRegisterNodeDef(type, definition) {
         if (!definition.name.startsWith(OURS)) return

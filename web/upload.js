@@ -59,7 +59,7 @@ function uploadWidget(node, name, [, { input, endings }]) {
 }
 
 app.registerExtension({
-    name: "HiDRA.Upload",
+    name: "hidrathermalimageenhancement.Upload",
     getCustomWidgets: () => ({ HIDRA_UPLOAD: uploadWidget }),
     beforeRegisterNodeDef(_type, definition) {
         const required = definition.input?.required ?? {}

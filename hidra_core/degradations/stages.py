@@ -131,9 +131,9 @@ def optical_field(height: int, width: int, centre_y: float, centre_x: float, for
     """The smooth radial field that lens and housing add to the image.
 
     - ``"mirror"``: with d1 the distance to the centre, at least 10, and d2 the distance to the nearest of the mirror
-      centres (cy, -3cx), (-3cy, cx), (5cy, cx), (cy, 5cx), the field is ``minmax(-log(d2 / d1))⁴``: lowest at the
+      centres (cy, -3cx), (-3cy, cx), (5cy, cx), (cy, 5cx), the field is ``minmax(-log(d2 / d1))^4``: lowest at the
       centre.
-    - ``"cos4"``: ``cos⁴(r·π/2)`` with r the distance as a share of that of the farthest corner: highest at the centre
+    - ``"cos4"``: ``cos^4(r·pi/2)`` with r the distance as a share of that of the farthest corner: highest at the centre
       (the older pipeline of the HM-TIR test sets).
 
     Args:

@@ -218,7 +218,7 @@ BASELINES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "histogram equalisation": equalise,
     "median 3×3": lambda image: median(image, 3),
     "median 5×5": lambda image: median(image, 5),
-    "Gaussian σ 1": lambda image: gaussian(image, 1.0),
+    "Gaussian \N{GREEK SMALL LETTER SIGMA} 1": lambda image: gaussian(image, 1.0),
     "NLM": nlm,
     "BM3D": bm3d,
     "moment matching": moment_matching,

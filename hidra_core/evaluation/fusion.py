@@ -87,7 +87,7 @@ def vif(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray, border: st
 
 
 def qabf(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray) -> float:
-    """Q^AB/F (Xydeas & Petrović 2000): how much of the sources' edges, weighted by strength, the result keeps; 0 to 1.
+    """Q^AB/F (Xydeas & Petrovic 2000): how much of the sources' edges, weighted by strength, the result keeps; 0 to 1.
 
     The edges are Sobel's with zeros beyond the border, which turns the border into an edge. The constants are those of
     the paper. The score is 0 when neither source has an edge.
@@ -176,14 +176,14 @@ def _smooth(image: np.ndarray, size: int, border: str) -> np.ndarray:
 
 
 def _edges(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Strength and angle (-π/2 to π/2) of Sobel edges."""
+    """Strength and angle (-pi/2 to pi/2) of Sobel edges."""
     values = image.astype(np.float64)
 
     def sobel(difference: list[float], along: int) -> np.ndarray:
         slope = correlate1d(values, difference, axis=along, mode="constant")
         return correlate1d(slope, [1.0, 2.0, 1.0], axis=1 - along, mode="constant")
 
-    # Rightwards and upwards: the relative sign matters, because all vertical edges are given the angle +π/2.
+    # Rightwards and upwards: the relative sign matters, because all vertical edges are given the angle +pi/2.
     x, y = sobel([-1.0, 0.0, 1.0], 1), sobel([1.0, 0.0, -1.0], 0)
     angle = np.full_like(x, np.pi / 2)
     np.arctan(np.divide(y, x, out=np.zeros_like(x), where=x != 0), out=angle, where=x != 0)

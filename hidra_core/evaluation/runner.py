@@ -162,7 +162,7 @@ class FusedFolder:
 
 def slug(name: str) -> str:
     """A method's name as the name of a folder: ``median 5×5`` becomes ``median-5x5``."""
-    plain = name.replace("×", "x").replace("σ", "sigma").replace("+", "and")
+    plain = name.replace("×", "x").replace("\N{GREEK SMALL LETTER SIGMA}", "sigma").replace("+", "and")
     return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-").lower()
 
 

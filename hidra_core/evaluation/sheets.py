@@ -43,7 +43,8 @@ def sheet(rows: Sequence[tuple[str, Mapping[str, np.ndarray]]], width: int = 320
             left = column * (width + _GAP)
             canvas.paste(cell, (left, top + _STRIP))
             # Pillow's font has neither of these two characters.
-            draw.text((left + 2, top + 2), title.replace("×", "x").replace("σ", "sigma"), fill=0, font=font)
+            plain = title.replace("×", "x").replace("\N{GREEK SMALL LETTER SIGMA}", "sigma")
+            draw.text((left + 2, top + 2), plain, fill=0, font=font)
         top += height
     return canvas
 

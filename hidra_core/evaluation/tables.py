@@ -67,7 +67,7 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
 def table(result: Result) -> str:
     """One Markdown table; arrows say which way is better, the best value of a column is bold, a dash is no value."""
     metrics = result.metrics
-    arrows = {True: " ↑", False: " ↓", None: ""}
+    arrows = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
     means = {
         m.key: {method: result.mean(method, m.key) for method in result.methods if result.measured(method, m.key)}
         for m in metrics
@@ -160,7 +160,7 @@ def _best(metric: Metric, means: dict[str, float]) -> str | None:
 
 def _text(value: float, metric: Metric) -> str:
     if math.isinf(value):
-        return "∞"
+        return "\N{INFINITY}"
     return f"{round(value, metric.decimals) + 0.0:.{metric.decimals}f}"  # the sum turns -0.0 into 0.0
 
 

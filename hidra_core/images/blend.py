@@ -33,9 +33,9 @@ def check_blend(blend: float, low_frequencies: float = 1.0, cutoff: float = CUTO
 def blend(
     before: Tensor, after: Tensor, blend: float, *, low_frequencies: float = 1.0, cutoff: float = CUTOFF
 ) -> Tensor:
-    """Go from the input to the output of the model: ``before + blend · (d − (1 − low_frequencies) · lowpass(d))``.
+    """Go from the input to the output of the model: ``before + blend · (d - (1 - low_frequencies) · lowpass(d))``.
 
-    ``d`` is ``after − before``. ``blend`` 0 is ``before`` and 1 with ``low_frequencies`` 1 is ``after``, both to the
+    ``d`` is ``after - before``. ``blend`` 0 is ``before`` and 1 with ``low_frequencies`` 1 is ``after``, both to the
     bit; between them the result changes in proportion to either number.
 
     Args:

@@ -7,6 +7,8 @@ from typing import cast
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..checkpoints import checkpoint
+
 LONGEST = 1024
 """Longest side of a panel in pixels; larger images are shown smaller."""
 
@@ -15,6 +17,9 @@ SMALLEST = 256
 
 COLDER, SAME, WARMER = (60, 140, 255), (24, 24, 24), (255, 120, 40)
 """Colours of values from -1 over 0 to 1, RGB of 0-255."""
+
+ROWS = 512
+"""Rows of large images that are coloured at a time."""
 
 INK, PAPER = (20, 20, 20), (255, 255, 255)
 """Colours of text and background."""
@@ -35,9 +40,14 @@ def panel_size(width: int, height: int) -> tuple[int, int]:
 
 def signed_colours(shares: np.ndarray) -> np.ndarray:
     """RGB of values ``[H, W]`` of -1 (colder) to 1 (warmer), uint8 ``[H, W, 3]``."""
-    amount = np.abs(shares).clip(0, 1)[..., None]
-    ends = np.where(shares[..., None] < 0, np.array(COLDER), np.array(WARMER))
-    return np.rint(np.array(SAME) * (1 - amount) + ends * amount).astype(np.uint8)
+    colours = np.empty((*shares.shape, 3), np.uint8)
+    for top in range(0, len(shares), ROWS):
+        checkpoint()
+        rows = shares[top : top + ROWS, :, None]
+        amount = np.abs(rows).clip(0, 1)
+        ends = np.where(rows < 0, np.array(COLDER), np.array(WARMER))
+        colours[top : top + ROWS] = np.rint(np.array(SAME) * (1 - amount) + ends * amount)
+    return colours
 
 
 def sheet(panels: list[Panel], size: tuple[int, int], title: str, note: str = "") -> Image.Image:

@@ -3,10 +3,10 @@
 Networks that restore crops never see how shading continues beyond them, and a frame of full size costs them a thousand
 times what it costs to look at a few dozen cells of it. A small network of its own sees the whole frame as 32 × 40 cells
 and says three things that mean something: by how much the contrast was compressed, how far the brightness was moved,
-and which shading lies over the frame. With ``m`` the means of the cells, ``m̄`` their mean, ``c`` the contrast, ``b``
-the brightness and ``s`` the shading, the low frequencies of the scene are::
+and which shading lies over the frame. With ``m`` the means of the cells, ``mean(m)`` their mean, ``c`` the contrast,
+``b`` the brightness and ``s`` the shading, the low frequencies of the scene are::
 
-    t = c · (m − s − m̄) + m̄ + b          mean(s) = 0
+    t = c · (m - s - mean(m)) + mean(m) + b          mean(s) = 0
 
 They take the place of the low frequencies of the networks' output, whose details get the same contrast. The network
 weighs how sure it is: what it says about good frames is next to nothing. ``train/corrector.py`` trains it and stores it

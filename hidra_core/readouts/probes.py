@@ -144,7 +144,7 @@ class Probes:
             if not 0 <= kind.threshold < kind.full:
                 raise ValueError(
                     f"the probe of {kind.name} has threshold {kind.threshold:g} and full scale {kind.full:g}; "
-                    "expected 0 ≤ threshold < full"
+                    "expected 0 <= threshold < full"
                 )
         for name, outputs in MAPS.items():
             shapes = tuple(weight[name].shape), tuple(bias[name].shape)
@@ -263,7 +263,7 @@ def directions(weight: Mapping[str, Tensor], covariance: Tensor) -> Tensor:
     Many changes do that. This is the likeliest among images: the smallest in the Mahalanobis norm of their vectors. The
     smallest in Euclidean norm would go where a probe is most sensitive, which is where hardly any image differs from
     another, and the adapter would not notice it. With the read-outs in question as rows of ``A``, the covariance ``C``
-    and the wanted changes ``b`` (1 for the amount, 0 for the others), it is ``C Aᵀ (A C Aᵀ)⁻¹ b`` (cf. Haufe et al.,
+    and the wanted changes ``b`` (1 for the amount, 0 for the others), it is ``C A^T (A C A^T)^-1 b`` (cf. Haufe et al.,
     2014: the weights of a linear read-out are not the pattern of what it reads).
 
     Args:

@@ -281,6 +281,6 @@ def plateau(scene: Scene, low: float = 0.1, high: float = 99.9, plateau: float =
 
 def _tails(scene: Scene, counts: np.ndarray, low: float, high: float) -> tuple[float, float]:
     if not 0 <= low < high <= 100:
-        raise ValueError(f"percentiles must be 0 ≤ low < high ≤ 100, got {low:g} and {high:g}")
+        raise ValueError(f"percentiles must be 0 <= low < high <= 100, got {low:g} and {high:g}")
     first, last = (float(np.percentile(counts, share, method="nearest")) for share in (low, high))
     return (first, last) if first < last else _around(first, scene)

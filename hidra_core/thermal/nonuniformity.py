@@ -26,7 +26,7 @@ def guided(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The guided filter (He, Sun and Tang, 2013): ``data`` as locally linear in ``guide``.
 
-    In every window ``data ≈ a · guide + b`` by least squares, so that means and contrasts are those of ``data`` and
+    In every window ``data ~ a · guide + b`` by least squares, so that means and contrasts are those of ``data`` and
     the structure is that of ``guide``; where ``guide`` has structure that ``data`` does not support, ``a`` becomes 0.
 
     Args:
@@ -184,8 +184,8 @@ def _significant(level: np.ndarray, variance: np.ndarray) -> np.ndarray:
 def shading(image: np.ndarray, guide: np.ndarray, valid: np.ndarray | None = None) -> np.ndarray:
     """The smooth radial field that an image has and its guide has not.
 
-    It is a polynomial in x, y, r² and r⁴ around the middle, fitted to the smooth part of the image together with a gain
-    and an offset of the guide.
+    It is a polynomial in x, y, r² and r^4 around the middle, fitted to the smooth part of the image together with a
+    gain and an offset of the guide.
 
     Args:
         image: ``[H, W]``.

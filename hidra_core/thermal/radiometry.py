@@ -4,10 +4,10 @@ A camera does not see the object alone. What it counts is a sum of five parts, w
 and S. Dudzik, *Infrared Thermography: Errors and Uncertainties*, 2009; the window and the air as in ``raw2temp`` of
 Thermimage, https://github.com/gtatters/Thermimage)::
 
-    counts = ε·τ·w·τ · object + (1 − ε)·τ·w·τ · reflected + (1 − τ)·w·τ · air
-             + (1 − w)·τ · window + (1 − τ) · air
+    counts = e·t·w·t · object + (1 - e)·t·w·t · reflected + (1 - t)·w·t · air
+             + (1 - w)·t · window + (1 - t) · air
 
-with emissivity ε, transmission τ of the air on either side of the window and transmission w of the window. Each part
+with emissivity e, transmission t of the air on either side of the window and transmission w of the window. Each part
 is the count that a black body of that temperature gives by the camera's Planck curve. The window is taken to be half
 way between object and camera, and to reflect nothing.
 """
@@ -43,7 +43,7 @@ class ObjectParameters:
         object_distance: from the camera, in m; 0 leaves the air out.
         ir_window_temperature: of a window in front of the camera, in K; None as the air.
         ir_window_transmission: of that window, above 0, up to 1; 1 without a window.
-        atmospheric_alpha1: attenuation by dry air, in 1/√m; this and the following have FLIR's usual values.
+        atmospheric_alpha1: attenuation by dry air, in 1/sqrt(m); this and the following have FLIR's usual values.
         atmospheric_alpha2: see ``atmospheric_alpha1``.
         atmospheric_beta1: attenuation by water vapour.
         atmospheric_beta2: see ``atmospheric_beta1``.
@@ -112,7 +112,7 @@ class ObjectParameters:
 
     @property
     def transmission(self) -> float:
-        """Transmission τ of the air on either side of the window, 0 to 1."""
+        """Transmission t of the air on either side of the window, 0 to 1."""
         celsius = self.atmospheric_temperature - 273.15
         path = sqrt(self.object_distance / 2)
         with np.errstate(all="ignore"):  # absurd numbers give no share between 0 and 1, and are refused for that

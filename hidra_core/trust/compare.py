@@ -5,15 +5,15 @@ rightly sharper and stronger than the input's, and the input's may be hard to se
 is brought down to the input first. One contrast gain ``a`` and one Gaussian blur of deviation ``b`` are fitted that
 turn the output's gradients into the input's::
 
-    ∇(G_s * input) = a · ∇(G_s * G_b * output) + noise
+    grad(G_s * input) = a · grad(G_s * G_b * output) + noise
 
 Wide changes of brightness, as in shading, are taken off both images before. The fit uses the finer of two scales ``s``,
-the test uses both. The deviation ``σ`` of the noise is measured on the residual of the fit, separately across and along
+the test uses both. The deviation ``d`` of the noise is measured on the residual of the fit, separately across and along
 columns, so that stripes weaken only the evidence in their own direction. Where the output has the gradient ``g`` after
 the blur, the input should have ``a·g``. The test is whether it has less than half of that in the direction of ``g``, in
 deviations of the noise::
 
-    z = ⟨a·g/2 − ∇input, g⟩_σ / |g|_σ          with ⟨u, v⟩_σ = Σ_k u_k·v_k / σ_k²
+    z = <a·g/2 - grad(input), g> / |g|          with <u, v> = sum over k of u_k·v_k / d_k²
 
 Edges that noise could hide in the input have a small ``z``: they cannot be verified, but nothing speaks against them.
 Invented edges that a clear view of the input contradicts have a large one.
@@ -94,7 +94,7 @@ class Trust:
     Attributes:
         score: one number for the image, 0 to 1: ``supported`` times ``order``, where a negative order counts as 0.
         supported: share of the output's edges, weighted by their height, that nothing in the input speaks against.
-        order: is warmer still warmer? Kendall's rank correlation (τ) of the means of 8×8 blocks over those pairs that
+        order: is warmer still warmer? Kendall's rank correlation (tau) of the means of 8×8 blocks over those pairs that
             differ in the input by more than its noise: 1 all in the same order, 0 none or by chance, -1 all reversed.
         hallucination: ``[H, W]`` float32 in [0, 1], the size of the output: ``z² / (z² + 4²)``. Above 0.5 counts as
             possible hallucination.
@@ -196,6 +196,7 @@ def compare(before: Tensor, after: Tensor) -> Trust:
     if source.shape[-2:] != output.shape:
         source = interpolate(source, output.shape, mode="bilinear", align_corners=False, antialias=True)
     source = source[0, 0]
+    checkpoint()
     doubt, heights, gain, blur = _edge_test(source.numpy(), output.numpy(), factor)
     weight = float(heights.sum())
     supported = 1 - float((heights * doubt).sum()) / weight if weight > 0 else 1.0
@@ -255,7 +256,7 @@ def _edge_test(source: np.ndarray, output: np.ndarray, factor: float) -> tuple[n
         sigma = _deviations(actual - expected, scale)
         checkpoint()
         weighted = expected / sigma**2
-        strength = (weighted * expected).sum(0)  # (|a·g|_σ)²
+        strength = (weighted * expected).sum(0)  # |a·g|²
         z = (weighted * (SUPPORT * expected - actual)).sum(0) / np.sqrt(strength + 1e-12)
         checkpoint()
         height = np.hypot(*sharp) * (scale * np.sqrt(2 * np.pi) * 255)  # of an ideal step with that gradient
@@ -349,7 +350,7 @@ def _least_gain(actual: np.ndarray, expected: np.ndarray) -> float:
 
 
 def _kept_order(source: np.ndarray, output: np.ndarray, noise: float) -> float:
-    """Kendall's τ of the blocks, from pairs drawn at random, the same for all images of a size."""
+    """Kendall's tau of the blocks, from pairs drawn at random, the same for all images of a size."""
     first, second = (_blocks(image) for image in (source, output))
     pairs = np.random.default_rng(0).integers(0, first.size, (2, 100_000))
     before, after = (blocks[pairs[0]] - blocks[pairs[1]] for blocks in (first, second))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from ..checkpoints import checkpoint
 from ..images import check_images, to_grey
-from ..images.sheet import panel_size, sheet, signed_colours
+from ..images.sheet import ROWS, panel_size, sheet, signed_colours
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,9 @@ def trust_picture(before: Tensor, after: Tensor, trust: Trust, note: str = "") -
     [before], [after] = check_images(before), check_images(after)
     height, width = trust.hallucination.shape
     size = panel_size(width, height)
+    checkpoint()
     span = max(8.0, float(np.quantile(np.abs(trust.residual[::2, ::2]), 0.995)) * 255)
+    checkpoint()
     source, output = (_grey(image) for image in (before, after))
     panels = [
         ("input", Image.fromarray(source), None),
@@ -49,8 +52,13 @@ def _grey(image: Tensor) -> np.ndarray:
 
 
 def _overlay(output: np.ndarray, doubt: np.ndarray) -> np.ndarray:
-    amount = (2 * doubt - 0.5).clip(0, 1)[..., None]  # half at 0.5; slight doubt is everywhere and means nothing
-    return np.rint(output * 0.75 * (1 - amount) + np.array(DOUBTFUL) * amount).astype(np.uint8)
+    marked = np.empty_like(output)
+    for top in range(0, len(doubt), ROWS):
+        checkpoint()
+        some = slice(top, top + ROWS)
+        amount = (2 * doubt[some] - 0.5).clip(0, 1)[..., None]  # half at 0.5; slight doubt is everywhere
+        marked[some] = np.rint(output[some] * 0.75 * (1 - amount) + np.array(DOUBTFUL) * amount)
+    return marked
 
 
 def _residual_legend(span: float) -> Legend:

@@ -33,8 +33,8 @@ FLAT = 2 / 255
 def fingerprint(weights: Weights) -> str:
     """A SHA-256 that tells whether vectors belong to these weights.
 
-    It covers the parts that make vectors (MIA and the DEM's head) and the part that reads them (the Σ heads), as values
-    in fp32: a copy of the file under another name, or without the DINOv2 backbone, has the same fingerprint.
+    It covers the parts that make vectors (MIA and the DEM's head) and the part that reads them (the Sigma heads), as
+    values in fp32: a copy of the file under another name, or without the DINOv2 backbone, has the same fingerprint.
     """
     digest = hashlib.sha256()
     modules = {"head": weights.estimator.head, "attention": weights.estimator.attention, "heads": weights.adapter.heads}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 BAR = 10
 """Cells of a bar at full scale."""
 
+_ROWS = 512  # that are computed between two checkpoints
 _NORMAL = 1.4826  # from the median absolute deviation to the standard deviation of a normal distribution
 
 
@@ -65,16 +66,25 @@ def measure(grey: Tensor) -> Measurement:
 
 
 def _percentiles(values: Tensor, shares: tuple[float, ...]) -> list[float]:
-    ordered = values.flatten().sort().values  # torch.quantile refuses large images
-    return [ordered[round(share * (len(ordered) - 1))].item() for share in shares]
+    flat, found = values.flatten(), []
+    for share in shares:  # torch.quantile refuses large images
+        checkpoint()
+        found.append(flat.kthvalue(round(share * (len(flat) - 1)) + 1).values.item())
+    return found
 
 
 def _noise(levels: Tensor) -> float:
     if min(levels.shape) < 3:
         return 0.0
     second = torch.tensor([1.0, -2.0, 1.0])
+    kernel = (second[:, None] * second).view(1, 1, 3, 3)
     image = levels[None, None]
-    response = F.conv2d(image, (second[:, None] * second).view(1, 1, 3, 3)).abs() / 6
+    parts = []
+    for top in range(0, len(levels) - 2, _ROWS):
+        checkpoint()
+        parts.append(F.conv2d(image[:, :, top : top + _ROWS + 2], kernel).abs() / 6)
+    response = torch.cat(parts, dim=2)
+    checkpoint()
     smooth = F.avg_pool2d(image, 3, stride=1)
     slope = F.pad(smooth.diff(dim=-1).abs(), (0, 1)) + F.pad(smooth.diff(dim=-2).abs(), (0, 0, 0, 1))
     checkpoint()
@@ -203,4 +213,4 @@ def reading_lines(reading: Reading) -> list[str]:
 def bar(share: float) -> str:
     """A share in [0, 1] as a row of blocks; any share above 0 has at least one."""
     filled = min(BAR, max(round(share * BAR), 1 if share > 0 else 0))
-    return "█" * filled + "░" * (BAR - filled)
+    return "\N{FULL BLOCK}" * filled + "\N{LIGHT SHADE}" * (BAR - filled)

@@ -86,7 +86,7 @@ class Applied:
             return executor(x, *args, **kwargs)
 
     def around_encode(self, encode: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """An ``encode`` that adapts; image by image where images have different Σ, as the host may split batches.
+        """An ``encode`` that adapts; image by image where images have different Sigma, as the host may split batches.
 
         Args:
             encode: the VAE's own, plain or tiled.

@@ -63,7 +63,7 @@ class HostBackbone(Backbone):
         guider.set_cfg(1.0)
         sigmas = torch.tensor([float(self.model.get_model_object("model_sampling").sigma_max), 0.0])
         # Given as the noise of an empty latent, z reaches the UNet unchanged: the sampler multiplies noise by
-        # sqrt(1 + σ²), and the model divides its input by the same
+        # sqrt(1 + sigma²), and the model divides its input by the same
         euler = comfy.samplers.sampler_object("euler")
         clean = guider.sample(latent, torch.zeros_like(latent), euler, sigmas, disable_pbar=True, seed=0)
         return self._latent_format.process_in(clean)

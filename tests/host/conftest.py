@@ -2,6 +2,7 @@
 
 Where the host is: `COMFYUI_PATH` (default `~/comfy/ComfyUI`) and `COMFYUI_PYTHON` (default: the host's own virtual
 environment, else this interpreter). Without a usable host every test in this folder is skipped, with the reason.
+`COMFYUI_FRONTEND` names a folder with another frontend than the host's own.
 The host's folder is only read: models, input, output, user data and the pack itself live in a temporary folder.
 """
 
@@ -158,6 +159,8 @@ def _start(host: Host, base: Path, flags: tuple[str, ...], env: Mapping[str, str
         *("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
         *flags,
     ]
+    if frontend := os.environ.get("COMFYUI_FRONTEND"):
+        command += ["--front-end-root", frontend]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     # No compiled files in the host's folder, nothing fetched from the network.
     environment |= {"PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1", **env}

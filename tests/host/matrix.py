@@ -4,6 +4,7 @@
     python tests/host/matrix.py --quick                    # start, the pack in an empty host, and the four nodes
     python tests/host/matrix.py --quick --ends             # in the oldest and the newest of them
     python tests/host/matrix.py ~/comfy/ComfyUI ~/comfy64/ComfyUI=/usr/bin/python3.12
+    python tests/host/matrix.py --frontend comfyui_frontend_package/static   # the newest host also with this frontend
 
 Hosts are folders with ComfyUI's ``main.py``: by default those in ``~/comfy*/ComfyUI`` and ``~/comfy-matrix/*/ComfyUI``.
 Each is run by the Python named behind ``=``, else by that of a virtual environment ``.venv`` or ``venv`` in
@@ -20,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -44,11 +45,13 @@ class Installed:
         folder: that has ``main.py``.
         python: interpreter that runs it.
         version: of the host.
+        frontend: folder of a frontend that is not its own; None: its own.
     """
 
     folder: Path
     python: str
     version: str
+    frontend: Path | None = None
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -88,9 +91,9 @@ def run(host: Installed, tests: list[str]) -> list[str]:
         host: to run them in.
         tests: files, or names of tests, as pytest takes them.
     """
-    frontend = "import importlib.metadata as m; print(m.version('comfyui_frontend_package'))"
-    asked = subprocess.run([host.python, "-c", frontend], capture_output=True, text=True, check=False)
     environment = {**os.environ, "COMFYUI_PATH": str(host.folder), "COMFYUI_PYTHON": host.python}
+    if host.frontend:
+        environment["COMFYUI_FRONTEND"] = str(host.frontend)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
@@ -102,7 +105,20 @@ def run(host: Installed, tests: list[str]) -> list[str]:
     passed = len(cases) - len(failures) - len(skipped)
     first = failures[0].get("name", "") if failures else "" if passed else "no test ran"
     counts = [str(count) for count in (passed, len(failures), len(skipped))]
-    return [host.version, asked.stdout.strip() or "?", *counts, f"{time.monotonic() - started:.0f}", first]
+    return [host.version, version_of_frontend(host), *counts, f"{time.monotonic() - started:.0f}", first]
+
+
+def version_of_frontend(host: Installed) -> str:
+    """The version of the page that a host serves, as its package says.
+
+    Args:
+        host: whose page it is.
+    """
+    if host.frontend:
+        packages = host.frontend.parent.parent.glob("comfyui_frontend_package-*.dist-info")
+        return next((path.stem.partition("-")[2] for path in packages), str(host.frontend))
+    ask = "import importlib.metadata as m; print(m.version('comfyui_frontend_package'))"
+    return subprocess.run([host.python, "-c", ask], capture_output=True, text=True, check=False).stdout.strip() or "?"
 
 
 def table(rows: list[list[str]]) -> str:
@@ -122,6 +138,7 @@ def main() -> int:
     parser.add_argument("--tests", nargs="+", default=["tests/host"], help="tests to run (default: all of tests/host)")
     parser.add_argument("--quick", action="store_true", help="start, the pack in an empty host, and the four nodes")
     parser.add_argument("--ends", action="store_true", help="the oldest and the newest host only")
+    parser.add_argument("--frontend", type=Path, help="folder of another frontend, with which the newest host runs too")
     options = parser.parse_args()
     try:
         hosts = sorted((installed(named) for named in options.hosts or laid_out()), key=lambda host: host.order)
@@ -132,6 +149,8 @@ def main() -> int:
         return 0
     if options.ends:
         hosts = [hosts[0], *hosts[1:][-1:]]
+    if options.frontend:
+        hosts.append(replace(hosts[-1], frontend=options.frontend.resolve()))
     rows = [run(host, list(QUICK) if options.quick else options.tests) for host in hosts]
     print(table(rows))
     return int(any(row[-1] for row in rows))

@@ -29,7 +29,10 @@ FOUND = {
     "temperature": (LOAD, SAVE),
     "16-bit": (LOAD, LOAD),
 }
-"""What a user types: the node among the first three, and the one that older hosts find, which look at names alone."""
+"""What a user types: the node among the first three, and the one that older hosts find.
+
+These look at the first thirty letters of names alone.
+"""
 
 
 @pytest.fixture(scope="module")

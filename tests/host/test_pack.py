@@ -40,6 +40,7 @@ def test_the_pack_runs_the_starter_in_an_empty_host(host_factory: Callable[..., 
         shown = [name for name, node in prompt.items() if node["class_type"] == "SaveImage"]
         assert shown
         assert all(result.images(name) for name in shown)
-        assert "IMPORT FAILED" not in server.log_text()
+        # the host may lack modules for nodes of its own
+        assert not [line for line in server.log_text().splitlines() if "IMPORT FAILED" in line and "hidra" in line]
     finally:
         server.stop()
