@@ -15,6 +15,7 @@ from .flight import add_flight, reading_of_flight
 from .inputs import check_folder, check_model_paths, find_files, require
 from .model import load_pair, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
+from .pipeline import Task, add_pipeline, pipeline_for
 from .progress import progress
 from .reading import OBJECT_PARAMETERS, add_mapping, add_object_temperatures, add_raw, reading_of
 from .results import Job, in_use, plan, remove_stale
@@ -22,12 +23,14 @@ from .sensor import OF_NETWORKS, add_sensor, check_alone, summary
 
 if TYPE_CHECKING:
     import argparse
+    from concurrent.futures import Future
 
     import torch
 
     from ..backbone import Backbone
     from ..enhance import Progress
     from ..sources import Change, Reading, Running
+    from ..sources.conveyor import Conveyor
     from ..sources.undone import Findings
     from ..weights import Weights
 
@@ -108,6 +111,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_raw(counts)
     add_flight(counts)
     add_clips(parser.add_argument_group("clips"))
+    add_pipeline(parser.add_argument_group("many files"))
     add_quiet(parser)
     parser.set_defaults(defaults={name: parser.get_default(name) for name in (*_FOR_CLIPS, *_FOR_RAW, *OF_NETWORKS)})
 
@@ -215,28 +219,47 @@ def _enhance_all(
     """(files enhanced, files failed, exit code so far); what the sensor stage finds is added to ``found``."""
     enhanced = failed = 0
     files_in_use = in_use(all_jobs)
+    pipeline = pipeline_for(
+        arguments, [job.source for job in jobs], "cpu" if backbone is None else backbone.device.type
+    )
     with progress(len(jobs), arguments) as shown:
-        try:
-            for index, job in enumerate(jobs):
-                shown.begin(f"{index + 1}/{len(jobs)} {job.source.name}")
 
-                def show(share: float, _: torch.Tensor | None, index: int = index) -> None:
+        def begin(index: int) -> None:
+            if index < len(jobs):
+                shown.begin(f"{index + 1}/{len(jobs)} {jobs[index].source.name}")
+
+        def task(index: int, job: Job) -> Task[Findings | None]:
+            def show(share: float, _: torch.Tensor | None) -> None:
+                if index == pipeline.first:
                     shown.advance(index + share)
 
-                try:
-                    findings = _enhance(job, files_in_use, backbone, weights, options, show)
-                    if findings is not None:
-                        log.info("%s: sensor: %s", job.source, findings.words or "nothing found")
-                        found.append((job.source.name, findings))
-                    enhanced += 1
-                    shown.done()
-                except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are enhanced
-                    failed += 1
-                    report(error, arguments, job.source)
-                    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                        log.error("stopped: no room is left on the disk of %s", arguments.output)
-                        break
-                shown.advance(index + 1)
+            return Task(
+                lambda conveyor: _enhance(job, files_in_use, backbone, weights, options, show, conveyor), job.size
+            )
+
+        def finished(index: int, outcome: Future[Findings | None]) -> bool:
+            nonlocal enhanced, failed
+            job, goes_on = jobs[index], True
+            try:
+                findings = outcome.result()
+                if findings is not None:
+                    log.info("%s: sensor: %s", job.source, findings.words or "nothing found")
+                    found.append((job.source.name, findings))
+                enhanced += 1
+                shown.done()
+            except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are enhanced
+                failed += 1
+                report(error, arguments, job.source)
+                if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    log.error("stopped: no room is left on the disk of %s", arguments.output)
+                    goes_on = False
+            shown.advance(index + 1)
+            begin(index + 1)
+            return goes_on
+
+        begin(0)
+        try:
+            pipeline.run([task(index, job) for index, job in enumerate(jobs)], finished)
         except KeyboardInterrupt:
             log.error(
                 "stopped; the files in %s are complete, and the same command continues from there", arguments.output
@@ -252,6 +275,7 @@ def _enhance(
     weights: Weights | None,
     options: Options,
     show: Progress,
+    conveyor: Conveyor,
 ) -> Findings | None:
     """Do one job; a result that it replaces takes along what only that one had beside it.
 
@@ -275,6 +299,7 @@ def _enhance(
         change=options.change,
         beside=job.beside,
         progress=show,
+        conveyor=conveyor,
     )
     if replaces:
         remove_stale(job, files_in_use)

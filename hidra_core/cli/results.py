@@ -38,6 +38,14 @@ class Job:
         return [self.output, *self.beside.paths]
 
     @property
+    def size(self) -> int:
+        """Bytes of the input; 0 where it cannot be told."""
+        try:
+            return self.source.stat().st_size
+        except OSError:
+            return 0
+
+    @property
     def has_result(self) -> bool:
         """Whether the result exists, perhaps without all that is wanted beside it."""
         return _exists(self.output)
