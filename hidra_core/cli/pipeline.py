@@ -99,10 +99,50 @@ class Task(Generic[Result]):
     size: int = 0
 
 
-@dataclass
+class _File:
+    """A file on its way. Messages about it are held back until it is the first that is not finished.
+
+    Args:
+        number: of its task.
+
+    Attributes:
+        has_run: whether networks have run for it.
+        outcome: of its task.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.has_run = False
+        self.outcome: Future[Any] = Future()
+        self._records: list[logging.LogRecord] = []
+        self._lock = RLock()
+        self._passes = False
+
+    def let_pass(self, record: logging.LogRecord) -> bool:
+        """Whether a message may be written now; it is held if not."""
+        with self._lock:
+            if not self._passes:
+                self._records.append(record)
+            return self._passes
+
+    def write(self) -> None:
+        """Write what was held, and let all else pass."""
+        with self._lock:
+            self._passes = True
+            for record in self._records:
+                log.handle(record)
+            self._records.clear()
+
+
+_file: ContextVar[_File | None] = ContextVar("file", default=None)
+"""That a thread works on; None in the main thread."""
+
+
+@dataclass(eq=False)
 class _Asked:
     """Something that is to be done where the networks are: a function to call, or a page to enhance."""
 
+    file: _File
     function: Callable[[], Any] | None = None
     together: Together | None = None
     page: Any = None
@@ -124,40 +164,12 @@ class _Asked:
             self.answer.set_result(result)
 
 
-class _Messages:
-    """Messages about one file, held back until it is the first that is not finished."""
-
-    def __init__(self) -> None:
-        self._records: list[logging.LogRecord] = []
-        self._lock = RLock()
-        self._passes = False
-
-    def let_pass(self, record: logging.LogRecord) -> bool:
-        """Whether a message may be written now; it is held if not."""
-        with self._lock:
-            if not self._passes:
-                self._records.append(record)
-            return self._passes
-
-    def write(self) -> None:
-        """Write what was held, and let all else pass."""
-        with self._lock:
-            self._passes = True
-            for record in self._records:
-                log.handle(record)
-            self._records.clear()
-
-
-_messages: ContextVar[_Messages | None] = ContextVar("messages", default=None)
-"""Of the file that a thread works on; None in the main thread."""
-
-
 class _InOrder(logging.Filter):
     """Lets messages about files through in the order of the files."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        messages = _messages.get()
-        return messages is None or messages.let_pass(record)
+        file = _file.get()
+        return file is None or file.let_pass(record)
 
 
 class Pipeline:
@@ -172,7 +184,8 @@ class Pipeline:
         self._files = files
         self._batch = batch
         self._asked: SimpleQueue[_Asked | None] = SimpleQueue()
-        self._waiting: deque[_Asked] = deque()
+        self._waiting: list[_Asked] = []
+        self._running: deque[_File] = deque()
         self._lock = Lock()
         self._is_stopped = False
         self.first = 0
@@ -196,42 +209,43 @@ class Pipeline:
         in_order, handlers = _InOrder(), list(log.handlers)
         for handler in handlers:
             handler.addFilter(in_order)
-        running: deque[tuple[Future[Result], _Messages]] = deque()
+        self._running.clear()
+        self.first = 0
         pool = ThreadPoolExecutor(self._files, "hidra")
         try:
-            self.first = 0
             while self.first < len(tasks):
-                while self._has_room(tasks, len(running)):
-                    messages = _Messages()
-                    running.append((pool.submit(self._begin, tasks[self.first + len(running)], messages), messages))
-                    running[-1][0].add_done_callback(lambda _: self._asked.put(None))
-                outcome, messages = running[0]
-                messages.write()
-                while not outcome.done():
+                while self._has_room(tasks):
+                    file = _File(self.first + len(self._running))
+                    file.outcome = pool.submit(self._begin, tasks[file.number], file)
+                    file.outcome.add_done_callback(lambda _: self._asked.put(None))
+                    self._running.append(file)
+                file = self._running[0]
+                file.write()
+                while not file.outcome.done():
                     self._serve()
-                if isinstance(outcome.exception(), KeyboardInterrupt):
+                if isinstance(file.outcome.exception(), KeyboardInterrupt):
                     raise KeyboardInterrupt
-                running.popleft()
-                goes_on = finished(self.first, outcome)
+                self._running.popleft()
+                goes_on = finished(self.first, file.outcome)
                 self.first += 1
                 if not goes_on:
                     break
         finally:
             self._stop(pool)
-            for number, (outcome, messages) in enumerate(running, self.first):
-                if not outcome.cancelled() and outcome.exception() is None:
-                    messages.write()
-                    finished(number, outcome)
+            for file in self._running:
+                if not file.outcome.cancelled() and file.outcome.exception() is None:
+                    file.write()
+                    finished(file.number, file.outcome)
             for handler in handlers:
                 handler.removeFilter(in_order)
 
     def call(self, function: Callable[[], Returned]) -> Returned:
         """See :meth:`~hidra_core.sources.conveyor.Conveyor.call`."""
-        return self._answer(_Asked(function))
+        return self._answer(function)
 
     def page(self, together: Together, page: Tensor, judged: Tensor, progress: Progress | None) -> Tensor:
         """See :meth:`~hidra_core.sources.conveyor.Conveyor.page`."""
-        return self._answer(_Asked(None, together, page, judged, progress))
+        return self._answer(None, together, page, judged, progress)
 
     def ahead(self, items: Iterator[Tensor]) -> Iterator[Tensor]:
         """See :meth:`~hidra_core.sources.conveyor.Conveyor.ahead`."""
@@ -249,18 +263,21 @@ class Pipeline:
             if not finished(number, outcome):
                 return
 
-    def _has_room(self, tasks: Sequence[Task[Any]], running: int) -> bool:
-        """Whether one more file may be on its way beside this many."""
-        number = self.first + running
-        if number >= len(tasks) or running >= self._files:
+    def _has_room(self, tasks: Sequence[Task[Any]]) -> bool:
+        """Whether one more file may be on its way."""
+        number = self.first + len(self._running)
+        if number >= len(tasks) or len(self._running) >= self._files:
             return False
-        return not running or sum(task.size for task in tasks[self.first : number + 1]) <= LARGEST_AHEAD
+        return not self._running or sum(task.size for task in tasks[self.first : number + 1]) <= LARGEST_AHEAD
 
-    def _begin(self, task: Task[Result], messages: _Messages) -> Result:
-        _messages.set(messages)
+    def _begin(self, task: Task[Result], file: _File) -> Result:
+        _file.set(file)
         return task.work(self)
 
-    def _answer(self, asked: _Asked) -> Any:
+    def _answer(self, *what: Any) -> Any:
+        file = _file.get()
+        assert file is not None  # only threads of a task ask
+        asked = _Asked(file, *what)
         with self._lock:
             if self._is_stopped:
                 raise KeyboardInterrupt
@@ -269,24 +286,16 @@ class Pipeline:
 
     def _serve(self) -> None:
         """Wait until something is asked for or a task is done, and do one thing of what is asked for."""
-        block = not self._waiting
-        while True:
-            try:
-                asked = self._asked.get(block=block, timeout=_MOMENT)
-            except Empty:
-                break
-            if asked is None:
-                if block:
-                    return
-            else:
-                self._waiting.append(asked)
-            block = False
-        if not self._waiting:
+        self._take(wait=False)
+        served = self._next()
+        if not served:
+            self._take(wait=True)
+            served = self._next()
+        if not served:
             return
-        first = self._waiting[0]
-        served = [asked for asked in self._waiting if asked is first or asked.fits(first)][: self._batch]
         for asked in served:  # whoever waits is told even if this is interrupted
             self._waiting.remove(asked)
+            asked.file.has_run = True
         try:
             _do(served)
         finally:
@@ -294,24 +303,41 @@ class Pipeline:
                 if not asked.answer.done():
                     asked.answer.set_exception(KeyboardInterrupt())
 
+    def _take(self, *, wait: bool) -> None:
+        """Take in what is asked for until now, or wait a moment for something to happen."""
+        while True:
+            try:
+                asked = self._asked.get(block=wait, timeout=_MOMENT)
+            except Empty:
+                return
+            if asked is not None:
+                self._waiting.append(asked)
+            wait = False
+
+    def _next(self) -> list[_Asked]:
+        """What is to be done next: the networks begin with files in their order. Several pages make a batch."""
+        served: list[_Asked] = []
+        for asked in sorted(self._waiting, key=lambda one: one.file.number):
+            files = [one.file for one in served]
+            earlier = [file for file in self._running if file.number < asked.file.number]
+            if not all(file.has_run or file.outcome.done() or file in files for file in earlier):
+                break
+            if not served or (asked.fits(served[0]) and len(served) < self._batch):
+                served.append(asked)
+        return served
+
     def _stop(self, pool: ThreadPoolExecutor) -> None:
         """End all threads: those that wait for the networks at once, others at the next step of what they do."""
 
         def interrupt() -> None:
-            if _messages.get() is not None:
+            if _file.get() is not None:
                 raise KeyboardInterrupt
 
         with self._lock:
             self._is_stopped = True
         at_checkpoints(interrupt)
         try:
-            while True:
-                try:
-                    asked = self._asked.get_nowait()
-                except Empty:
-                    break
-                if asked is not None:
-                    self._waiting.append(asked)
+            self._take(wait=False)
             for asked in self._waiting:
                 asked.answer.set_exception(KeyboardInterrupt())
             self._waiting.clear()
