@@ -127,7 +127,7 @@ class Worker:
 
         torch.set_num_threads(arguments.worker_cpus or 1)
         self._messages = messages(arguments)
-        self._messages.__enter__()
+        self._messages.__enter__()  # for as long as the worker lives
         self._arguments = arguments
         self._jobs = jobs
         self._files_in_use = files_in_use
@@ -138,6 +138,10 @@ class Worker:
         """A row for each file of a block."""
         rows = [self._row(int(number)) for number in batch["number"]]
         return {name: [row[name] for row in rows] for name in rows[0]}
+
+    def close(self) -> None:
+        """No more files come, and messages go where they went before."""
+        self._messages.__exit__(None, None, None)
 
     def _row(self, number: int) -> dict[str, Any]:
         from ..sources.conveyor import DIRECT
