@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
+WAYS = {"networks": [], "sensor": ["--sensor", "only"], "none": ["--blend", "0"]}
+"""Options of `hidra enhance` for what is done: everything, the sensor stage alone, or reading and writing alone."""
+
 
 @dataclass
 class Spent:
@@ -180,6 +183,7 @@ def main() -> int:
     parser.add_argument("--small", default="96x96", help="size of the pictures and frames whose memory is watched")
     parser.add_argument("--many", type=int, default=2000, help="number of these pictures")
     parser.add_argument("--frames", type=int, default=10_000, help="number of frames of the clip")
+    parser.add_argument("--way", choices=WAYS, default="networks", help="what is done while the memory is watched")
     arguments = parser.parse_args()
     width, height = (int(side) for side in arguments.size.split("x"))
     small = [int(side) for side in arguments.small.split("x")][::-1]
@@ -188,10 +192,11 @@ def main() -> int:
         holds.append(times(arguments.work, arguments.pictures, height, width, arguments.threads))
     if "pictures" in arguments.parts:
         folder = pictures(arguments.work / f"{arguments.small}-{arguments.many}", arguments.many, *small)
-        holds.append(memory(folder, arguments.work / "memory", []))
+        holds.append(memory(folder, arguments.work / "memory", WAYS[arguments.way]))
     if "clip" in arguments.parts:
         path = clip(arguments.work / f"{arguments.frames}.mp4", arguments.frames, *small)
-        holds.append(memory(path, arguments.work / "memory", ["--degradation-per", "clip"]))
+        options = WAYS[arguments.way] or ["--degradation-per", "clip"]
+        holds.append(memory(path, arguments.work / "memory", options))
     return 0 if all(holds) else 1
 
 

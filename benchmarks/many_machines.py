@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common import options_of
-from many_files import pictures
+from many_files import WAYS, pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,13 @@ PORT = 16379
 _ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 
 
+_ways: list[str] = []
+"""Options of all calls of `hidra enhance`."""
+
+
 def begin(inputs: Path, output: Path, *options: str) -> subprocess.Popen[str]:
     """Start `hidra enhance`."""
-    command = [sys.executable, "-m", "hidra_core", "enhance", str(inputs), "--output", str(output), *options]
+    command = [sys.executable, "-m", "hidra_core", "enhance", str(inputs), "--output", str(output), *options, *_ways]
     return subprocess.Popen(command, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -149,7 +153,9 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=("shards", "ray"), default=("shards",))
     parser.add_argument("--pictures", type=int, default=300)
     parser.add_argument("--size", default="64x64")
+    parser.add_argument("--way", choices=WAYS, default="networks", help="what is done with them; sensor is cheap")
     arguments = parser.parse_args()
+    _ways[:] = WAYS[arguments.way]
     width, height = (int(side) for side in arguments.size.split("x"))
     inputs = pictures(arguments.work / f"in-{arguments.size}-{arguments.pictures}", arguments.pictures, height, width)
     for number in range(BROKEN):

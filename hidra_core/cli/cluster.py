@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import platform
 import time
 import traceback
 from dataclasses import replace
@@ -118,7 +119,7 @@ class Worker:
     def __init__(self, arguments: argparse.Namespace, jobs: list[Job], files_in_use: set[str], version: str) -> None:
         if version != __version__:
             raise RuntimeError(
-                f"hidra-thermal {__version__} is installed on {os.uname().nodename}, and the command is of {version}: "
+                f"hidra-thermal {__version__} is installed on {platform.node()}, and the command is of {version}: "
                 "install the same version on all machines"
             )
         import torch
@@ -149,7 +150,7 @@ class Worker:
 
         job = self._jobs[number]
         row = {"number": number, "error": "", "code": 0, "words": "", "weight": -1.0, "where": "", "seconds": 0.0}
-        row["host"] = os.uname().nodename
+        row["host"] = platform.node()
         if job.has_result and not self._arguments.overwrite:  # by a worker that died before it could say so
             return row
         begun = time.monotonic()
@@ -186,7 +187,7 @@ def enhance_on_cluster(
         (files enhanced, files failed, exit code so far)
 
     Raises:
-        UsageError: there is no such cluster, or it has no room for a worker.
+        UsageError: there is no such cluster.
     """
     ray = _import_ray()
     _connect(ray, arguments)
@@ -244,16 +245,18 @@ def _rows(
     gpus = arguments.worker_gpus
     if gpus is None:
         gpus = 1 if room.get("GPU", 0) >= 1 and arguments.device != "cpu" else 0
-    if not any(
-        node["Resources"].get("CPU", 0) >= cpus and node["Resources"].get("GPU", 0) >= min(gpus, 1)
+    has_room = any(
+        node["Alive"] and node["Resources"].get("CPU", 0) >= cpus and node["Resources"].get("GPU", 0) >= min(gpus, 1)
         for node in ray.nodes()
-        if node["Alive"]
-    ):
-        raise UsageError(f"no machine of the cluster has room for a worker with {cpus} cores and {gpus:g} GPUs")
+    )
+    if not has_room:  # a cluster may grow when it is asked to
+        log.warning(
+            "no machine of the cluster has room for a worker with %d cores and %g GPUs yet: waiting for one", cpus, gpus
+        )
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = not arguments.quiet
-    context.print_on_execution_start = False
-    # a folder that a worker does not see makes rows that say so; a model that it cannot load ends the run
+    if arguments.quiet:
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
     data = ray.data.from_items(
         [{"number": number} for number in range(len(waiting))], override_num_blocks=min(len(waiting), MOST_BLOCKS)
     ).map_batches(

@@ -30,7 +30,8 @@ def stored(path: Path) -> object:
     with ClipReader(path) as reader:
         frames = [(frame.pts, frame.duration, frame.pixels.numpy().tobytes()) for frame in reader.frames()]
     with reader._av.open(str(path)) as container:
-        sound = [(packet.pts, bytes(packet)) for packet in container.demux(audio=0)]
+        packets = list(container.demux())
+    sound = [(packet.pts, bytes(packet)) for packet in packets if packet.stream.type == "audio"]
     return frames, sound
 
 
