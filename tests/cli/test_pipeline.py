@@ -31,7 +31,7 @@ def stored(path: Path) -> object:
         frames = [(frame.pts, frame.duration, frame.pixels.numpy().tobytes()) for frame in reader.frames()]
     with reader._av.open(str(path)) as container:
         packets = list(container.demux())
-    sound = [(packet.pts, bytes(packet)) for packet in packets if packet.stream.type == "audio"]
+        sound = [(packet.pts, bytes(packet)) for packet in packets if packet.stream.type == "audio"]
     return frames, sound
 
 
