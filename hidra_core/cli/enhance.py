@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import errno
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .changing import add_blend, add_clips, add_radiometric, add_running, change_of, running_of
-from .console import FAILED, INTERRUPTED, OK, UsageError, log, report, say
+from .changing import add_blend, add_clips, add_radiometric, add_running
+from .cluster import add_cluster, check_cluster, enhance_on_cluster
+from .console import FAILED, OK, UsageError, log, say
+from .enhancing import Options, enhance_all, load
 from .flight import add_flight, reading_of_flight
 from .inputs import check_folder, check_model_paths, find_files, require
-from .model import add_computing, load_pair, pick
+from .model import add_computing, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
-from .progress import progress
-from .reading import OBJECT_PARAMETERS, add_mapping, add_object_temperatures, add_raw, reading_of
-from .results import Job, in_use, plan, remove_stale
-from .sensor import OF_NETWORKS, add_sensor, check_alone, summary
+from .pipeline import add_pipeline
+from .reading import OBJECT_PARAMETERS, add_mapping, add_object_temperatures, add_raw
+from .results import Job, in_use, plan
+from .sensor import OF_NETWORKS, Found, add_sensor, check_alone, summary
+from .shards import add_shard, in_shard, ledger_of, remove_leftovers
 
 if TYPE_CHECKING:
     import argparse
-
-    import torch
-
-    from ..backbone import Backbone
-    from ..enhance import Progress
-    from ..sources import Change, Reading, Running
-    from ..sources.undone import Findings
-    from ..weights import Weights
 
 
 _NOT_FOR_CLIPS = {
@@ -101,6 +95,10 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_raw(counts)
     add_flight(counts)
     add_clips(parser.add_argument_group("clips"))
+    many = parser.add_argument_group("many files")
+    add_pipeline(many)
+    add_shard(many)
+    add_cluster(parser.add_argument_group("many machines"))
     add_quiet(parser)
     parser.set_defaults(defaults={name: parser.get_default(name) for name in (*_FOR_CLIPS, *_FOR_RAW, *OF_NETWORKS)})
 
@@ -126,37 +124,25 @@ def _add_files(group: argparse._ActionsContainer) -> None:
     )
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the command line says, the same for all jobs."""
-
-    reading: Reading
-    running: Running
-    change: Change
-
-
 def run(arguments: argparse.Namespace) -> int:
     """Run the command; returns its exit code."""
     check_model_paths(arguments.weights, arguments.backbone, arguments.dem_backbone, arguments.decoder)
     check_folder(arguments.output)
     if arguments.sensor == "only":
         check_alone(arguments)
-    options = Options(reading_of(arguments), running_of(arguments), change_of(arguments))
-    jobs = _plan(arguments)
-    device, dtype = pick(arguments.device, arguments.dtype, arguments.backbone)
+    check_cluster(arguments)
+    options = Options.of(arguments)
+    all_jobs = _plan(arguments)
+    jobs = in_shard(all_jobs, arguments)
+    if arguments.engine_address is None:
+        pick(arguments.device, arguments.dtype, arguments.backbone)  # says what is wrong with them before any work
     require("diffusers", "tqdm")
 
     waiting, kept = _to_do(jobs, arguments)
-    found: list[tuple[str, Findings]] = []
+    found: list[tuple[str, Found]] = []
     if waiting and arguments.flight:
         options = replace(options, reading=reading_of_flight(arguments, options.reading, jobs, kept))
-    if waiting:
-        # with a blend of 0 no network runs, and none has to be loaded
-        runs = options.change.blend and options.running.networks
-        weights, backbone = load_pair(arguments, device, dtype) if runs else (None, None)
-        enhanced, failed, code = _enhance_all(waiting, jobs, backbone, weights, options, arguments, found)
-    else:
-        enhanced, failed, code = 0, 0, OK
+    enhanced, failed, code = _do(waiting, kept, in_use(all_jobs), options, arguments, found)
     incomplete = sum(bool(job.missing) for job in kept)
     others = {
         "skipped": len(kept) - incomplete,
@@ -169,6 +155,28 @@ def run(arguments: argparse.Namespace) -> int:
         say(words, arguments)
     say(f"{enhanced} enhanced, {failed} failed{rest}", arguments)
     return code or (FAILED if failed or incomplete else OK)
+
+
+def _do(
+    waiting: list[Job],
+    kept: list[Job],
+    files_in_use: set[str],
+    options: Options,
+    arguments: argparse.Namespace,
+    found: list[tuple[str, Found]],
+) -> tuple[int, int, int]:
+    """(files enhanced, files failed, exit code so far), by this process or by a cluster, and noted in a ledger."""
+    ledger = ledger_of(arguments)
+    if ledger is not None:
+        remove_leftovers(waiting)
+        if not arguments.overwrite:
+            ledger.note_kept(waiting, kept)
+    if not waiting:
+        return 0, 0, OK
+    if arguments.engine_address is not None and ledger is not None:
+        return enhance_on_cluster(waiting, files_in_use, arguments, ledger, found)
+    weights, backbone = load(arguments, options)
+    return enhance_all(waiting, files_in_use, backbone, weights, options, arguments, found, ledger)
 
 
 def _to_do(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Job], list[Job]]:
@@ -194,84 +202,6 @@ def _to_do(jobs: list[Job], arguments: argparse.Namespace) -> tuple[list[Job], l
             *(incomplete, len(jobs)),
         )
     return waiting, kept
-
-
-def _enhance_all(
-    jobs: list[Job],
-    all_jobs: list[Job],
-    backbone: Backbone | None,
-    weights: Weights | None,
-    options: Options,
-    arguments: argparse.Namespace,
-    found: list[tuple[str, Findings]],
-) -> tuple[int, int, int]:
-    """(files enhanced, files failed, exit code so far); what the sensor stage finds is added to ``found``."""
-    enhanced = failed = 0
-    files_in_use = in_use(all_jobs)
-    with progress(len(jobs), arguments) as shown:
-        try:
-            for index, job in enumerate(jobs):
-                shown.begin(f"{index + 1}/{len(jobs)} {job.source.name}")
-
-                def show(share: float, _: torch.Tensor | None, index: int = index) -> None:
-                    shown.advance(index + share)
-
-                try:
-                    findings = _enhance(job, files_in_use, backbone, weights, options, show)
-                    if findings is not None:
-                        log.info("%s: sensor: %s", job.source, findings.words or "nothing found")
-                        found.append((job.source.name, findings))
-                    enhanced += 1
-                    shown.done()
-                except Exception as error:  # noqa: BLE001  whatever is wrong with one file, the others are enhanced
-                    failed += 1
-                    report(error, arguments, job.source)
-                    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                        log.error("stopped: no room is left on the disk of %s", arguments.output)
-                        break
-                shown.advance(index + 1)
-        except KeyboardInterrupt:
-            log.error(
-                "stopped; the files in %s are complete, and the same command continues from there", arguments.output
-            )
-            return enhanced, failed, INTERRUPTED
-    return enhanced, failed, OK
-
-
-def _enhance(
-    job: Job,
-    files_in_use: set[str],
-    backbone: Backbone | None,
-    weights: Weights | None,
-    options: Options,
-    show: Progress,
-) -> Findings | None:
-    """Do one job; a result that it replaces takes along what only that one had beside it.
-
-    Returns:
-        What the sensor stage found; None where it did not run.
-    """
-    from ..images.files import check_names
-    from ..images.search import check_entry
-    from ..sources import enhance_file, open_source
-
-    check_names(job.targets)
-    check_entry(job.source)
-    replaces = job.has_result
-    source = open_source(job.source, options.reading)
-    enhance_file(
-        source,
-        job.output,
-        backbone,
-        weights,
-        running=options.running,
-        change=options.change,
-        beside=job.beside,
-        progress=show,
-    )
-    if replaces:
-        remove_stale(job, files_in_use)
-    return source.findings
 
 
 def _plan(arguments: argparse.Namespace) -> list[Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from .console import UsageError, log
@@ -26,16 +26,32 @@ _OF_EVALUATION = re.compile(r"sheet-.+\.png|outputs")
 
 @dataclass(frozen=True)
 class Job:
-    """One file to enhance: where it is, where its result goes, and what is written with it."""
+    """One file to enhance: where it is, where its result goes, and what is written with it.
+
+    Attributes:
+        source: the file.
+        output: the file of its result.
+        beside: further files to write.
+        name: of the source, relative to the input that it was found in.
+    """
 
     source: Path
     output: Path
     beside: Beside
+    name: Path
 
     @property
     def targets(self) -> list[Path]:
         """All files that the job writes."""
         return [self.output, *self.beside.paths]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the input; 0 where it cannot be told."""
+        try:
+            return self.source.stat().st_size
+        except OSError:
+            return 0
 
     @property
     def has_result(self) -> bool:
@@ -86,12 +102,12 @@ def plan(files: list[tuple[Path, Path]], suffix_of: Callable[[Path], str], argum
     """
     outputs = {source: arguments.output / name for source, name in _names(files, suffix_of).items()}
     wanted = {"compare": arguments.compare, "trust": arguments.report, "radiometric": arguments.radiometric}
-    jobs = [Job(source, outputs[source], _beside(outputs[source], **wanted)) for source, _ in files]
+    jobs = [Job(source, outputs[source], _beside(outputs[source], **wanted), name) for source, name in files]
     users = Counter(_folded(target) for job in jobs for target in job.targets)
     users_of_target: dict[Path, Path] = {}
     for index, job in enumerate(jobs):
         if any(users[_folded(path)] > 1 for path in job.beside.paths):
-            job = jobs[index] = Job(job.source, job.output, _beside(job.output, whole_name=True, **wanted))
+            job = jobs[index] = replace(job, beside=_beside(job.output, whole_name=True, **wanted))
         for target in job.targets:
             other = users_of_target.setdefault(target, job.source)
             if other is not job.source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
 
     from ..sensor import SensorStage, Switch
-    from ..sources.undone import Findings
 
 _SWITCHES = ("dead_pixels", "stripes", "lens_shading")
 OF_NETWORKS = (
@@ -20,6 +20,14 @@ OF_NETWORKS = (
     *("degradation_per", "smoothing"),
 )
 """Options of the networks, by their names in the parsed command line."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the stage found in a file, see :class:`~hidra_core.sources.undone.Findings`, without the pixels of it."""
+
+    words: str | None
+    weight: float
 
 
 def add_sensor(group: argparse._ActionsContainer) -> None:
@@ -130,7 +138,7 @@ def check_alone(arguments: argparse.Namespace) -> None:
             )
 
 
-def summary(found: list[tuple[str, Findings]]) -> str | None:
+def summary(found: list[tuple[str, Found]]) -> str | None:
     """What the stage took off the files of a run, in one line; None where it did not run or found nothing.
 
     Args:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from os import PathLike
 
+    from av import Packet
     from torch import Tensor
 
     from ..sensor import SensorStage, Undone
@@ -144,7 +146,8 @@ class ClipSource(Source):
             path.parent.mkdir(parents=True, exist_ok=True)
         if self.findings is not None:
             self.findings.clear()
-        pending: deque[tuple[Frame, np.ndarray]] = deque()
+        pending: deque[tuple[Frame, np.ndarray, list[Packet]]] = deque()
+        sound: list[Packet] = []  # until the next frame; frames may be read in another thread, one writes the clip
         with ExitStack() as stack:
             target = stack.enter_context(atomic_path(output))
             compare = None if beside.compare is None else stack.enter_context(atomic_path(beside.compare))
@@ -155,16 +158,20 @@ class ClipSource(Source):
                 pair = stack.enter_context(ClipWriter(compare, reader, lossless=self._lossless, sound=False))
 
             def frames() -> Iterator[Tensor]:
-                stored = reader.frames(on_broken=self._on_broken, on_sound=writer.copy)
+                stored = reader.frames(on_broken=self._on_broken, on_sound=sound.append)
                 for frame, scene in self._after_stage(stored, mapping, self.findings if change.blend else None):
-                    pending.append((frame, scene))
+                    pending.append((frame, scene, sound[:]))
+                    sound.clear()
                     yield self._values(scene, mapping)
 
             count, incoming = 0, frames()
-            for count, enhanced in enumerate(enhance(incoming), 1):
+            results = stack.enter_context(_closing(enhance(incoming)))
+            for count, enhanced in enumerate(results, 1):
                 if not pending:
                     raise ValueError(f"{count} enhanced frames for {count - 1} frames of {self.path}")
-                frame, scene = pending.popleft()
+                frame, scene, before_it = pending.popleft()
+                for packet in before_it:
+                    writer.copy(packet)
                 before = self._values(self._plane(frame.pixels, mapping), mapping)
                 after = enhanced if change.is_whole else change.apply(before, enhanced).clamp(0, 1)
                 if pair is not None:
@@ -174,6 +181,8 @@ class ClipSource(Source):
                 writer.write(after, frame.pts, frame.duration)
             if pending or next(incoming, None) is not None:
                 raise ValueError(f"{count} enhanced frames, fewer than {self.path} has")
+            for packet in sound:
+                writer.copy(packet)
 
     def write_view(self, result: Path, output: Path) -> tuple[int, int]:
         """Write what :meth:`rewrite` made of a clip of more than 8 bits in 8 bits too, to look at.
@@ -303,6 +312,11 @@ class ClipSource(Source):
 
     def _counts(self, pixels: Tensor) -> np.ndarray:
         return np.rint(pixels.double().numpy() * self._full)
+
+
+def _closing(frames: Iterator[Tensor]) -> AbstractContextManager[Iterator[Tensor]]:
+    """Ends whatever still makes frames, before the clip that they are made of is closed."""
+    return closing(frames) if isinstance(frames, Generator) else nullcontext(frames)
 
 
 def _palette(reader: ClipReader, palette: str | None, as_is: bool) -> str | None:

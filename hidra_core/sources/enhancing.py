@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -15,6 +17,7 @@ from ..vectors import average
 from ..video import enhance_frames
 from .base import Beside, Change, Source
 from .clip import ClipSource
+from .conveyor import DIRECT
 from .large import LargeCountsSource
 
 if TYPE_CHECKING:
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..backbone import Backbone
-    from ..enhance import Progress, Tile
+    from ..enhance import DegradationVectors, Progress, Tile
     from ..weights import Weights
+    from .conveyor import Conveyor
 
 
 PART_SAMPLES = 32
@@ -69,6 +73,7 @@ def enhance_file(
     change: Change | None = None,
     beside: Beside | None = None,
     progress: Progress | None = None,
+    conveyor: Conveyor = DIRECT,
 ) -> None:
     """Enhance a file and write the result to another.
 
@@ -81,6 +86,7 @@ def enhance_file(
         change: how much of the change the result gets.
         beside: further files to write.
         progress: called with the share of the file that is done; may raise to stop.
+        conveyor: where the networks run, for programs that work on several files at once.
 
     Raises:
         ValueError: options out of range, weights for another backbone, or what :meth:`Source.rewrite` refuses.
@@ -96,10 +102,10 @@ def enhance_file(
         if backbone is None or weights is None:
             raise ValueError("a backbone and weights are needed, unless blend is 0 or no networks run")
         if isinstance(source, ClipSource):
-            return _frames(source, pages, backbone, weights, running, progress)
+            return _frames(source, pages, backbone, weights, running, progress, conveyor)
         if isinstance(source, LargeCountsSource):
-            return _parts(source, pages, backbone, weights, running, progress)
-        return _pages(source, pages, backbone, weights, running, progress)
+            return _parts(source, pages, backbone, weights, running, progress, conveyor)
+        return _pages(source, pages, backbone, weights, running, progress, conveyor)
 
     if beside is not None and backbone is not None:
         beside = replace(beside, decoder=backbone.decoder_name)
@@ -113,27 +119,32 @@ def _pages(
     weights: Weights,
     running: Running,
     progress: Progress | None,
+    conveyor: Conveyor,
 ) -> Iterator[Tensor]:
     """Enhance each page with its own degradation, which is that of the page as the camera gave it."""
     total = source.page_count or 1
     given = None if source.findings is None else source.given()
-    for index, page in enumerate(pages):
 
-        def done(share: float, image: Tensor | None, index: int = index) -> None:
-            if progress is not None:
-                progress((index + share) / total, image)
-
-        yield enhance(
-            [page],
+    def together(pages: list[Tensor], judged: list[Tensor], done: Progress | None) -> list[Tensor]:
+        return enhance(
+            pages,
             backbone,
-            estimate([page if given is None else next(given)], weights),
+            estimate(judged, weights),
             strength=running.strength,
             upscale=running.upscale,
             tile=running.tile,
             restraint=running.restraint,
             corrector=running.corrector,
             progress=done,
-        )[0]
+        )
+
+    for index, page in enumerate(pages):
+
+        def done(share: float, image: Tensor | None, index: int = index) -> None:
+            if progress is not None:
+                progress((index + share) / total, image)
+
+        yield conveyor.page(together, page, page if given is None else next(given), done)
 
 
 def _parts(
@@ -143,21 +154,31 @@ def _parts(
     weights: Weights,
     running: Running,
     progress: Progress | None,
+    conveyor: Conveyor,
 ) -> Iterator[Tensor]:
     """Enhance the parts of large pages with one degradation and one normalisation, so that they agree."""
     # one tall image: the DEM sees large images in windows of this size and averages what it reads in them
-    degradation = estimate([torch.cat(source.samples(PART_SAMPLES))], weights)
+    samples, whole = torch.cat(source.samples(PART_SAMPLES)), source.overview(PIXEL_BUDGET)
     shared = SharedNormalisation(backbone.modules())
     options = {"strength": running.strength, "restraint": running.restraint, "corrector": False}
-    with shared.recording():
-        enhance([source.overview(PIXEL_BUDGET)], backbone, degradation, tile=None, **options)
+
+    def looked_at() -> DegradationVectors:
+        degradation = estimate([samples], weights)
+        with shared.recording():
+            enhance([whole], backbone, degradation, tile=None, **options)
+        return degradation
+
+    def enhanced(part: Tensor) -> Tensor:
+        with shared.imposed():
+            return enhance([part], backbone, degradation, upscale=running.upscale, tile=None, **options)[0]
+
+    degradation = conveyor.call(looked_at)
     total = source.page_count or 1
     for index, part in enumerate(parts):
-        with shared.imposed():
-            [enhanced] = enhance([part], backbone, degradation, upscale=running.upscale, tile=None, **options)
+        result = conveyor.call(partial(enhanced, part))
         if progress is not None:
             progress(min(1.0, (index + 1) / total), None)
-        yield enhanced
+        yield result
 
 
 def _frames(
@@ -167,27 +188,41 @@ def _frames(
     weights: Weights,
     running: Running,
     progress: Progress | None,
+    conveyor: Conveyor,
 ) -> Iterator[Tensor]:
     """Enhance the frames of a clip, with a degradation that is smoothed over time or one for all frames."""
-    degradation = None
-    if running.degradation_per == "clip":
-        degradation = average(estimate(source.samples(CLIP_SAMPLES), weights))
+    samples = source.samples(CLIP_SAMPLES) if running.degradation_per == "clip" else None
+    read = conveyor.ahead(pages)
+    given = None if source.findings is None else conveyor.ahead(source.given())
 
     def done(frames: float, frame: Tensor | None) -> None:
         if progress is not None:
             progress(min(frames / source.page_count, 1.0) if source.page_count else 0.0, frame)
 
-    return enhance_frames(
-        pages,
-        backbone,
-        weights,
-        given=None if source.findings is None else source.given(),
-        degradation=degradation,
-        smoothing=running.smoothing,
-        strength=running.strength,
-        upscale=running.upscale,
-        tile=running.tile,
-        restraint=running.restraint,
-        corrector=running.corrector,
-        progress=done,
-    )
+    def begun() -> Iterator[Tensor]:
+        return enhance_frames(
+            read,
+            backbone,
+            weights,
+            given=given,
+            degradation=None if samples is None else average(estimate(samples, weights)),
+            smoothing=running.smoothing,
+            strength=running.strength,
+            upscale=running.upscale,
+            tile=running.tile,
+            restraint=running.restraint,
+            corrector=running.corrector,
+            progress=done,
+        )
+
+    def enhanced() -> Iterator[Tensor]:
+        try:
+            frames = conveyor.call(begun)
+            while (frame := conveyor.call(partial(next, frames, None))) is not None:
+                yield frame
+        finally:  # whoever reads a clip ahead must have ended before the clip is closed
+            for ahead in (read, given):
+                if isinstance(ahead, Generator):
+                    ahead.close()
+
+    return conveyor.ahead(enhanced())

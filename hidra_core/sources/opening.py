@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ..images import EXTENSIONS as IMAGES
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .base import Source
 
 __all__ = ["CLIPS", "IMAGES", "THERMAL_EXTENSIONS", "Reading", "open_images", "open_source", "result_suffix"]
+
+_READING = Lock()  # readers silence or record Python's warnings, which is for all threads at once
 
 
 def open_source(path: str | Path, reading: Reading | None = None) -> Source:
@@ -54,7 +57,8 @@ def open_source(path: str | Path, reading: Reading | None = None) -> Source:
             sensor=reading.sensor,
         )
     read = read_thermal if reading.wants_counts else read_input
-    content: ThermalImage | Picture = read(path, raw=reading.raw, region=reading.region)
+    with _READING:
+        content: ThermalImage | Picture = read(path, raw=reading.raw, region=reading.region)
     if isinstance(content, Picture):
         return PictureSource(content, palette=reading.palette, as_is=reading.as_is, sensor=reading.sensor)
     if reading.palette not in (None, AUTO):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_SAYING = Lock()  # files may be read in several threads
 _MOST = (1.0, 99.0)  # percentiles between which most of the pixels lie: single dead ones decide nothing
 _POSSIBLE = (150.0, 4000.0)  # K, of the middle of a scene
 _WIDE = 4.0  # range used, in multiples of the range of 98 % of the pixels, above which the user is told
@@ -157,8 +159,10 @@ class Reading:
 
     def _say(self, path: Path, words: str) -> None:
         """Warn of something; of what holds for many files alike only for the first of them."""
-        log.log(logging.INFO if words in self._said else logging.WARNING, "%s: %s", path, words)
-        self._said.add(words)
+        with _SAYING:
+            is_known = words in self._said
+            self._said.add(words)
+        log.log(logging.INFO if is_known else logging.WARNING, "%s: %s", path, words)
 
     def _in_region(self, image: ThermalImage) -> ThermalImage:
         """The part of the image that the user says; rows of telemetry are masked."""
