@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..names import DTYPES
 from .changing import add_blend, add_clips, add_radiometric, add_running, change_of, running_of
 from .console import FAILED, INTERRUPTED, OK, UsageError, log, report, say
+from .engine import add_engine, check_engine, with_engine
 from .flight import add_flight, reading_of_flight
 from .inputs import check_folder, check_model_paths, find_files, require
 from .model import load_pair, pick
@@ -47,6 +48,7 @@ _NOT_FOR_CLIPS = {
     "--plane": "images and counts",
     "--format": "images and counts",
     "--flight": "images and counts",
+    "--graph": "images and counts",
 }
 """Options that are refused for clips, and what they are for."""
 
@@ -92,6 +94,7 @@ def add(commands: argparse._SubParsersAction) -> None:
         "(default: auto)",
     )
     add_device(model)
+    add_engine(model)
     result = parser.add_argument_group("result")
     add_running(result)
     _add_files(result)
@@ -148,6 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output)
     if arguments.sensor == "only":
         check_alone(arguments)
+    check_engine(arguments)
     options = Options(reading_of(arguments), running_of(arguments), change_of(arguments))
     jobs = _plan(arguments)
     device, dtype = pick(arguments.device, arguments.dtype)
@@ -158,8 +162,9 @@ def run(arguments: argparse.Namespace) -> int:
     if waiting and arguments.flight:
         options = replace(options, reading=reading_of_flight(arguments, options.reading, jobs, kept))
     if waiting:
+        options = replace(options, running=with_engine(options.running, options.change, arguments))
         # with a blend of 0 no network runs, and none has to be loaded
-        runs = options.change.blend and options.running.networks
+        runs = options.change.blend and options.running.networks and options.running.engine is None
         weights, backbone = load_pair(arguments, device, dtype) if runs else (None, None)
         enhanced, failed, code = _enhance_all(waiting, jobs, backbone, weights, options, arguments, found)
     else:
