@@ -53,7 +53,8 @@ class Graph(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.unet, self.vae, self.adapter = backbone.unet, backbone.vae, weights.adapter
+        self.unet, self.vae = backbone.unet, backbone.vae
+        self.adapter = weights.adapter if vector is None else None
         self.estimator = weights.estimator if vector is None else None
         self.register_buffer("vector", vector, persistent=False)
         self.register_buffer("text_embedding", weights.text_embedding, persistent=False)
@@ -83,7 +84,7 @@ class Graph(nn.Module):
         height, width = grey.shape[-2:]
         padded = grey.index_select(2, reflected(height)).index_select(3, reflected(width))
         adapted = nullcontext()
-        if vector is not None:
+        if vector is not None and self.adapter is not None:
             adapted = self.backbone.adapted(self.adapter.modulate(vector, self.strength))
         with adapted:
             latent = self.backbone.encode(padded.to(self.backbone.dtype).expand(-1, 3, -1, -1))

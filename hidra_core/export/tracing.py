@@ -65,7 +65,7 @@ def resampling(length: int, wanted: int, like: Tensor) -> Tensor:
 def adaptive_avg_pool2d(images: Tensor, output_size: Sequence[int]) -> Tensor:
     """``torch.nn.functional.adaptive_avg_pool2d`` of ``[B, C, H, W]``."""
     rows, columns = (averaging(side, cells, images) for side, cells in zip(images.shape[-2:], output_size, strict=True))
-    return rows @ images @ columns.T
+    return rows[None, None] @ images @ columns.T[None, None]  # of equal rank: OpenVINO fails on others of free size
 
 
 @contextmanager
@@ -84,7 +84,7 @@ def positions_of_any_size(backbone: Any) -> Iterator[None]:
         side, patch = round((stored.shape[1] - 1) ** 0.5), embeddings.config.patch_size
         grid = rearrange(stored[:, 1:].float(), "1 (h w) c -> c h w", h=side)
         rows, columns = (resampling(side, pixels // patch, grid) for pixels in (height, width))
-        positions = rearrange(rows @ grid @ columns.T, "c h w -> 1 (h w) c")
+        positions = rearrange(rows[None] @ grid @ columns.T[None], "c h w -> 1 (h w) c")
         return torch.cat([stored[:, :1], positions.to(stored.dtype)], dim=1)
 
     embeddings.interpolate_pos_encoding = interpolate  # hides the method of the class

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from helpers import clip_files, reference
 from PIL import Image
 
-from hidra_core import DegradationVectors, DiffusersBackbone, Weights, enhance, estimate
+from hidra_core import HIDRA_TINY, DegradationVectors, DiffusersBackbone, Weights, enhance, estimate
 from hidra_core.adapter import Adapter
 from hidra_core.backbone import build_diffusers
 from hidra_core.export.tracing import averaging, resampling
@@ -65,7 +65,7 @@ def small() -> tuple[DiffusersBackbone, Weights]:
     for module in (unet, vae, adapter, estimator):
         module.eval().requires_grad_(False)
     backbone = DiffusersBackbone(unet, vae, name="small", prediction_type="v_prediction")
-    weights = Weights(estimator, adapter, torch.randn(1, 77, 8), "small", restraint=restraint)
+    weights = Weights(estimator, adapter, torch.randn(1, 77, 8), HIDRA_TINY, restraint=restraint)
     weights.corrector = Corrector(network, 6.0, {"images": 3})
     return backbone, weights
 
@@ -204,7 +204,7 @@ def test_folder_by_a_graph_is_the_folder_by_pytorch(hidra, graph: Path, small, m
     monkeypatch.setattr(backbone, "load_backbone", lambda *_, **__: small[0])
     monkeypatch.setattr(weights, "load_weights", lambda *_, **__: small[1])
     torch_out, graph_out = folder.parent / "torch", folder.parent / "graph"
-    assert hidra("enhance", folder, "-o", torch_out, "--dtype", "fp32")[0] == 0
+    assert hidra("enhance", folder, "-o", torch_out, "--dtype", "fp32", "--device", "cpu")[0] == 0
 
     def fail(*_, **__):
         raise AssertionError("a model was loaded beside the graph")
