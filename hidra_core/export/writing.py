@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 OPSET = 18
 """Version of ONNX's operators; the oldest that the exporter writes, which most programs read."""
 
+SIMPLIFIED = True
+"""Whether constants of a graph are computed beforehand: this takes as long again, and programs load it far faster."""
+
 TOLERANCES = {torch.float32: 2e-3, torch.float16: 2e-2}
 """Largest difference to PyTorch in [0, 1] with which a file is written, by the networks' number type."""
 
@@ -160,16 +163,20 @@ def _program(graph: Graph) -> Any:
     names = ["enhanced"] if estimator is None else ["enhanced", "vector"]
     with _without_warnings():
         program = torch.onnx.export(
-            traced, dynamo=True, opset_version=OPSET, input_names=["image"], output_names=names, verbose=False
+            traced,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=names,
+            optimize=SIMPLIFIED,
+            verbose=False,
         )
     if program is None:
         raise RuntimeError("the exporter gave no graph")
-    model = program.model.graph
-    free_sides = dict(zip((0, 2, 3), ("batch", "height", "width"), strict=True))
-    for value in (*model.inputs, *model.outputs):
-        for axis, name in free_sides.items():
-            if axis < len(value.shape):
-                value.shape[axis] = name
+    free_sides = {0: "batch", 2: "height", 3: "width"}
+    for value in (*program.model.graph.inputs, *program.model.graph.outputs):
+        shape: Any = value.shape
+        value.shape = type(shape)([free_sides.get(axis, side) for axis, side in enumerate(shape)])
     return program
 
 

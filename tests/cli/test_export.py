@@ -70,6 +70,16 @@ def small() -> tuple[DiffusersBackbone, Weights]:
     return backbone, weights
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _not_simplified():
+    """Graphs are written in half the time."""
+    from hidra_core.export import writing
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(writing, "SIMPLIFIED", False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def graph(small, tmp_path_factory) -> Path:
     """The whole way as a graph."""
