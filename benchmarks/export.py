@@ -48,8 +48,14 @@ def compare(engine: Engine, page: torch.Tensor, backbone: Backbone, weights: Wei
         degradation = estimate(page, weights)
     else:
         degradation = DegradationVectors(torch.tensor([json.loads(vector)]), weights)
-    parts = {"restraint": engine.has_restraint, "corrector": engine.has_corrector}
-    expected = enhance(page, backbone, degradation, strength=engine.strength, **parts)
+    expected = enhance(
+        page,
+        backbone,
+        degradation,
+        strength=engine.strength,
+        restraint=engine.has_restraint,
+        corrector=engine.has_corrector,
+    )
     return float((expected - engine.enhance(page)).abs().max())
 
 
