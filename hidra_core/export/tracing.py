@@ -1,6 +1,6 @@
 """Operators of PyTorch that ONNX has none for, as products with small matrices that are made within the graph.
 
-Both resample rows and columns by themselves, so each is ``A · X · Bᵀ``. The matrices depend on the size of the image
+Both resample rows and columns by themselves. The matrices depend on the size of the image
 alone and are computed from it at run time, which keeps height and width free.
 """
 
@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -65,7 +64,10 @@ def resampling(length: int, wanted: int, like: Tensor) -> Tensor:
 def adaptive_avg_pool2d(images: Tensor, output_size: Sequence[int]) -> Tensor:
     """``torch.nn.functional.adaptive_avg_pool2d`` of ``[B, C, H, W]``."""
     rows, columns = (averaging(side, cells, images) for side, cells in zip(images.shape[-2:], output_size, strict=True))
-    return rows[None, None] @ images @ columns.T[None, None]  # of equal rank: OpenVINO fails on others of free size
+    # products of plain matrices: OpenVINO fails on stacks of them whose size is free
+    across = (images.flatten(0, 2) @ columns.T).unflatten(0, images.shape[:3]).transpose(2, 3)
+    down = (across.flatten(0, 2) @ rows.T).unflatten(0, across.shape[:3])
+    return down.transpose(2, 3)
 
 
 @contextmanager
@@ -82,9 +84,11 @@ def positions_of_any_size(backbone: Any) -> Iterator[None]:
     def interpolate(_tokens: Tensor, height: int, width: int) -> Tensor:
         stored = embeddings.position_embeddings
         side, patch = round((stored.shape[1] - 1) ** 0.5), embeddings.config.patch_size
-        grid = rearrange(stored[:, 1:].float(), "1 (h w) c -> c h w", h=side)
+        grid = stored[0, 1:].float()
         rows, columns = (resampling(side, pixels // patch, grid) for pixels in (height, width))
-        positions = rearrange(rows[None] @ grid @ columns.T[None], "c h w -> 1 (h w) c")
+        down = (rows @ grid.view(side, -1)).view(-1, side, grid.shape[1]).transpose(0, 1)  # w h' c, as plain matrices
+        positions = (columns @ down.flatten(1)).view(columns.shape[0], rows.shape[0], -1).transpose(0, 1).flatten(0, 1)
+        positions = positions[None]
         return torch.cat([stored[:, :1], positions.to(stored.dtype)], dim=1)
 
     embeddings.interpolate_pos_encoding = interpolate  # hides the method of the class
