@@ -54,7 +54,7 @@ def small() -> tuple[DiffusersBackbone, Weights]:
         adapter = Adapter.for_networks(unet, vae, unet_rank=4, vae_rank=4)
         for layers in adapter.layers.values():
             for up in layers.up:
-                torch.nn.init.normal_(up, std=0.5)
+                torch.nn.init.normal_(up, std=0.2)
         for head in adapter.heads.values():
             for linear in (head.degradation, head.block, head.fuse):
                 torch.nn.init.kaiming_normal_(linear.weight)
