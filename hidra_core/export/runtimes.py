@@ -158,8 +158,8 @@ class OpenVino(Runtime):
 
     @override
     def metadata(self) -> dict[str, str]:
-        stored = self._model.get_rt_info()
-        return {key: value.value for key, value in stored["framework"].value.items()} if "framework" in stored else {}
+        stored = self._model.get_rt_info().get("framework", {})
+        return {key: value.value for key, value in stored.items()}
 
     @override
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
