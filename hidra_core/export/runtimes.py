@@ -158,8 +158,9 @@ class OpenVino(Runtime):
 
     @override
     def metadata(self) -> dict[str, str]:
-        stored = self._model.get_rt_info().get("framework", {})
-        return {key: value.value for key, value in stored.items()}
+        stored = self._model.get_rt_info()
+        texts = stored["framework"] if "framework" in stored else {}  # noqa: SIM401  no dict, it has no get
+        return {key: value if isinstance(value, str) else value.value for key, value in texts.items()}
 
     @override
     def run(self, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
