@@ -98,6 +98,6 @@ class ModulationHead(nn.Module):
             ``h'[r] = sum over k of h[k] · M[k, r]``.
         """
         degradation = repeat(F.relu(self.degradation(vectors)), "B d -> B b d", b=self.blocks)
-        block = repeat(F.relu(self.block(self.embedding)), "b g -> B b g", B=len(vectors))
+        block = repeat(F.relu(self.block(self.embedding)), "b g -> B b g", B=vectors.shape[0])
         fused = self.fuse(torch.cat([degradation, block], dim=-1))
         return rearrange(fused, "B b (k r) -> B b k r", k=self.rank)

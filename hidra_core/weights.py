@@ -106,6 +106,22 @@ class Weights:
             "mia": self.estimator.attention is not None,
         }
 
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the header of their file says: texts, some of them JSON."""
+        config = self.estimator.backbone.config
+        metadata = {
+            "format": FORMAT,
+            "version": str(VERSION),
+            "backbone": self.backbone,
+            "architecture": json.dumps(self.architecture),
+            "dem_backbone": json.dumps({key: getattr(config, key) for key in DINOV2_BASE}),
+            "dem_fit": self.estimator.fit,
+            "training": json.dumps(self.training),
+        }
+        parts = {"probes": self.probes, "restraint": self.restraint, "corrector": self.corrector}
+        return metadata | {name: json.dumps(part.header()) for name, part in parts.items() if part is not None}
+
 
 def save_weights(
     weights: Weights, path: str | PathLike, *, dtype: torch.dtype = torch.float32, include_dem_backbone: bool = True
@@ -150,23 +166,7 @@ def save_weights(
     for key, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{path}: not written, '{key}' has values that are not finite in {tensor.dtype}")
-    config = estimator.backbone.config
-    metadata = {
-        "format": FORMAT,
-        "version": str(VERSION),
-        "backbone": weights.backbone,
-        "architecture": json.dumps(weights.architecture),
-        "dem_backbone": json.dumps({key: getattr(config, key) for key in DINOV2_BASE}),
-        "dem_fit": estimator.fit,
-        "training": json.dumps(weights.training),
-    }
-    if weights.probes is not None:
-        metadata["probes"] = json.dumps(weights.probes.header())
-    if weights.restraint is not None:
-        metadata["restraint"] = json.dumps(weights.restraint.header())
-    if weights.corrector is not None:
-        metadata["corrector"] = json.dumps(weights.corrector.header())
-    write_safetensors(tensors, path, metadata)
+    write_safetensors(tensors, path, weights.metadata)
 
 
 def add_probes(source: str | PathLike, probes: Probes, path: str | PathLike) -> None:

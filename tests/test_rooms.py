@@ -13,7 +13,7 @@ from helpers import ROOT
 ORDER = (
     *("names", "checkpoints", "images", "degradations", "scenes", "sensor", "thermal", "computing"),
     *("dem", "modulation", "adapter", "backbone", "tiling", "readouts", "weights", "enhance"),
-    *("convert", "layouts", "vectors", "trust", "bake", "video", "sources", "evaluation", "cli"),
+    *("convert", "layouts", "vectors", "trust", "bake", "video", "export", "sources", "evaluation", "cli"),
 )
 """The rooms of ``hidra_core`` and the files of the paper, bottom up: each imports only from those before it."""
 

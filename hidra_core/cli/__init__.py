@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from . import bake, calibrate, convert, enhance, estimate, evaluate, info
+from . import bake, calibrate, convert, enhance, estimate, evaluate, export, info
 from .console import FAILED, INTERRUPTED, WRONG_USAGE, UsageError, log, messages, report, stoppable
 from .parser import Parser
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-COMMANDS = (enhance, estimate, evaluate, convert, info, bake, calibrate)
+COMMANDS = (enhance, estimate, evaluate, convert, info, bake, calibrate, export)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.degradation is not None:
         degradation = load_degradation(arguments.degradation, weights)
     else:
-        degradation, failed = _estimate(files, weights, reading, arguments)
+        degradation, failed = estimate_all(files, weights, reading, arguments)
     baked = bake(average(degradation), base_of(backbone), strength=arguments.strength)
     save_baked(baked, lora, vae)
     say(f"{lora} and {vae} written", arguments)
@@ -99,10 +99,23 @@ def run(arguments: argparse.Namespace) -> int:
     return FAILED if failed else OK
 
 
-def _estimate(
+def estimate_all(
     files: list[Path], weights: Weights, reading: Reading, arguments: argparse.Namespace
 ) -> tuple[DegradationVectors, int]:
-    """(vectors of all pages, number of files that could not be read); raises ValueError if none could be."""
+    """The degradation of all pages of some files; those that cannot be read are reported.
+
+    Args:
+        files: to read.
+        weights: with the DEM.
+        reading: what the user says of the files.
+        arguments: the parsed command line.
+
+    Returns:
+        (vectors of all pages, number of files that could not be read)
+
+    Raises:
+        ValueError: none could be read.
+    """
     import torch
 
     from ..enhance import DegradationVectors, estimate

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .changing import add_blend, add_clips, add_radiometric, add_running
 from .cluster import add_cluster, check_cluster, enhance_on_cluster
 from .console import FAILED, OK, UsageError, log, say
+from .engine import add_engine, check_engine, with_engine
 from .enhancing import Options, enhance_all, load
 from .flight import add_flight, reading_of_flight
 from .inputs import check_folder, check_model_paths, find_files, require
@@ -40,6 +41,7 @@ _NOT_FOR_CLIPS = {
     "--plane": "images and counts",
     "--format": "images and counts",
     "--flight": "images and counts",
+    "--graph": "images and counts",
 }
 """Options that are refused for clips, and what they are for."""
 
@@ -79,6 +81,7 @@ def add(commands: argparse._SubParsersAction) -> None:
     add_weights(model)
     add_computing(model)
     add_device(model)
+    add_engine(model)
     result = parser.add_argument_group("result")
     add_running(result)
     _add_files(result)
@@ -130,6 +133,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_folder(arguments.output)
     if arguments.sensor == "only":
         check_alone(arguments)
+    check_engine(arguments)
     check_cluster(arguments)
     options = Options.of(arguments)
     all_jobs = _plan(arguments)
@@ -175,6 +179,7 @@ def _do(
         return 0, 0, OK
     if arguments.engine_address is not None and ledger is not None:
         return enhance_on_cluster(waiting, files_in_use, arguments, ledger, found)
+    options = replace(options, running=with_engine(options.running, options.change, arguments))
     weights, backbone = load(arguments, options)
     return enhance_all(waiting, files_in_use, backbone, weights, options, arguments, found, ledger)
 

@@ -50,14 +50,14 @@ class Options:
 
 
 def load(arguments: argparse.Namespace, options: Options) -> tuple[Weights | None, Backbone | None]:
-    """The weights and the backbone; None with a blend of 0, where no network runs.
+    """The weights and the backbone; None with a blend of 0, where no network runs, and where an exported graph does.
 
     Raises:
         UsageError: the device is not there, or the weights need a backbone that was not named.
         ValueError: the weights are for another backbone, or a file is not as expected.
         OSError: a file cannot be read.
     """
-    if not options.change.blend or not options.running.networks:
+    if not options.change.blend or not options.running.networks or options.running.engine is not None:
         return None, None
     return load_pair(arguments, *pick(arguments.device, arguments.dtype, arguments.backbone))
 

@@ -17,7 +17,7 @@ _SWITCHES = ("dead_pixels", "stripes", "lens_shading")
 OF_NETWORKS = (
     *("backbone", "weights", "dem_backbone", "dtype", "device", "strength", "upscale", "restraint", "tile"),
     *("corrector", "decoder", "compile"),
-    *("degradation_per", "smoothing"),
+    *("degradation_per", "smoothing", "engine", "graph"),
 )
 """Options of the networks, by their names in the parsed command line."""
 

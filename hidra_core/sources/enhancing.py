@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ..backbone import Backbone
     from ..enhance import DegradationVectors, Progress, Tile
+    from ..export import Engine
     from ..weights import Weights
     from .conveyor import Conveyor
 
@@ -51,6 +52,8 @@ class Running:
             ``"clip"`` uses one for the whole clip, the average over 16 frames spread over it.
         smoothing: see :func:`~hidra_core.video.enhance_frames`.
         networks: whether they run at all; without them a result is what the sensor stage makes of a file.
+        engine: an exported graph that runs in the place of backbone and weights, for all but clips and large pages;
+            what it was exported with stands, whatever is said here.
     """
 
     strength: float = 1.0
@@ -61,6 +64,7 @@ class Running:
     degradation_per: Literal["frame", "clip"] = "frame"
     smoothing: float = SMOOTHING
     networks: bool = True
+    engine: Engine | None = None
 
 
 def enhance_file(
@@ -99,6 +103,8 @@ def enhance_file(
     def enhanced(pages: Iterator[Tensor]) -> Iterator[Tensor]:
         if change.blend == 0 or not running.networks:  # of the networks' change nothing is applied
             return (untouched([page], running.upscale)[0] for page in pages)
+        if running.engine is not None:
+            return _by_engine(source, pages, running.engine, progress, conveyor)
         if backbone is None or weights is None:
             raise ValueError("a backbone and weights are needed, unless blend is 0 or no networks run")
         if isinstance(source, ClipSource):
@@ -110,6 +116,23 @@ def enhance_file(
     if beside is not None and backbone is not None:
         beside = replace(beside, decoder=backbone.decoder_name)
     source.rewrite(output, enhanced, change, beside)
+
+
+def _by_engine(
+    source: Source, pages: Iterator[Tensor], engine: Engine, progress: Progress | None, conveyor: Conveyor
+) -> Iterator[Tensor]:
+    """Enhance each page by an exported graph."""
+    if isinstance(source, ClipSource | LargeCountsSource):
+        what = "clips" if isinstance(source, ClipSource) else "pages so large that they are enhanced part by part"
+        raise ValueError(f"{source.path}: exported graphs are for images, not for {what}: use the engine torch")
+    total = source.page_count or 1
+    given = None if source.findings is None else source.given()
+    for index, page in enumerate(pages):
+        judged = None if given is None else next(given)
+        enhanced = conveyor.call(partial(engine.enhance, page, judged))
+        if progress is not None:
+            progress((index + 1) / total, enhanced)
+        yield enhanced
 
 
 def _pages(

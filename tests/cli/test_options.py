@@ -57,6 +57,8 @@ TABLE = {
     "--degradation-per clip": "rrrrru",
     "--smoothing 0": "rrrrru",
     "--on-broken-frame skip": "rrrrr-",
+    "--engine onnx": "rrrrrr",  # without a graph; test_export.py has one
+    "--graph missing.onnx": "rrrrrr",
 }
 
 
