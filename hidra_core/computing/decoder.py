@@ -82,7 +82,9 @@ def load_decoder(
         )
     import torch
 
-    decoder.module.eval().requires_grad_(False).to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    network = decoder.module.eval().requires_grad_(False).to(device=device, dtype=dtype)
+    place: Any = network.to  # whose declaration lacks memory_format
+    place(memory_format=torch.channels_last)
     return decoder
 
 

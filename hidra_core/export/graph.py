@@ -41,6 +41,9 @@ class Graph(nn.Module):
         corrector: whether the corrector is in it, where the weights have one.
     """
 
+    vector: Tensor
+    text_embedding: Tensor
+
     def __init__(
         self,
         weights: Weights,
