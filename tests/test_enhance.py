@@ -502,7 +502,7 @@ def test_weights_for_another_backbone(tiny, one):
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (torch.zeros(256), r"shape \(256,\); expected \[B, 256\]"),
+        (torch.zeros(256), r"shape \(256,\); expected \[B >= 1, 256\]"),
         (torch.zeros(2, 255), r"shape \(2, 255\)"),
         (torch.zeros(0, 256), "B >= 1"),
         (torch.full((1, 256), float("nan")), "not finite"),

