@@ -20,8 +20,8 @@ CUBIC = -0.5
 """The constant of the cubic kernel that PyTorch uses where it averages over areas; elsewhere it is -0.75."""
 
 
-def averaging(length: int, cells: int, like: Tensor) -> Tensor:
-    """The matrix that averages an axis over cells, as ``adaptive_avg_pool2d`` does.
+def membership(length: int, cells: int, like: Tensor) -> Tensor:
+    """Which pixels of an axis belong to which cell, as ``adaptive_avg_pool2d`` has them.
 
     Args:
         length: pixels of the axis; may be symbolic.
@@ -29,14 +29,13 @@ def averaging(length: int, cells: int, like: Tensor) -> Tensor:
         like: gives type and device.
 
     Returns:
-        ``[cells, length]``; each row sums to 1.
+        ``[cells, length]`` of zeros and ones.
     """
     pixel = torch.arange(length, device=like.device)
     pixels = pixel[-1:] + 1
     cell = torch.arange(cells, device=like.device)
     first, end = cell * pixels // cells, ((cell + 1) * pixels + cells - 1) // cells
-    inside = (pixel >= first[:, None]) & (pixel < end[:, None])
-    return inside.to(like.dtype) / (end - first)[:, None].to(like.dtype)
+    return ((pixel >= first[:, None]) & (pixel < end[:, None])).to(like.dtype)
 
 
 def resampling(length: int, wanted: int, like: Tensor) -> Tensor:
@@ -62,12 +61,18 @@ def resampling(length: int, wanted: int, like: Tensor) -> Tensor:
 
 
 def adaptive_avg_pool2d(images: Tensor, output_size: Sequence[int]) -> Tensor:
-    """``torch.nn.functional.adaptive_avg_pool2d`` of ``[B, C, H, W]``."""
-    rows, columns = (averaging(side, cells, images) for side, cells in zip(images.shape[-2:], output_size, strict=True))
+    """``torch.nn.functional.adaptive_avg_pool2d`` of ``[B, C, H, W]``.
+
+    Cells are summed before they are divided, as there: the corrector takes the difference of a mean of squares and the
+    square of a mean, which must be 0 to the bit where an image is all white.
+    """
+    rows, columns = (
+        membership(side, cells, images) for side, cells in zip(images.shape[-2:], output_size, strict=True)
+    )
     # products of plain matrices: OpenVINO fails on stacks of them whose size is free
     across = (images.flatten(0, 2) @ columns.T).unflatten(0, images.shape[:3]).transpose(2, 3)
     down = (across.flatten(0, 2) @ rows.T).unflatten(0, across.shape[:3])
-    return down.transpose(2, 3)
+    return down.transpose(2, 3) / (rows.sum(dim=1)[:, None] * columns.sum(dim=1))
 
 
 @contextmanager
