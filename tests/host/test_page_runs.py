@@ -91,7 +91,7 @@ def refused(frontend: Frontend) -> tuple[int, dict[str, Any]]:
 
 
 def test_one_mistake_is_one_error(frontend: Frontend) -> None:
-    workflow = json.loads((WORKFLOWS / "Thermal video.json").read_text(encoding="utf-8"))
+    workflow = json.loads((WORKFLOWS / "05 Thermal video.json").read_text(encoding="utf-8"))
     (video,) = (node for node in workflow["nodes"] if node["type"] == "HiDRA_EnhanceVideo")
     video["widgets_values"] = ["gone.safetensors", *video["widgets_values"][1:]]
     frontend.load(workflow)
@@ -101,11 +101,13 @@ def test_one_mistake_is_one_error(frontend: Frontend) -> None:
 
 
 def test_nothing_runs_without_the_checkpoint(frontend: Frontend) -> None:
-    frontend.load(WORKFLOWS / "Enhance a thermal image (SD-Turbo).json")
+    workflow = json.loads((WORKFLOWS / "02 Enhance a thermal image (SD-Turbo).json").read_text(encoding="utf-8"))
+    frontend.load(workflow)
     status, errors = refused(frontend)
     assert status == 400  # with a part that is valid the host would run that, and show half of the example
     assert len(errors) >= 1
-    assert frontend.shown_images() == {}
+    loaded = {str(node["id"]) for node in workflow["nodes"] if node["type"] == "LoadImage"}  # shown before any run
+    assert set(frontend.shown_images()) == loaded
 
 
 def test_a_degradation_outlives_its_weights(host: HostServer, client: HostClient) -> None:

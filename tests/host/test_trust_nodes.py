@@ -71,7 +71,7 @@ def test_new_inputs_of_enhance_come_last_and_may_be_left_out(client: HostClient)
     info = client.object_info("HiDRA_OneStepEnhance")["input"]
     assert list(info["required"]) == ["model", "vae", "image", "upscale", "tiling"]
     dials = {"blend": 1, "low_frequencies": 1, "cutoff": 64, "restraint": True, "corrector": True}
-    assert list(info["optional"])[-5:] == list(dials)
+    assert list(info["optional"])[-6:] == [*dials, "decoder"]
     assert {name: info["optional"][name][1]["default"] for name in dials} == dials
 
 
