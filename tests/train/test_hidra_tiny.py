@@ -17,7 +17,8 @@ from hidra_core import degradations as deg
 from hidra_core.degradations import DegradationRecord, Stripes
 from train import hidra_tiny
 from train.method.data import factors, rendered_scenes
-from train.pretraining.adapted import Restorer, error_after_fit, line_error
+from train.method.losses import error_after_fit
+from train.pretraining.adapted import Restorer, line_error
 from train.pretraining.batched import apply_batched, table, way
 from train.pretraining.clock import RECIPE, Loss, rate_at, read_recipe
 from train.pretraining.config import read_config

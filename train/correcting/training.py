@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from hidra_core.images.files import atomic_path
 from hidra_core.readouts.corrector import GREY_LEVELS, CorrectorNetwork, low_frequencies
+from train.method.losses import error_after_fit
 
 from .degrading import Degraded, Degrader
 from .frames import Frames, Stored
@@ -86,19 +87,12 @@ def loss(correction: Correction, degraded: Degraded, clean: Tensor) -> Tensor:
     target = correction.target(degraded.view[:, 0])
     low, wanted = (low_frequencies(values, CUTOFF) for values in (target, clean))
     plain = (low - wanted).square().mean(dim=(1, 2))
-    fitted = _after_fit(low, wanted)
+    fitted = error_after_fit(low, wanted)
     shading = (correction.shading - degraded.shading).square().mean(dim=(1, 2))
     contrast = (correction.contrast.log() + degraded.contrast.log()).abs()
     parts = [(plain, 0.5), (fitted, 0.25), (shading, 0.05)]
     logarithms = sum(weight * (error + UNSEEN).log().mean() for error, weight in parts)
     return logarithms + LARGE * (plain + UNSEEN).sqrt().mean() + 0.02 * contrast.mean()
-
-
-def _after_fit(values: Tensor, wanted: Tensor) -> Tensor:
-    """Mean squared error after the gain and offset that fit best, ``[B]``."""
-    values, wanted = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (values, wanted))
-    gain = (values * wanted).sum(dim=1) / values.square().sum(dim=1).clamp_min(1e-6)
-    return (gain[:, None] * values - wanted).square().mean(dim=1)
 
 
 @dataclass(frozen=True)
@@ -287,7 +281,7 @@ def measure(network: CorrectorNetwork, frames: Judged, device: torch.device) -> 
         row = {}
         for name, values in (("input", view[:, 0]), ("corrected", target)):
             plain = (values[chosen] - clean[chosen]).square().mean(dim=(1, 2))
-            for suffix, error in (("", plain), (", fitted", _after_fit(values[chosen], clean[chosen]))):
+            for suffix, error in (("", plain), (", fitted", error_after_fit(values[chosen], clean[chosen]))):
                 row[name + suffix] = round(-10 * (error + smallest).log10().mean().item(), 2)
         table[task] = row
     return table

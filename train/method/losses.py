@@ -221,3 +221,20 @@ def build_objective(
     elif adversarial == "patch":
         discriminator = PatchDiscriminator()
     return Objective(mse, metric() if metric else None, perceptual_weight, discriminator, adversarial_weight)
+
+
+def error_after_fit(values: Tensor, wanted: Tensor) -> Tensor:
+    """Mean squared error of each image after the gain and offset that fit it best.
+
+    Brightness and contrast that a degradation destroyed are a guess, whose error drowns all the others.
+
+    Args:
+        values: ``[B, ...]``.
+        wanted: the same shape.
+
+    Returns:
+        ``[B]``.
+    """
+    values, wanted = (x.flatten(1) - x.flatten(1).mean(dim=1, keepdim=True) for x in (values, wanted))
+    gain = (values * wanted).sum(dim=1) / values.square().sum(dim=1).clamp_min(1e-6)
+    return (gain[:, None] * values - wanted).square().mean(dim=1)

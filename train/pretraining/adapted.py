@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hidra_core.adapter import NETWORKS
 from hidra_core.backbone import TIMESTEP, alpha_cumprod
 from hidra_core.weights import TEXT_TOKENS
-from train.method.losses import structural_dissimilarity
+from train.method.losses import error_after_fit, structural_dissimilarity
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,25 +164,6 @@ class Restorer:
         for weight, errors in ((weights.log, squared), (weights.fitted, error_after_fit(output, target))):
             loss = loss + weight * ((errors + UNSEEN).log() * full).sum() / full.sum().clamp_min(1)
         return loss + weights.ssim * structural_dissimilarity(output, target), squared.detach()
-
-
-def error_after_fit(output: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error of each frame after the gain and offset that fit it best.
-
-    Brightness and contrast that the degradation destroyed are a guess, whose error drowns all the others.
-
-    Args:
-        output: ``[B, 1, H, W]``.
-        target: the same.
-
-    Returns:
-        ``[B]``.
-    """
-    output, target = (values - values.mean(dim=(1, 2, 3), keepdim=True) for values in (output, target))
-    gain = (output * target).mean(dim=(1, 2, 3), keepdim=True) / output.square().mean(
-        dim=(1, 2, 3), keepdim=True
-    ).clamp_min(1e-6)
-    return (gain * output - target).square().mean(dim=(1, 2, 3))
 
 
 def line_error(error: Tensor) -> Tensor:
