@@ -9,7 +9,7 @@ Clean images are reduced to small frames and degraded on the fly, so that the ne
 parts of images in other tones, mirrored, partly covered by others, and synthetic skies and grounds. ``run`` receives
 ``log.csv`` with the figures on images of the training and on the held-out ones, ``checkpoint.pt`` and, with the
 averaged weights, ``corrector.safetensors``. ``--into`` writes a copy of a weights file with the corrector in it;
-everything else stays bit for bit.
+everything else stays bit for bit. ``--with`` names networks of other runs: the corrections of all are averaged.
 
 Source: none, this is an addition to HiDRA.
 """
@@ -25,16 +25,20 @@ import sys
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 import torch
 
 from hidra_core.images.files import atomic_path, read_safetensors, write_safetensors
-from hidra_core.readouts import Corrector
+from hidra_core.readouts import Corrector, CorrectorEnsemble, CorrectorNetwork
 from hidra_core.weights import add_corrector, corrector_tensors, read_corrector
 from train.correcting.pack import Pack
 from train.correcting.training import CUTOFF, Settings, Training, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 log = logging.getLogger("train")
 
@@ -67,9 +71,30 @@ def work(options: argparse.Namespace) -> None:
         training.run(checkpoint, partial(_write, training, options.output, trained))
         log.info("wrote %s: %s", trained, json.dumps(describe(training)["figures"]))
     if options.into is not None:
-        tensors, metadata = read_safetensors(trained)
-        add_corrector(options.weights, read_corrector(trained, tensors, metadata), options.into)
+        add_corrector(options.weights, _joined([trained, *options.others]), options.into)
         log.info("wrote %s", options.into)
+
+
+def _joined(paths: Sequence[Path]) -> Corrector:
+    """The corrector of a file, or the mean of those of several.
+
+    Raises:
+        ValueError: a file that is none, or that is already a mean, or other cut-offs than that of the first.
+        OSError: a file cannot be read.
+    """
+    correctors = [read_corrector(path, *read_safetensors(path)) for path in paths]
+    first, *others = correctors
+    if not others:
+        return first
+    networks = []
+    for path, corrector in zip(paths, correctors, strict=True):
+        if not isinstance(corrector.network, CorrectorNetwork) or corrector.cutoff != first.cutoff:
+            raise ValueError(
+                f"{path} cannot be averaged: expected one network with a cut-off of {first.cutoff:g} cells"
+            )
+        networks.append(corrector.network)
+    fitted = {"members": [corrector.fitted for corrector in correctors]}
+    return Corrector(CorrectorEnsemble.of(networks), first.cutoff, fitted)
 
 
 def _write(training: Training, folder: Path, trained: Path) -> None:
@@ -109,6 +134,15 @@ def main(arguments: list[str] | None = None) -> int:
         name = f"--{field.name.replace('_', '-')}"
         parser.add_argument(name, type=kind, default=field.default, help=f"(default: {field.default})")
     parser.add_argument("--weights", default="hidra-tiny", help="weights file that gets the corrector")
+    parser.add_argument(
+        "--with",
+        dest="others",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="corrector.safetensors of other runs: --into gets the mean of all",
+    )
     parser.add_argument("--into", type=Path, help="copy of --weights to write, with the corrector; may be that file")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -3,7 +3,7 @@
 Probes and restraint are linear read-outs of the degradation vector; the corrector looks at the image itself.
 """
 
-from .corrector import Correction, Corrector, CorrectorNetwork
+from .corrector import Correction, Corrector, CorrectorEnsemble, CorrectorNetwork
 from .probes import KINDS, LEVELS, MAPS, Kind, KindReading, Probes, Reading, directions
 from .restraint import BANDS, PARTS, Restraint
 
@@ -11,6 +11,7 @@ __all__ = [
     "BANDS",
     "Correction",
     "Corrector",
+    "CorrectorEnsemble",
     "CorrectorNetwork",
     "KINDS",
     "Kind",

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from ..images.blend import lowpass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 GRID = (32, 40)
 """Rows and columns of the cells that a frame of any size is divided into."""
@@ -195,6 +195,36 @@ class CorrectorNetwork(nn.Module):
         return Correction(log_contrast.exp(), share * brightness, shading)
 
 
+class CorrectorEnsemble(nn.Module):
+    """Several networks, trained apart, whose corrections are averaged: what each is wrong about by itself cancels.
+
+    Args:
+        widths: of the networks, see :class:`CorrectorNetwork`.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.width = list(widths)
+        self.members = nn.ModuleList(CorrectorNetwork(width) for width in widths)
+
+    @classmethod
+    def of(cls, networks: Sequence[CorrectorNetwork]) -> CorrectorEnsemble:
+        """The ensemble of trained networks."""
+        ensemble = cls([network.width for network in networks])
+        for member, network in zip(ensemble.members, networks, strict=True):
+            member.load_state_dict(network.state_dict())
+        return ensemble
+
+    def forward(self, view: Tensor, aspect: Tensor) -> Correction:
+        """The mean correction, see :meth:`CorrectorNetwork.forward`: of contrast that of its logarithm."""
+        corrections = [member(view, aspect) for member in self.members]
+        return Correction(
+            torch.stack([correction.contrast.log() for correction in corrections]).mean(dim=0).exp(),
+            torch.stack([correction.brightness for correction in corrections]).mean(dim=0),
+            torch.stack([correction.shading for correction in corrections]).mean(dim=0),
+        )
+
+
 class _Block(nn.Module):
     """Two convolutions with a bypass."""
 
@@ -252,10 +282,10 @@ def _positions(aspect: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Corrector:
-    """A trained :class:`CorrectorNetwork` and how its word is applied.
+    """A trained :class:`CorrectorNetwork`, or several, and how their word is applied.
 
     Args:
-        network: trained; it is put into evaluation mode, in fp32 on the CPU.
+        network: trained, one or an ensemble; it is put into evaluation mode, in fp32 on the CPU.
         cutoff: period in cells that separates the frequencies that are corrected from those that are not.
         fitted: how it was trained and what it achieves, plain JSON types.
 
@@ -263,7 +293,12 @@ class Corrector:
         ValueError: a cut-off out of range.
     """
 
-    def __init__(self, network: CorrectorNetwork, cutoff: float, fitted: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        network: CorrectorNetwork | CorrectorEnsemble,
+        cutoff: float,
+        fitted: Mapping[str, Any] | None = None,
+    ) -> None:
         if not CUTOFFS[0] <= cutoff <= CUTOFFS[1]:
             raise ValueError(f"cutoff must be a period from {CUTOFFS[0]:g} to {CUTOFFS[1]:g} cells, got {cutoff}")
         self.network = network.float().cpu().eval().requires_grad_(False)
@@ -302,20 +337,22 @@ class Corrector:
         return {"width": self.network.width, "cutoff": self.cutoff, "fitted": self.fitted}
 
     @staticmethod
-    def network_of(header: Mapping[str, Any]) -> CorrectorNetwork:
-        """An untrained network of the size that a file's header names, without memory of its own.
+    def network_of(header: Mapping[str, Any]) -> CorrectorNetwork | CorrectorEnsemble:
+        """An untrained network, or ensemble, of the sizes that a file's header names, without memory of its own.
 
         Raises:
             ValueError: the entry is missing or of another type.
         """
         width = header.get("width")
-        if type(width) is not int or width < 8 or width % 8:
-            raise ValueError(f"its header has the width {width!r}; expected a multiple of 8")
+        widths = width if isinstance(width, list) and width else [width]
+        sizes = [each for each in widths if type(each) is int and each >= 8 and each % 8 == 0]
+        if len(sizes) < len(widths):
+            raise ValueError(f"its header has the width {width!r}; expected a multiple of 8, or a list of them")
         with torch.device("meta"):
-            return CorrectorNetwork(width)
+            return CorrectorEnsemble(sizes) if isinstance(width, list) else CorrectorNetwork(sizes[0])
 
     @classmethod
-    def from_header(cls, header: Mapping[str, Any], network: CorrectorNetwork) -> Corrector:
+    def from_header(cls, header: Mapping[str, Any], network: CorrectorNetwork | CorrectorEnsemble) -> Corrector:
         """The inverse of :meth:`header`, with the network.
 
         Raises:

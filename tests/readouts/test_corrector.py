@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hidra_core import Weights, enhance, estimate, load_weights, save_weights
 from hidra_core.images import to_grey
 from hidra_core.images.files import read_safetensors, write_safetensors
-from hidra_core.readouts import Correction, Corrector, CorrectorNetwork, Restraint
+from hidra_core.readouts import Correction, Corrector, CorrectorEnsemble, CorrectorNetwork, Restraint
 from hidra_core.readouts.corrector import GRID, small_view
 from hidra_core.video import enhance_frames
 from hidra_core.weights import add_corrector, weights_path
@@ -91,6 +91,19 @@ def test_none_of_a_correction_is_nothing_and_packing_loses_nothing() -> None:
     torch.testing.assert_close(correction.scaled(0.0).target(mean), mean)
     again = Correction.unpacked(correction.packed())
     torch.testing.assert_close(again.target(mean), correction.target(mean))
+
+
+def test_several_networks_say_their_mean_and_pass_through_a_file(tmp_path: Path) -> None:
+    members = trained(0), trained(1)
+    networks = [member.network for member in members if isinstance(member.network, CorrectorNetwork)]
+    both = Corrector(CorrectorEnsemble.of(networks), 6.0)
+    path = tmp_path / "weights.safetensors"
+    add_corrector("hidra-tiny", both, path)
+    found = load_weights(path).corrector
+    expected = sum(member.read(images(2)).packed() for member in members) / 2
+    assert found is not None
+    torch.testing.assert_close(both.read(images(2)).packed(), expected)
+    torch.testing.assert_close(found.read(images(2)).packed(), expected, atol=2e-3, rtol=0)  # stored in fp16
 
 
 def test_untrained_it_corrects_nothing() -> None:

@@ -121,6 +121,13 @@ def test_program(tmp_path: Path) -> None:
     found = load_weights(result).corrector
     assert found is not None
     assert found.fitted["images"] == 2
+    both = ["--with", str(run / "corrector.safetensors"), "--into", str(result)]
+    assert program.main(["--output", str(run), "--weights", str(result), *both]) == 0
+    mean = load_weights(result).corrector
+    assert mean is not None
+    assert mean.header()["width"] == [8, 8]
+    image = torch.rand(1, 1, 64, 80)
+    torch.testing.assert_close(mean.read(image).packed(), found.read(image).packed())
     assert {"unseen hard", "seen untouched fitted"} < set((run / "log.csv").read_text().splitlines()[0].split(","))
     assert program.main(["--pack", str(pack), *options, "--seed", "1"]) == 1
 
