@@ -62,6 +62,7 @@ class _Layout:
 _LAYOUTS = {
     "dncnn": (
         _Layout("model.", (17, 20), (1, 1), 1e-4, True, False, "", "KAIR's dncnn_25.pth or dncnn_gray_blind.pth"),
+        _Layout("module.dncnn.", (17, 20), (1, 1), 1e-5, True, False, "", "the net.pth of DnCNN-PyTorch"),
     ),
     "ffdnet": (
         _Layout("model.", (15,), (5, 4), 1e-4, False, False, "replicate", "KAIR's ffdnet_gray.pth"),

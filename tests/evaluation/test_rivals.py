@@ -53,13 +53,16 @@ def noisy(height: int = 20, width: int = 24) -> np.ndarray:
     return draw.clip(0, 1).astype(np.float32)
 
 
-@pytest.mark.parametrize("depth", [17, 20])
-def test_dncnn_takes_the_noise_off(depth, tmp_path):
-    network = chain(depth, 1, 1)
+@pytest.mark.parametrize(
+    ("depth", "prefix", "options"),
+    [(17, KAIR, {}), (20, KAIR, {}), (17, "module.dncnn.", {"bias": False, "norm_epsilon": 1e-5})],
+)
+def test_dncnn_takes_the_noise_off(depth, prefix, options, tmp_path):
+    network = chain(depth, 1, 1, **options)
     image = noisy()
     with torch.no_grad():
         expected = (torch.from_numpy(image) - network(torch.from_numpy(image)[None, None])[0, 0]).clamp(0, 1)
-    result = rivals.load("dncnn", save(tmp_path / "dncnn.pth", network))(image)
+    result = rivals.load("dncnn", save(tmp_path / "dncnn.pth", network, prefix))(image)
     np.testing.assert_allclose(result, expected, atol=1e-6)
 
 
