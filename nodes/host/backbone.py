@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from ...hidra_core.backbone import Backbone
 from .applied import applied_to_model, text_embedding, unet_lookup, vae_lookup
+from .attention import with_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +60,7 @@ class HostBackbone(Backbone):
     @override
     def denoise(self, latent: Tensor, text_embedding: Tensor) -> Tensor:
         guider = comfy.samplers.CFGGuider(self.model)
+        guider.model_options = with_checkpoints(guider.model_options)
         guider.set_conds([[text_embedding, {}]], [[text_embedding, {}]])
         guider.set_cfg(1.0)
         sigmas = torch.tensor([float(self.model.get_model_object("model_sampling").sigma_max), 0.0])

@@ -34,7 +34,8 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
 )
 # The settings of a returning user: no template browser at the first visit, no release notes, no restored tabs, no
-# minimap in the screenshot. Workflows are validated when they are opened, which newer frontends do on request only.
+# minimap and no side panel in the screenshot. Workflows are validated when they are opened, which newer frontends do on
+# request only.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.InstalledVersion": "1.0.0",
@@ -42,6 +43,7 @@ SETTINGS = {
     "Comfy.Notification.ShowVersionUpdates": False,
     "Comfy.Workflow.Persist": False,
     "Comfy.Minimap.Visible": False,
+    "Comfy.RightSidePanel.IsOpen": False,
     "Comfy.Validation.Workflows": True,
     "Comfy.Workflow.ShowMissingNodesWarning": True,
     "Comfy.Workflow.ShowMissingModelsWarning": True,

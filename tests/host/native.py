@@ -6,6 +6,7 @@ Inputs: ``image`` [B, 3, H, W] in [-1, 1] and ``degradation_vector`` [B, 256]. O
 ``denoised_latent``, ``enhanced`` of the batch, the same of each image alone (``….0``, ``….1``), and ``unchanged``,
 whether every parameter and every hook is as before. ``decoded`` is ``small_latent`` decoded by TAESD, a file for the
 host's VAE loader, in the place of the decoder of SMALL, a backbone file; ``refusal`` is what is said of TAESD for SDXL.
+``in_parts`` is ``denoised_latent`` with attention in small parts; ``parts`` says in how many, as usual and then.
 """
 
 import importlib.util
@@ -31,9 +32,11 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules["pack"] = pack
 spec.loader.exec_module(pack)
 
+from pack.hidra_core.checkpoints import at_checkpoints  # noqa: E402  from the folder that was put on the path
 from pack.hidra_core.enhance import DegradationVectors  # noqa: E402  from the folder that was put on the path
 from pack.hidra_core.weights import load_weights  # noqa: E402  from the folder that was put on the path
 from pack.nodes import host  # noqa: E402  from the folder that was put on the path
+from pack.nodes.host import attention  # noqa: E402  from the folder that was put on the path
 
 
 def snapshot(model, vae):
@@ -60,6 +63,12 @@ def main() -> None:
     for i in range(len(images)):
         alone = run(images[i : i + 1], vectors[i : i + 1])
         outputs |= {f"{key}.{i}": value for key, value in alone.items()}
+    asked = []
+    at_checkpoints(lambda: asked.append(len(asked)))
+    run(images, vectors)
+    usual, attention.PAIRS = len(asked), 8
+    outputs["in_parts"] = run(images, vectors)["denoised_latent"]
+    outputs["parts"] = torch.tensor([usual, len(asked) - usual])
     taesd = comfy.sd.VAE(sd=load_file(taesd_file))
     small = host.HostBackbone(*host.native_backbone(Path(small_file)), [[torch.zeros(1, 77, 16), {}]], taesd)
     outputs["decoded"] = small.decode(inputs["small_latent"])

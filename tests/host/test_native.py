@@ -105,3 +105,11 @@ def test_networks_are_left_as_they_were(native: dict[str, Tensor]) -> None:
 
 def test_neither_diffusers_nor_pyiqa_is_imported(native: dict[str, Tensor]) -> None:
     assert native["imported"].tolist() == [False, False]
+
+
+def test_attention_can_be_stopped_between_its_parts(native: dict[str, Tensor]) -> None:
+    usual, small = native["parts"].tolist()
+    assert usual == 0
+    assert small > 10
+    difference = (native["in_parts"] - native["denoised_latent"]).abs().max()
+    assert difference < 1e-4 * native["denoised_latent"].abs().max()
