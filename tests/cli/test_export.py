@@ -248,6 +248,7 @@ def test_folder_by_a_graph_is_the_folder_by_pytorch(hidra, graph: Path, small, m
         (["--engine", "onnx", "--graph", "GRAPH", "--strength", "0.5"], "--strength"),
         (["--engine", "onnx", "--graph", "GRAPH", "--no-corrector"], "--no-corrector"),
         (["--engine", "onnx", "--graph", "GRAPH", "--upscale", "2"], "--upscale"),
+        (["--engine", "onnx", "--graph", "GRAPH", "--batch", "2"], "--batch is for PyTorch"),
         (["--engine", "onnx", "--graph", "GRAPH", "--sensor", "only"], "--engine"),
     ],
 )
