@@ -104,8 +104,8 @@ def _compile(weights: Weights, backbone: DiffusersBackbone, arguments: argparse.
         start_compiled(weights, backbone)
     except Exception as error:  # the compiler's parts raise errors of their own kinds
         raise ValueError(
-            f"--compile failed ({reason(error)}). On a CPU it needs a C++ compiler, on a GPU Triton; leave out --compile "
-            "to compute without"
+            f"--compile failed ({reason(error)}). On a CPU it needs a C++ compiler, on a GPU Triton; leave out "
+            "--compile to compute without"
         ) from error
     say(f"compiled in {time.perf_counter() - started:.0f} s", arguments)
 
