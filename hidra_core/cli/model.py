@@ -38,8 +38,8 @@ def add_computing(group: argparse._ActionsContainer) -> None:
         "--compile",
         action="store_true",
         help="have torch.compile make faster code for the networks at the start, and say how long that took: for "
-        "thousands of images. On a CPU it needs a C++ compiler, the first start takes minutes, and it pays after a "
-        "thousand images of 512×640 or so",
+        "thousands of images. On a CPU it needs a C++ compiler, each start takes minutes, and with hidra-tiny it pays "
+        "after hundreds of images, after a thousand at the very first start",
     )
 
 
@@ -100,7 +100,7 @@ def load_pair(
 def _compile(weights: Weights, backbone: DiffusersBackbone, arguments: argparse.Namespace) -> None:
     """Compile the networks, and say what that took."""
     if backbone.device.type == "cpu":
-        log.warning("--compile takes minutes on a CPU, and saves a few tenths of a second for each image afterwards")
+        log.warning("--compile takes minutes on a CPU, which with hidra-tiny pays after hundreds of images")
     else:
         log.info("torch.compile is at work, which takes a minute or more")
     started = time.perf_counter()
