@@ -317,7 +317,7 @@ SD_TURBO_VAE = {
     "up_block_types": ["UpDecoderBlock2D"] * 4,
 }
 
-_SD_TURBO_SHAPES = {
+SD_TURBO_SHAPES = {
     "model.diffusion_model.input_blocks.0.0.weight": (320, 4, 3, 3),
     "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (320, 1024),
     "model.diffusion_model.middle_block.0.in_layers.2.weight": (1280, 1280, 3, 3),
@@ -395,7 +395,7 @@ def _load_file(path: Path, dtype: torch.dtype) -> DiffusersBackbone:
     tensors, metadata = read_safetensors(path)
     if metadata.get("format") == FORMAT:
         return _load_own(path, tensors, metadata, dtype)
-    for key, shape in _SD_TURBO_SHAPES.items():
+    for key, shape in SD_TURBO_SHAPES.items():
         shape_here = tuple(tensors[key].shape) if key in tensors else "missing"
         if shape_here != shape:
             raise ValueError(

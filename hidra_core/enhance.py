@@ -117,7 +117,6 @@ def estimate(
     images: Images,
     weights: Weights,
     *,
-    after_image: Callable[[int, int], None] | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> DegradationVectors:
     """Estimate the degradation vector of each image with the DEM (HiDRA, "Degradation estimation module").
@@ -127,7 +126,6 @@ def estimate(
     Args:
         images: see :data:`Images`.
         weights: from :func:`~hidra_core.weights.load_weights`; the DEM computes on its own device and in its own type.
-        after_image: called with (images done, images in all); may raise to stop.
         progress: called after every window with the share done, in (0, 1]; may raise to stop.
 
     Raises:
@@ -137,7 +135,7 @@ def estimate(
     estimator = weights.estimator
     like = next(estimator.parameters())
     vectors = []
-    for done, image in enumerate(checked, 1):
+    for done, image in enumerate(checked):
         grey = to_grey(image[None]) * 2 - 1
         rows, columns = (spans(side, DEM_WINDOW, 0) for side in grey.shape[-2:])
         windows = [(row.slice, column.slice) for row in rows for column in columns]
@@ -146,10 +144,8 @@ def estimate(
             with checkpoints_in_networks():
                 pooled.append(estimator.pooled(grey[:, :, row, column].to(like).expand(-1, 3, -1, -1)))
             if progress is not None:
-                progress((done - 1 + len(pooled) / len(windows)) / len(checked))
+                progress((done + len(pooled) / len(windows)) / len(checked))
         vectors.append(estimator.head(torch.stack(pooled).mean(dim=0)).float().cpu())
-        if after_image is not None:
-            after_image(done, len(checked))
     return DegradationVectors(torch.cat(vectors), weights)
 
 

@@ -217,11 +217,11 @@ def test_foreign_file(tmp_path):
         load_backbone(path)
 
 
-@pytest.mark.parametrize("key", module._SD_TURBO_SHAPES)
+@pytest.mark.parametrize("key", module.SD_TURBO_SHAPES)
 @pytest.mark.parametrize("fault", ["missing", "another width"])
 def test_every_telling_tensor_of_an_original_file_is_checked(tmp_path, monkeypatch, key, fault):
     """The real file has gigabytes: here its tensors are shapes without memory."""
-    tensors = {name: torch.empty(shape, device="meta") for name, shape in module._SD_TURBO_SHAPES.items()}
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in module.SD_TURBO_SHAPES.items()}
     if fault == "missing":
         del tensors[key]
     else:
@@ -232,7 +232,7 @@ def test_every_telling_tensor_of_an_original_file_is_checked(tmp_path, monkeypat
 
 
 def test_original_file_without_the_other_tensors(tmp_path, monkeypatch):
-    tensors = {name: torch.zeros(shape) for name, shape in module._SD_TURBO_SHAPES.items()}
+    tensors = {name: torch.zeros(shape) for name, shape in module.SD_TURBO_SHAPES.items()}
     monkeypatch.setattr(module, "read_safetensors", lambda path: (tensors, {}))
     with pytest.raises(ValueError, match=r"cannot load the unet of .*model\.safetensors.*Download"):
         load_backbone(tmp_path / "model.safetensors")

@@ -537,9 +537,7 @@ def test_estimate_is_the_dem_on_grey(weights):
 
 def test_estimate_of_a_list_equals_singles(weights):
     images = [make_images(*size, 1, seed=i) for i, size in enumerate(SIZES)]
-    calls = []
-    degradation = estimate(images, weights, after_image=lambda *done: calls.append(done))
-    assert calls == [(i, 4) for i in range(1, 5)]
+    degradation = estimate(images, weights)
     for row, image in enumerate(images):
         assert_same(degradation.vectors[row : row + 1], estimate([image], weights).vectors)
 

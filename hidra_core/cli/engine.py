@@ -54,6 +54,8 @@ def check_engine(arguments: argparse.Namespace) -> None:
         )
     if arguments.engine_address is not None:
         raise UsageError("--engine-address loads the networks with PyTorch: leave --engine out, or use --shard")
+    if arguments.batch != arguments.defaults["batch"]:
+        raise UsageError("--batch is for PyTorch, and graphs run picture by picture: leave it out, or --engine")
     check_paths(arguments.graph)
     for name in _IN_THE_GRAPH:
         if vars(arguments)[name] != arguments.defaults[name]:

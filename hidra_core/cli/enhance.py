@@ -223,6 +223,7 @@ def _plan(arguments: argparse.Namespace) -> list[Job]:
                 raise UsageError(f"{option} is for {what}, not for clips: enhance clips without it")
         import_av()
     _check_used(arguments, _FOR_CLIPS, "clips", any(is_clip(source) for source, _ in files))
+    _check_used(arguments, ("batch",), "images and counts", any(not is_clip(source) for source, _ in files))
     _check_used(arguments, _FOR_RAW, "raw frames", any(source.suffix.lower() in RAW for source, _ in files))
     if arguments.unit is not None and arguments.format == "png":
         raise UsageError("--unit writes floating-point numbers, which PNG cannot hold: leave out --format png")

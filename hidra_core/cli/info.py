@@ -92,7 +92,7 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 
 def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]]) -> dict[str, Any] | None:
-    from ..backbone import _SD_TURBO_SHAPES, FORMAT
+    from ..backbone import FORMAT, SD_TURBO_SHAPES
     from ..dem import FITS
     from ..weights import FORMAT as WEIGHTS_FORMAT
 
@@ -131,7 +131,7 @@ def _describe_kind(metadata: dict[str, str], shapes: dict[str, tuple[int, ...]])
             "prediction_type": metadata["prediction_type"],
             **_network_sizes(json.loads(metadata["unet_config"]), json.loads(metadata["vae_config"])),
         }
-    if all(shapes.get(key) == shape for key, shape in _SD_TURBO_SHAPES.items()):
+    if all(shapes.get(key) == shape for key, shape in SD_TURBO_SHAPES.items()):
         return {"kind": "SD-Turbo or another Stable Diffusion 2.1, one file in the original layout"}
     return None
 

@@ -37,8 +37,9 @@ def add_computing(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--compile",
         action="store_true",
-        help="have torch.compile make faster code for the networks at the start, and say how long that took: for many "
-        "images; on a CPU it needs a C++ compiler",
+        help="have torch.compile make faster code for the networks at the start, and say how long that took: for "
+        "thousands of images. On a CPU it needs a C++ compiler, each start takes minutes, and with hidra-tiny it pays "
+        "after hundreds of images, after a thousand at the very first start",
     )
 
 
@@ -97,27 +98,35 @@ def load_pair(
 
 
 def _compile(weights: Weights, backbone: DiffusersBackbone, arguments: argparse.Namespace) -> None:
-    """Compile the networks on a small image, and say what that took."""
+    """Compile the networks, and say what that took."""
+    if backbone.device.type == "cpu":
+        log.warning("--compile takes minutes on a CPU, which with hidra-tiny pays after hundreds of images")
+    else:
+        log.info("torch.compile is at work, which takes a minute or more")
+    started = time.perf_counter()
+    try:
+        start_compiled(weights, backbone)
+    except Exception as error:  # the compiler's parts raise errors of their own kinds
+        raise ValueError(
+            f"--compile failed ({reason(error)}). On a CPU it needs a C++ compiler, on a GPU Triton; leave out "
+            "--compile to compute without"
+        ) from error
+    say(f"compiled in {time.perf_counter() - started:.0f} s", arguments)
+
+
+def start_compiled(weights: Weights, backbone: DiffusersBackbone) -> None:
+    """Compile the networks on small images, so that the code is there before the first image."""
     import torch
 
     from ..dem import DEGRADATION_WIDTH
     from ..enhance import DegradationVectors, enhance
 
-    log.info("torch.compile is at work, which takes a minute or more")
-    started = time.perf_counter()
     degradation = DegradationVectors(torch.zeros(1, DEGRADATION_WIDTH), weights)
-    try:
-        backbone.compile()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the compiler speaks of diffusers' code, which the user cannot change
-            for size in ((128, 192), (192, 256)):  # the second shows whether the code serves other sizes
-                enhance(torch.zeros(*size, 1), backbone, degradation, restraint=False, corrector=False)
-    except Exception as error:  # the compiler's parts raise errors of their own kinds
-        raise ValueError(
-            f"--compile failed ({type(error).__name__}: {reason(error)}). On a CPU it needs a C++ compiler, on a GPU "
-            "Triton; leave out --compile to compute without"
-        ) from error
-    say(f"compiled in {time.perf_counter() - started:.0f} s", arguments)
+    backbone.compile()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler speaks of diffusers' code, which the user cannot change
+        for size in ((128, 192), (192, 256)):  # the second shows whether the code serves other sizes
+            enhance(torch.zeros(*size, 1), backbone, degradation, restraint=False, corrector=False)
 
 
 def check_pair(weights: Weights, source: str, backbone: DiffusersBackbone, arguments: argparse.Namespace) -> None:

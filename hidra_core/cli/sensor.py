@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _SWITCHES = ("dead_pixels", "stripes", "lens_shading")
 OF_NETWORKS = (
     *("backbone", "weights", "dem_backbone", "dtype", "device", "strength", "upscale", "restraint", "tile"),
-    *("corrector", "decoder", "compile"),
+    *("corrector", "decoder", "compile", "batch"),
     *("degradation_per", "smoothing", "engine", "graph"),
 )
 """Options of the networks, by their names in the parsed command line."""

@@ -63,8 +63,7 @@ def resampling(length: int, wanted: int, like: Tensor) -> Tensor:
 def adaptive_avg_pool2d(images: Tensor, output_size: Sequence[int]) -> Tensor:
     """``torch.nn.functional.adaptive_avg_pool2d`` of ``[B, C, H, W]``.
 
-    Cells are summed before they are divided, as there: the corrector takes the difference of a mean of squares and the
-    square of a mean, which must be 0 to the bit where an image is all white.
+    Cells are summed before they are divided, as there, so that the mean of what is all white is 1 to the bit.
     """
     rows, columns = (
         membership(side, cells, images) for side, cells in zip(images.shape[-2:], output_size, strict=True)

@@ -25,6 +25,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..images.blend import lowpass
+from .cells import deviations
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,11 +64,10 @@ def small_view(images: Tensor) -> Tensor:
     """
     images = images.float()
     edge = 0.5 / GREY_LEVELS
-    mean, square, black, white = (
-        F.adaptive_avg_pool2d(plane, GRID)
-        for plane in (images, images.square(), (images <= edge).float(), (images >= 1 - edge).float())
+    mean, black, white = (
+        F.adaptive_avg_pool2d(plane, GRID) for plane in (images, (images <= edge).float(), (images >= 1 - edge).float())
     )
-    return torch.cat([mean, (square - mean.square()).clamp_min(0).sqrt(), black, white], dim=1)
+    return torch.cat([mean, deviations(images, mean), black, white], dim=1)
 
 
 @dataclass(frozen=True)

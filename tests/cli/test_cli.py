@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from hidra_core import Weights, estimate, load_weights, save_weights
 from hidra_core.adapter import NETWORKS
-from hidra_core.backbone import _SD_TURBO_SHAPES, save_backbone
+from hidra_core.backbone import SD_TURBO_SHAPES, save_backbone
 from hidra_core.convert import _ADAPTER_NAME, _DEM_PARTS
 from hidra_core.images import read_image, stretch
 
@@ -438,7 +438,7 @@ def test_info_of_other_files(hidra, backbone, weights, tmp_path):
     assert description["training"] == {"steps": 3}
     assert description["architecture"] == weights.architecture
 
-    save_file({key: torch.zeros(shape, dtype=torch.uint8) for key, shape in _SD_TURBO_SHAPES.items()}, path)
+    save_file({key: torch.zeros(shape, dtype=torch.uint8) for key, shape in SD_TURBO_SHAPES.items()}, path)
     assert "SD-Turbo" in hidra("info", path)[1]
 
     for network in NETWORKS:

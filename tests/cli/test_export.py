@@ -15,8 +15,9 @@ from PIL import Image
 from hidra_core import HIDRA_TINY, DegradationVectors, DiffusersBackbone, Weights, enhance, estimate
 from hidra_core.adapter import Adapter
 from hidra_core.backbone import build_diffusers
-from hidra_core.export.tracing import adaptive_avg_pool2d, resampling
+from hidra_core.export.tracing import adaptive_avg_pool2d, resampling, traceable
 from hidra_core.readouts import Corrector, CorrectorNetwork, Restraint
+from hidra_core.readouts.corrector import small_view
 from hidra_core.vectors import save_degradation
 
 if TYPE_CHECKING:
@@ -122,6 +123,17 @@ def test_averaging_is_that_of_pytorch(height: int, width: int) -> None:
     found = adaptive_avg_pool2d(image, (32, 40))
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert torch.equal(found[:, 1], expected[:, 1])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 1e-2])
+def test_corrector_sees_in_a_graph_what_it_sees_in_pytorch(noise: float) -> None:
+    """Where there is little noise too: there a difference of squares would be rounding, of each program its own."""
+    page = pages(1, 333, 511).movedim(-1, 1)
+    smooth = F.interpolate(F.avg_pool2d(page, 64), page.shape[-2:], mode="nearest")
+    image = (smooth + noise * torch.randn(page.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    expected = small_view(image)
+    with traceable(None):
+        torch.testing.assert_close(small_view(image), expected, rtol=0, atol=1e-5)
 
 
 # --- the graph -------------------------------------------------------------------------------------------------------
@@ -236,6 +248,7 @@ def test_folder_by_a_graph_is_the_folder_by_pytorch(hidra, graph: Path, small, m
         (["--engine", "onnx", "--graph", "GRAPH", "--strength", "0.5"], "--strength"),
         (["--engine", "onnx", "--graph", "GRAPH", "--no-corrector"], "--no-corrector"),
         (["--engine", "onnx", "--graph", "GRAPH", "--upscale", "2"], "--upscale"),
+        (["--engine", "onnx", "--graph", "GRAPH", "--batch", "2"], "--batch is for PyTorch"),
         (["--engine", "onnx", "--graph", "GRAPH", "--sensor", "only"], "--engine"),
     ],
 )

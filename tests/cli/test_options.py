@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from helpers.commands import save_picture
 from helpers.thermal_files import frame
 from PIL import Image
 
+from hidra_core.cli import pipeline
 from hidra_core.images import palettes
 
 if TYPE_CHECKING:
@@ -59,6 +61,13 @@ TABLE = {
     "--on-broken-frame skip": "rrrrr-",
     "--engine onnx": "rrrrrr",  # without a graph; test_export.py has one
     "--graph missing.onnx": "rrrrrr",
+    "--decoder missing.safetensors": "rrrrrr",  # tests/computing/test_decoder.py has some that are there
+    "--shard 1/1": "u-uuuu",  # with a ledger
+    "--shard 2/1": "rrrrrr",
+    "--jobs 0": "rrrrrr",
+    "--batch 0": "rrrrrr",
+    "--batch 2": "-----r",  # tests/cli/test_pipeline.py has batches
+    "--batch 2 --sensor only": "rrrrrr",
 }
 
 
@@ -88,7 +97,11 @@ def with_dead(path: Path) -> None:
 
 
 def results(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +128,40 @@ def test_used_or_refused(hidra, inputs, plain, tmp_path, option, kind) -> None:
     else:
         assert code == 0, said
         assert made != plain[kind], "it was ignored"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "colours"])
+def test_several_at_once_give_the_same_results(hidra, inputs, plain, tmp_path, monkeypatch, kind) -> None:
+    made, original = [], pipeline.Pipeline
+    monkeypatch.setattr(pipeline, "Pipeline", lambda *numbers: made.append(numbers) or original(*numbers))
+    if kind not in plain:
+        hidra("enhance", inputs[kind], "-o", tmp_path / "plain")
+        plain[kind] = results(tmp_path / "plain")
+    for part in ("a", "b"):
+        (tmp_path / "in" / part).mkdir(parents=True)
+        shutil.copy(inputs[kind], tmp_path / "in" / part)
+    code, _, said = hidra("enhance", tmp_path / "in", "-o", tmp_path / "out", "--jobs", "2")
+    assert code == 0, said
+    assert made[-1] == (2, 1)
+    assert plain[kind] == results(tmp_path / "out" / "a") == results(tmp_path / "out" / "b")
+
+
+@pytest.mark.parametrize("kind", ["picture", "clip"])
+def test_networks_are_compiled_first(hidra, inputs, tiny, tmp_path, monkeypatch, kind) -> None:
+    compiled = []
+    monkeypatch.setattr(type(tiny[0]), "compile", lambda *_: compiled.append(kind))
+    code, said, _ = hidra("enhance", inputs[kind], "-o", tmp_path / "out", "--compile")
+    assert (code, compiled, said.startswith("compiled in ")) == (0, [kind], True)
+    assert results(tmp_path / "out")
+
+
+def test_a_compiler_that_is_missing_is_named(hidra, inputs, tiny, tmp_path, monkeypatch) -> None:
+    def fail(*_):
+        raise RuntimeError("No working C++ compiler found")
+
+    monkeypatch.setattr(type(tiny[0]), "compile", fail)
+    code, _, said = hidra("enhance", inputs["picture"], "-o", tmp_path / "out", "--compile")
+    assert code == 1
+    assert "--compile failed (RuntimeError: No working C++ compiler found" in said
+    assert "leave out --compile" in said
+    assert not (tmp_path / "out").exists()

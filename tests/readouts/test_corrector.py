@@ -64,6 +64,16 @@ def test_view_has_mean_deviation_and_what_was_cut_off() -> None:
     torch.testing.assert_close(view[0, :, 5, 5], torch.tensor([0.5, 0.0, 0.0, 0.0]))
 
 
+@pytest.mark.parametrize("size", [(7, 500), (77, 111), (512, 640), (641, 33)])
+def test_little_noise_is_measured_as_it_is(size: tuple[int, int]) -> None:
+    """Also in cells that share pixels, and not lost in rounding where the cell is bright."""
+    image = 0.95 + 2e-4 * torch.randn(1, 1, *size, generator=torch.Generator().manual_seed(0))
+    image[..., : size[0] // 2, :] *= 0.3
+    exact = image.double()
+    expected = (F.adaptive_avg_pool2d(exact.square(), GRID) - cells(exact)[:, None].square()).clamp_min(0).sqrt()
+    torch.testing.assert_close(small_view(image)[:, 1:2], expected.float(), rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (7, 500), (512, 640), (641, 33)])
 def test_images_of_any_size_are_read_and_corrected(size: tuple[int, int]) -> None:
     image, good = images(1, *size), trained()
