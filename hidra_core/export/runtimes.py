@@ -179,7 +179,8 @@ class OpenVino(Runtime):
         import openvino
 
         model = self._read()
-        return self._compile(openvino.Model([_result(model, "vector")], model.get_parameters(), "judge"))
+        results, inputs = [_result(model, "vector")], model.get_parameters()
+        return self._compile(openvino.Model(results, inputs, "judge"))  # pyright: ignore[reportGeneralTypeIssues]
 
     @cached_property
     def _enhance(self) -> Any:
@@ -192,7 +193,8 @@ class OpenVino(Runtime):
         for target in result.input_value(0).get_target_inputs():
             if target.get_node().get_name() != result.get_name():
                 target.replace_source_output(vector.output(0))
-        return self._compile(openvino.Model([_result(model, "enhanced")], [*model.get_parameters(), vector], "enhance"))
+        results, inputs = [_result(model, "enhanced")], [*model.get_parameters(), vector]
+        return self._compile(openvino.Model(results, inputs, "enhance"))  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def _result(model: Any, name: str) -> Any:
