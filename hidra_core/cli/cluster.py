@@ -231,7 +231,12 @@ def _connect(ray: Any, arguments: argparse.Namespace) -> None:
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
+        if isinstance(error, getattr(ray.exceptions, "AuthenticationError", ())):  # older versions have no tokens
+            raise UsageError(
+                f"--engine-address {address}: the Ray cluster asks for its token: set RAY_AUTH_MODE=token here as on "
+                "all its machines, with the same ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            ) from error
         remedy = "start one with 'ray start --head', check the address, or use --engine-address local"
         raise UsageError(f"--engine-address {address}: no Ray cluster answers ({reason(error)}); {remedy}") from error
 

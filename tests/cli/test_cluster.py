@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 from helpers.commands import files, save_picture, truncate
 
 from hidra_core.cli import build_parser, cluster, enhance
+from hidra_core.cli.console import UsageError
 from hidra_core.cli.results import in_use
 from hidra_core.cli.shards import ledger_of
 
@@ -92,6 +95,25 @@ def test_what_is_no_folder_is_refused(hidra_unloaded, folder, tmp_path, monkeypa
         assert name in err_text
         assert message in err_text
     assert files(tmp_path) == [f"in/{number}.png" for number in range(3)]
+
+
+def test_no_cluster_answers_or_none_without_its_token():
+    class RayError(Exception):
+        pass
+
+    class AuthenticationError(RayError):
+        pass
+
+    arguments = build_parser().parse_args(["enhance", "in", "-o", "out", "--engine-address", "first:6379"])
+    for error, message in (
+        (AuthenticationError("InvalidAuthToken"), "first:6379: the Ray cluster asks for its token: set RAY_AUTH_MODE="),
+        (ConnectionError("refused"), "no Ray cluster answers \\(refused\\); start one with 'ray start --head'"),
+        (RayError("timed out"), "no Ray cluster answers \\(timed out\\)"),
+    ):
+        errors = SimpleNamespace(RayError=RayError, AuthenticationError=AuthenticationError)
+        ray = SimpleNamespace(init=Mock(side_effect=error), exceptions=errors)
+        with pytest.raises(UsageError, match=message):
+            cluster._connect(ray, arguments)
 
 
 def test_without_ray(hidra_unloaded, folder, tmp_path, monkeypatch):
