@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,11 +73,15 @@ def pictures(folder: Path, count: int, height: int, width: int) -> Path:
 
     folder.mkdir(parents=True, exist_ok=True)
     names = list(scenes.SCENES)
+
+    @cache  # rendering takes longer than noise, and the networks need no 2,000 scenes
+    def scene(seed: int) -> np.ndarray:
+        return scenes.render(names[seed % len(names)], height, width, seed)
+
     for index in range(count):
         path = folder / f"{index:05d}.png"
         if not path.exists():
-            seed = index % 100  # rendering takes longer than noise, and the networks need no two scenes alike
-            grey = _degraded(scenes.render(names[seed % len(names)], height, width, seed), index)
+            grey = _degraded(scene(index % 100), index)
             Image.fromarray(np.rint(grey * 255).astype(np.uint8)).save(path)
     return folder
 

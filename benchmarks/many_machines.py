@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -59,11 +60,12 @@ def begin(inputs: Path, output: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def last_line(program: subprocess.Popen[str]) -> str:
-    """Wait for a program; its exit code and the last line of what it says."""
+def outcome(program: subprocess.Popen[str]) -> str:
+    """Wait for a program; its exit code and how many files it did, or how many errors it names."""
     said, errors = program.communicate()
-    lines = (said.strip() or errors.strip()).splitlines()
-    return f"exit code {program.returncode}: {lines[-1] if lines else ''}"
+    counts = [line for line in said.splitlines() if re.match(r"\d+ enhanced", line)]
+    named = f"{errors.count('hidra: error: ')} errors named"
+    return f"exit code {program.returncode}: {counts[0] if counts else named}"
 
 
 def count(output: Path) -> int:
@@ -123,9 +125,9 @@ def of_results(output: Path, expected: dict[str, bytes]) -> Claims:
 def again(output: Path, programs: Callable[[], list[subprocess.Popen[str]]]) -> Claims:
     """Run everything once more; whether no result was touched."""
     before = {path.name: path.stat().st_mtime_ns for path in output.iterdir() if path.is_file()}
-    said = [last_line(program) for program in programs()]
+    said = [outcome(program) for program in programs()]
     after = {path.name: path.stat().st_mtime_ns for path in output.iterdir() if path.is_file()}
-    return {"a second run touches no result": (before == after, "; ".join(line for line in said))}
+    return {"a second run touches no result": (before == after, "; ".join(said))}
 
 
 def shards(inputs: Path, output: Path, expected: dict[str, bytes]) -> Claims:
@@ -139,8 +141,8 @@ def shards(inputs: Path, output: Path, expected: dict[str, bytes]) -> Claims:
     for program in programs[:2]:
         program.kill()
     killed = f"after {count(output)} results"
-    ended = [last_line(program).partition(":")[0] for program in programs]
-    continued = [last_line(begin(inputs, output, "--shard", f"{number}/4")) for number in (1, 2)]
+    ended = [outcome(program).partition(":")[0] for program in programs]
+    continued = [outcome(begin(inputs, output, "--shard", f"{number}/4")) for number in (1, 2)]
     return {
         "two of four processes killed": (ended[:2] == ["exit code -9"] * 2, f"{killed}; {', '.join(ended)}"),
         "they continue": (all("failed" in line for line in continued), "; ".join(continued)),
@@ -247,7 +249,7 @@ def ray_cluster(inputs: Path, output: Path, expected: dict[str, bytes]) -> Claim
         lost = len(nodes[1].processes) + 1
         nodes[1].kill()
         claims["a node killed"] = True, f"{lost} processes, after {count(output)} results"
-        said = last_line(driver)
+        said = outcome(driver)
         claims["the command goes on to its end"] = driver.returncode == 1, said
         return claims | of_results(output, expected) | again(output, run)
     finally:
@@ -273,7 +275,7 @@ def main() -> int:
         (inputs / f"broken-{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n and nothing else")
     one = arguments.work / f"one-{of_these}-{arguments.way}"
     begun = time.monotonic()
-    print(f"one process: {last_line(begin(inputs, one))} ({time.monotonic() - begun:.0f} s)", flush=True)
+    print(f"one process: {outcome(begin(inputs, one))} ({time.monotonic() - begun:.0f} s)", flush=True)
     if count(one) != arguments.pictures:
         raise RuntimeError(f"{one} has {count(one)} results of {arguments.pictures}")
     holds = True
