@@ -237,8 +237,9 @@ def _connect(ray: Any, arguments: argparse.Namespace) -> None:
                 f"--engine-address {address}: the Ray cluster asks for its token: set RAY_AUTH_MODE=token here as on "
                 "all its machines, with the same ~/.ray/auth_token or RAY_AUTH_TOKEN"
             ) from error
+        why = _last_line(error) if isinstance(error, ray.exceptions.RayError) else reason(error)
         remedy = "start one with 'ray start --head', check the address, or use --engine-address local"
-        raise UsageError(f"--engine-address {address}: no Ray cluster answers ({reason(error)}); {remedy}") from error
+        raise UsageError(f"--engine-address {address}: no Ray cluster answers ({why}); {remedy}") from error
 
 
 def _rows(
