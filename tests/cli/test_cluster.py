@@ -104,14 +104,16 @@ def test_no_cluster_answers_or_none_without_its_token():
     class AuthenticationError(RayError):
         pass
 
+    wrapped = ConnectionError("Failed to connect to Ray cluster at 1.2.3.4:6379")
+    wrapped.__cause__ = RuntimeError("Last connection error: ray.exceptions.AuthenticationError: RPC error")
     arguments = build_parser().parse_args(["enhance", "in", "-o", "out", "--engine-address", "first:6379"])
     for error, message in (
         (AuthenticationError("InvalidAuthToken"), "first:6379: the Ray cluster asks for its token: set RAY_AUTH_MODE="),
+        (wrapped, "the Ray cluster asks for its token"),
         (ConnectionError("refused"), "no Ray cluster answers \\(refused\\); start one with 'ray start --head'"),
         (RayError("timed out"), "no Ray cluster answers \\(timed out\\)"),
     ):
-        errors = SimpleNamespace(RayError=RayError, AuthenticationError=AuthenticationError)
-        ray = SimpleNamespace(init=Mock(side_effect=error), exceptions=errors)
+        ray = SimpleNamespace(init=Mock(side_effect=error), exceptions=SimpleNamespace(RayError=RayError))
         with pytest.raises(UsageError, match=message):
             cluster._connect(ray, arguments)
 
