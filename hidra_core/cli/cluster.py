@@ -231,9 +231,24 @@ def _connect(ray: Any, arguments: argparse.Namespace) -> None:
             ray.init(address="local", include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
+    except (ConnectionError, ValueError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
+        if _is_about_token(error):
+            raise UsageError(
+                f"--engine-address {address}: the Ray cluster asks for its token: set RAY_AUTH_MODE=token here as on "
+                "all its machines, with the same ~/.ray/auth_token or RAY_AUTH_TOKEN"
+            ) from error
+        why = _last_line(error) if isinstance(error, ray.exceptions.RayError) else reason(error)
         remedy = "start one with 'ray start --head', check the address, or use --engine-address local"
-        raise UsageError(f"--engine-address {address}: no Ray cluster answers ({reason(error)}); {remedy}") from error
+        raise UsageError(f"--engine-address {address}: no Ray cluster answers ({why}); {remedy}") from error
+
+
+def _is_about_token(error: BaseException | None) -> bool:
+    """Whether a cluster refused a program without its token; Ray hands that on as text, or as a cause."""
+    while error is not None:
+        if "AuthenticationError" in f"{type(error).__name__}: {error}":
+            return True
+        error = error.__cause__
+    return False
 
 
 def _rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .changing import add_blend, add_clips, add_radiometric, add_running
@@ -13,7 +12,7 @@ from .console import FAILED, OK, UsageError, log, say
 from .engine import add_engine, check_engine, with_engine
 from .enhancing import Options, enhance_all, load
 from .flight import add_flight, reading_of_flight
-from .inputs import check_folder, check_model_paths, find_files, require
+from .inputs import check_folder, check_model_paths, find_files, local_path, require
 from .model import add_computing, pick
 from .options import add_backbone, add_command, add_device, add_inputs, add_overwrite, add_quiet, add_weights
 from .pipeline import add_pipeline
@@ -24,6 +23,7 @@ from .shards import add_shard, in_shard, ledger_of, remove_leftovers
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 
 _NOT_FOR_CLIPS = {
@@ -74,7 +74,12 @@ def add(commands: argparse._SubParsersAction) -> None:
     )
     add_inputs(parser, clips=True)
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, required=True, help="folder for the results; made if it is missing"
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=local_path,
+        required=True,
+        help="folder for the results, also as file:///DIR; made if it is missing",
     )
     model = parser.add_argument_group("model")
     add_backbone(model)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..names import HIDRA_TINY
 from .console import AT_END, UsageError, log, reason, report
 from .results import is_of_earlier_run
 
 if TYPE_CHECKING:
-    import argparse
-
     from ..images.search import PassedOver
 
 
@@ -26,7 +28,7 @@ def find_files(inputs: list[str], leave_out: Path | None = None, *, clips: bool 
     are named after, unless an input names the file itself. What was passed over is said when the command ends.
 
     Args:
-        inputs: files, folders and patterns.
+        inputs: files, folders and patterns; also ``file:///FOLDER``.
         leave_out: the output folder.
         clips: whether clips count.
 
@@ -35,13 +37,17 @@ def find_files(inputs: list[str], leave_out: Path | None = None, *, clips: bool 
         see :func:`~hidra_core.images.search.check_entry`.
 
     Raises:
-        UsageError: there are no such files.
+        UsageError: there are no such files, or a URL names something else than a file or a folder.
     """
     from ..images.search import PassedOver, search
     from ..sources.opening import CLIPS, THERMAL_EXTENSIONS
 
     extensions = (*THERMAL_EXTENSIONS, *(CLIPS if clips else ()))
     known = frozenset((*THERMAL_EXTENSIONS, *CLIPS))
+    try:
+        inputs = [str(local_path(name)) if "://" in name else name for name in inputs]
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from error
     try:
         found = search(inputs, extensions, lambda name, names: is_of_earlier_run(name, names, known))
     except FileNotFoundError as error:
@@ -103,6 +109,25 @@ def readable(files: list[Path], arguments: argparse.Namespace) -> list[Path]:
     if not kept:
         raise ValueError(f"none of the {len(files)} inputs can be read")
     return kept
+
+
+def local_path(text: str) -> Path:
+    """The path that a text names, also as the URL of a file: ``file:///shared/clear`` is ``/shared/clear``.
+
+    Raises:
+        argparse.ArgumentTypeError: the URL of something that is no folder of this machine.
+    """
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is None:  # of two letters or more: C:// is a drive
+        return Path(text)
+    url = urlsplit(text)
+    if url.scheme == "file" and url.netloc in ("", "localhost") and url.path.startswith("/"):
+        return Path(url2pathname(url.path))
+    if url.scheme == "file":
+        raise argparse.ArgumentTypeError(f"{text}: expected file:///FOLDER, with the whole path of a folder")
+    raise argparse.ArgumentTypeError(
+        f"{text}: {url.scheme}:// is not read or written directly: mount the bucket or share as a folder, on all "
+        "machines where there are several, and name that folder"
+    )
 
 
 def check_model_paths(*sources: str | None) -> None:
