@@ -31,6 +31,7 @@ async def comfy_entrypoint() -> Any:
     host.register_weights_folder()
     host.register_saved_folders()
     host.place_samples()
+    host.sort_templates()
     host.stop_at_checkpoints()
 
     class HiDRA(ComfyExtension):

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
 from torch import Tensor, nn
+from torch.nn import Conv2d, LayerNorm, Linear
 
 DEGRADATION_WIDTH = 256
 """Length of the degradation vector ``P``."""
@@ -59,9 +60,9 @@ class MutualInteractionAttention(nn.Module):
         self.layers = layers
         total = layers * channels
         self.temperature = nn.Parameter(torch.ones(1))
-        self.qkv = nn.Conv2d(total, 3 * MIA_WIDTH, kernel_size=1)
-        self.qkv_dwconv = nn.Conv2d(3 * MIA_WIDTH, 3 * MIA_WIDTH, kernel_size=3, padding=1, groups=3 * MIA_WIDTH)
-        self.project_out = nn.Conv2d(MIA_WIDTH, total, kernel_size=1)
+        self.qkv = Conv2d(total, 3 * MIA_WIDTH, kernel_size=1)
+        self.qkv_dwconv = Conv2d(3 * MIA_WIDTH, 3 * MIA_WIDTH, kernel_size=3, padding=1, groups=3 * MIA_WIDTH)
+        self.project_out = Conv2d(MIA_WIDTH, total, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Let the depths attend to each other.
@@ -92,10 +93,10 @@ class DegradationHead(nn.Sequential):
 
     def __init__(self, channels: int) -> None:
         super().__init__(
-            nn.Linear(channels, DEGRADATION_WIDTH),
-            nn.LayerNorm(DEGRADATION_WIDTH),
+            Linear(channels, DEGRADATION_WIDTH),
+            LayerNorm(DEGRADATION_WIDTH),
             nn.SiLU(),
-            nn.Linear(DEGRADATION_WIDTH, DEGRADATION_WIDTH),
+            Linear(DEGRADATION_WIDTH, DEGRADATION_WIDTH),
             nn.SiLU(),
         )
 

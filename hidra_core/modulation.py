@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor, nn
+from torch.nn import Linear
 
 from .dem import DEGRADATION_WIDTH
 
@@ -73,9 +74,9 @@ class ModulationHead(nn.Module):
     def __init__(self, blocks: int, rank: int) -> None:
         super().__init__()
         self.rank = rank
-        self.degradation = nn.Linear(DEGRADATION_WIDTH, DEGRADATION_WIDTH)
-        self.block = nn.Linear(BLOCK_EMBEDDING_WIDTH, BLOCK_EMBEDDING_WIDTH)
-        self.fuse = nn.Linear(DEGRADATION_WIDTH + BLOCK_EMBEDDING_WIDTH, rank * rank)
+        self.degradation = Linear(DEGRADATION_WIDTH, DEGRADATION_WIDTH)
+        self.block = Linear(BLOCK_EMBEDDING_WIDTH, BLOCK_EMBEDDING_WIDTH)
+        self.fuse = Linear(DEGRADATION_WIDTH + BLOCK_EMBEDDING_WIDTH, rank * rank)
         self.embedding = nn.Parameter(torch.randn(blocks, BLOCK_EMBEDDING_WIDTH))
         for linear in (self.degradation, self.block, self.fuse):
             nn.init.kaiming_normal_(linear.weight)

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import Conv2d, GroupNorm, Linear
 
 from ..images.blend import lowpass
 from .cells import deviations
@@ -139,20 +140,20 @@ class CorrectorNetwork(nn.Module):
         super().__init__()
         fine, middle, coarse = width, 2 * width, 3 * width
         self.width = width
-        self.stem = nn.Conv2d(MEASURES + 4, fine, kernel_size=4, stride=2, padding=1)
-        self.whole = nn.Sequential(nn.Linear(2 * len(RANKS) + 2, coarse), nn.SiLU(), nn.Linear(coarse, coarse))
-        self.whole_to_fine = nn.Linear(coarse, fine)
+        self.stem = Conv2d(MEASURES + 4, fine, kernel_size=4, stride=2, padding=1)
+        self.whole = nn.Sequential(Linear(2 * len(RANKS) + 2, coarse), nn.SiLU(), Linear(coarse, coarse))
+        self.whole_to_fine = Linear(coarse, fine)
         self.fine = _Block(fine)
-        self.to_middle = nn.Conv2d(fine, middle, kernel_size=3, stride=2, padding=1)
+        self.to_middle = Conv2d(fine, middle, kernel_size=3, stride=2, padding=1)
         self.middle = _Block(middle)
-        self.to_coarse = nn.Conv2d(middle, coarse, kernel_size=3, stride=2, padding=1)
+        self.to_coarse = Conv2d(middle, coarse, kernel_size=3, stride=2, padding=1)
         self.coarse = nn.Sequential(_Block(coarse), _Block(coarse))
-        self.tone = nn.Sequential(nn.Linear(3 * coarse, coarse), nn.SiLU(), nn.Linear(coarse, 3))
-        self.from_coarse = nn.Conv2d(coarse, middle, kernel_size=1)
+        self.tone = nn.Sequential(Linear(3 * coarse, coarse), nn.SiLU(), Linear(coarse, 3))
+        self.from_coarse = Conv2d(coarse, middle, kernel_size=1)
         self.middle_again = _Block(middle)
-        self.from_middle = nn.Conv2d(middle, fine, kernel_size=1)
+        self.from_middle = Conv2d(middle, fine, kernel_size=1)
         self.fine_again = _Block(fine)
-        self.field = nn.Conv2d(fine, 1, kernel_size=3, padding=1)
+        self.field = Conv2d(fine, 1, kernel_size=3, padding=1)
         for layer in (self.tone[-1], self.field):  # at first it corrects nothing
             for parameter in layer.parameters():
                 parameter.data.zero_()
@@ -231,12 +232,12 @@ class _Block(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.GroupNorm(8, channels),
+            GroupNorm(8, channels),
             nn.SiLU(),
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
-            nn.GroupNorm(8, channels),
+            Conv2d(channels, channels, kernel_size=3, padding=1),
+            GroupNorm(8, channels),
             nn.SiLU(),
-            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+            Conv2d(channels, channels, kernel_size=3, padding=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import Linear
 
 from .noise import noise
 
@@ -88,7 +89,7 @@ class DefectNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(FEATURES, 48), nn.SiLU(), nn.Linear(48, 32), nn.SiLU(), nn.Linear(32, 1))
+        self.layers = nn.Sequential(Linear(FEATURES, 48), nn.SiLU(), Linear(48, 32), nn.SiLU(), Linear(32, 1))
 
     def forward(self, described: Tensor) -> Tensor:
         """The logarithm of the odds that each of ``[N, FEATURES]`` candidates is defective, ``[N]``."""

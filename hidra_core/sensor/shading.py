@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d, Linear
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,19 +38,19 @@ class ShadingNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(
-            nn.Conv2d(4, 32, 3, padding=1),
+            Conv2d(4, 32, 3, padding=1),
             nn.SiLU(),
-            nn.Conv2d(32, 40, 3, stride=2, padding=1),
+            Conv2d(32, 40, 3, stride=2, padding=1),
             nn.SiLU(),
-            nn.Conv2d(40, 56, 3, stride=2, padding=1),
+            Conv2d(40, 56, 3, stride=2, padding=1),
             nn.SiLU(),
-            nn.Conv2d(56, 64, 3, stride=2, padding=1),
+            Conv2d(56, 64, 3, stride=2, padding=1),
             nn.SiLU(),
         )
-        last = nn.Linear(128, TERMS)
+        last = Linear(128, TERMS)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.head = nn.Sequential(nn.Linear(64 * 3 * 4 + 1, 128), nn.SiLU(), last)
+        self.head = nn.Sequential(Linear(64 * 3 * 4 + 1, 128), nn.SiLU(), last)
 
     def forward(self, view: Tensor, detail: Tensor) -> Tensor:
         """Estimate.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import Conv2d
 
 SEGMENTS = 16
 """Parts of a column."""
@@ -53,9 +54,9 @@ class StripeNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = nn.Conv2d(5, _WIDTH, (1, _KERNEL), padding=(0, _KERNEL // 2), padding_mode="replicate")
+        self.first = Conv2d(5, _WIDTH, (1, _KERNEL), padding=(0, _KERNEL // 2), padding_mode="replicate")
         self.layers = nn.ModuleList(
-            nn.Conv2d(
+            Conv2d(
                 2 * _WIDTH,
                 _WIDTH,
                 (1, _KERNEL),
@@ -65,7 +66,7 @@ class StripeNetwork(nn.Module):
             )
             for dilation in _DILATIONS
         )
-        self.last = nn.Conv2d(2 * _WIDTH, 2, 1)
+        self.last = Conv2d(2 * _WIDTH, 2, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias.data)  # pyright: ignore[reportOptionalMemberAccess]
         self.prior = nn.Parameter(torch.tensor([-3.0, -1.0]))

@@ -25,6 +25,7 @@ from .loading import load_checkpoint, native_backbone, weights
 from .notes import beyond, noting
 from .progress import Progress, stop_at_checkpoints
 from .saving import add_png_texts, output_entry, output_name, output_stem, output_stems, workflow_of
+from .templates import sort_templates
 from .words import in_words_of_nodes
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "place_samples",
     "register_saved_folders",
     "register_weights_folder",
+    "sort_templates",
     "stop_at_checkpoints",
     "weights",
     "workflow_of",

@@ -126,6 +126,13 @@ def test_all_nodes_are_there_with_tooltips(client: HostClient) -> None:
         assert all(spec[1].get("tooltip") for spec in inputs.values())
 
 
+@pytest.mark.parametrize("address", ["/workflow_templates", "/api/workflow_templates"])
+def test_workflows_are_listed_by_number(client: HostClient, address: str) -> None:
+    """The host lists them in the order of its file system."""
+    listed = client.get(address)
+    assert listed["ComfyUI-HiDRA"] == sorted(path.stem for path in (ROOT / "example_workflows").glob("*.json"))
+
+
 def test_the_host_enhances_as_the_library_does(client: HostClient, degraded: torch.Tensor) -> None:
     result = client.run(graph(scene()))
     (enhanced,) = pictures(client, result)
