@@ -16,6 +16,9 @@ LANGUAGES = sorted(path.name for path in LOCALES.iterdir())
 SPECIAL = "@{}|"
 """What the page's translation does not print as it stands."""
 
+LONGEST_NAME = 58
+"""Letters of a name; beyond, its node reaches into the next column of the example workflows."""
+
 ANEW = "run 'python tests/host/interface.py URL' with a host that runs, and translate what is new"
 
 ENHANCE, LOAD, SAVE = "HiDRA_OneStepEnhance", "HiDRA_LoadThermal", "HiDRA_SaveThermal"
@@ -68,6 +71,13 @@ def test_each_language_has_all_words(language: str, name: str) -> None:
     assert here.keys() == english.keys()
     assert [key for key, text in here.items() if not text.strip() or set(text) & set(SPECIAL)] == []
     assert (LOCALES / language / f"{name}.json").read_text(encoding="utf-8") == written(words(language, name))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_fit_into_the_nodes_of_the_workflows(language: str) -> None:
+    """A node is at least as wide as its name."""
+    names = [node["display_name"] for node in words(language).values()]
+    assert [name for name in names if len(name) > LONGEST_NAME] == []
 
 
 def test_each_node_has_its_help_page_with_its_inputs(nodes: dict[str, dict[str, Any]]) -> None:
