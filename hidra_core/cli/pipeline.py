@@ -81,7 +81,8 @@ def pipeline_for(arguments: argparse.Namespace, files: list[Path], device: str) 
 
     on_cpu = device == "cpu"
     batch = arguments.batch if arguments.batch != AUTO else 1 if on_cpu else 8
-    count = arguments.jobs if arguments.jobs != AUTO else 3 if on_cpu else max(3, min(2 * batch, os.cpu_count() or 1))
+    ahead = 0 if on_cpu else min(2 * batch, os.cpu_count() or 1)
+    count = arguments.jobs if arguments.jobs != AUTO else max(3, batch, ahead)  # a batch is of files on their way
     alone = len(files) == 1 and not is_clip(files[0])  # nothing to do beside it
     return Pipeline(1 if alone else count, batch)
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..readouts.cells import borders
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -21,20 +23,18 @@ CUBIC = -0.5
 
 
 def membership(length: int, cells: int, like: Tensor) -> Tensor:
-    """Which pixels of an axis belong to which cell, as ``adaptive_avg_pool2d`` has them.
+    """Which pixels of an axis belong to which cell, see :func:`~hidra_core.readouts.cells.borders`.
 
     Args:
         length: pixels of the axis; may be symbolic.
-        cells: number of cells. Cell ``i`` reaches from ``floor(i·length/cells)`` to ``ceil((i+1)·length/cells)``.
+        cells: number of cells.
         like: gives type and device.
 
     Returns:
         ``[cells, length]`` of zeros and ones.
     """
     pixel = torch.arange(length, device=like.device)
-    pixels = pixel[-1:] + 1
-    cell = torch.arange(cells, device=like.device)
-    first, end = cell * pixels // cells, ((cell + 1) * pixels + cells - 1) // cells
+    first, end = borders(pixel[-1:] + 1, cells, like.device)  # the length as a tensor: it stays free in the graph
     return ((pixel >= first[:, None]) & (pixel < end[:, None])).to(like.dtype)
 
 

@@ -31,18 +31,32 @@ def deviations(images: Tensor, means: Tensor) -> Tensor:
     return variances.sqrt()[:, None]
 
 
+def borders(length: int | Tensor, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Where the cells of an axis begin and end, as ``adaptive_avg_pool2d`` has them.
+
+    Args:
+        length: pixels of the axis; may be symbolic, or a tensor of one.
+        cells: number of cells. Cell ``i`` reaches from ``floor(i·length/cells)`` to ``ceil((i+1)·length/cells)``.
+        device: of the results.
+
+    Returns:
+        The first pixel of each cell and the one after its last, ``[cells]``.
+    """
+    cell = torch.arange(cells, device=device)
+    return cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+
+
 def _pixels(length: int, cells: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Which pixels of an axis are in each cell, as ``adaptive_avg_pool2d`` has them.
 
     Args:
         length: pixels of the axis.
-        cells: number of cells. Cell ``i`` reaches from ``floor(i·length/cells)`` to ``ceil((i+1)·length/cells)``.
+        cells: number of cells.
         like: gives type and device.
 
     Returns:
         Pixels, ``[cells, most]``, and 1 for each that is in the cell, 0 for those that fill up its row.
     """
-    cell = torch.arange(cells, device=like.device)
-    first, end = cell * length // cells, ((cell + 1) * length + cells - 1) // cells
+    first, end = borders(length, cells, like.device)
     pixel = first[:, None] + torch.arange((length + cells - 1) // cells + 1, device=like.device)
     return pixel.clamp_max(length - 1), (pixel < end[:, None]).to(like.dtype)

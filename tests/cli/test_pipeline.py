@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import threading
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +13,8 @@ from helpers import clip_files, thermal_files
 from helpers.commands import files, pixels, save_picture, truncate
 
 from hidra_core.cli.ahead import ahead
-from hidra_core.cli.pipeline import LARGEST_AHEAD, Pipeline, Task
+from hidra_core.cli.pipeline import LARGEST_AHEAD, Pipeline, Task, pipeline_for
 from hidra_core.video import ClipReader
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def contents(folder: Path) -> dict[str, object]:
@@ -69,6 +67,17 @@ def test_batches_are_made_of_what_waits(hidra, tmp_path):
     for name in files(tmp_path / "single"):
         before, after = (pixels(tmp_path / folder / name).astype(int) for folder in ("single", "batch"))
         assert abs(before - after).max() <= 1
+
+
+def test_as_many_files_are_on_their_way_as_share_a_batch():
+    options = argparse.Namespace(jobs="auto", batch=6)
+    pipeline = pipeline_for(options, [Path(f"{number}.png") for number in range(6)], "cpu")
+    together = threading.Barrier(6)
+    outcomes = []
+    pipeline.run(
+        [Task(lambda _: together.wait(20))] * 6, lambda _, outcome: outcomes.append(outcome.exception()) is None
+    )
+    assert outcomes == [None] * 6
 
 
 def test_a_batch_holds_pages_of_one_size_and_a_faulty_one_fails_alone():
