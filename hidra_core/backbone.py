@@ -11,19 +11,20 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
-from typing_extensions import override
+from typing_extensions import Self, override
 
-from .adapter import NETWORKS, FoldedAdapter, Lookup, ModulatedAdapter, Network
+from .adapter import NETWORKS, Lookup, ModulatedAdapter, Network
 from .computing import Decoder, free_bytes, load_decoder, pick_device, pick_dtype
 from .images.files import read_safetensors, write_safetensors
 from .names import HIDRA_TINY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from os import PathLike
 
@@ -80,6 +81,8 @@ class Backbone(ABC):
         text_embedding: ``[1, 77, width]`` of a backbone that a degradation was baked into, which runs without weights;
             None for all others, which run under the text embedding of the weights.
         decoder_name: of a decoder in the place of the backbone's own, for reports; None for its own.
+        lock: held while the networks are adapted. They have one adaptation at a time: threads that share a backbone
+            take turns.
     """
 
     name: str
@@ -87,6 +90,13 @@ class Backbone(ABC):
     dtype: torch.dtype
     text_embedding: Tensor | None = None
     decoder_name: str | None = None
+    lock: RLock  # pyright: ignore[reportGeneralTypeIssues]  # a function to the type checker
+
+    def __new__(cls, *_arguments: Any, **_named: Any) -> Self:
+        """Make its lock, whether a subclass calls this class's ``__init__`` or not."""
+        backbone = super().__new__(cls)
+        backbone.lock = RLock()
+        return backbone
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
@@ -115,7 +125,7 @@ class Backbone(ABC):
         Args:
             modulated: the adapter for the images that run within the block.
         """
-        with ExitStack() as stack:
+        with self.lock, ExitStack() as stack:
             for network in NETWORKS:
                 stack.enter_context(modulated.attached(network, self.lookup(network)))
             yield
@@ -132,7 +142,9 @@ class Backbone(ABC):
         Raises:
             ValueError: several degradation vectors.
         """
-        return _Both([modulated.folded(network, self.lookup(network)) for network in NETWORKS])
+        with self.lock:  # no other thread's update is in the weights that are copied
+            folded = [modulated.folded(network, self.lookup(network)) for network in NETWORKS]
+        return _Both([self.lock, *folded])
 
     def folds_each(self, adapter: Adapter) -> bool:  # noqa: ARG002  for those that do
         """Whether the update is folded for each single image, because that takes less time than to hook it in.
@@ -168,9 +180,9 @@ _NO_MEMORY = ("DefaultCPUAllocator", "not enough memory", "std::bad_alloc")
 
 
 class _Both:
-    """The contexts of both networks as one, which can be entered again and again."""
+    """The lock of a backbone and the contexts of both networks as one, which can be entered again and again."""
 
-    def __init__(self, contexts: list[FoldedAdapter]) -> None:
+    def __init__(self, contexts: Sequence[AbstractContextManager[Any]]) -> None:
         self._contexts = contexts
         self._entered = ExitStack()
 

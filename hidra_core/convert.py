@@ -168,9 +168,11 @@ def read_pickle(path: str | PathLike) -> dict[str, Any]:
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError, OSError, *_DAMAGE) as error:
+        said = (str(error) or repr(error)).splitlines()[0]
+        quoted = "" if "weights_only" in said else f" ({said})"  # PyTorch's advice would be to run what is in the file
         raise ValueError(
             f"{path} was refused: it is damaged, or it holds more than tensors and plain containers, which could run "
-            f"code on loading. Get the file from its authors again. ({(str(error) or repr(error)).splitlines()[0]})"
+            f"code on loading. Get the file from its authors again.{quoted}"
         ) from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} holds a {type(content).__name__}; expected the authors' dict of state dicts")

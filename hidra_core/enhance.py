@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 import torch
@@ -13,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .adapter import NETWORKS
-from .backbone import SIZE_MULTIPLE
+from .backbone import SIZE_MULTIPLE, Backbone
 from .checkpoints import checkpoint, checkpoints_in_networks
-from .dem import DEGRADATION_WIDTH
+from .dem import DEGRADATION_WIDTH, DegradationEstimator
 from .images import check_images, from_grey, to_grey
 from .images.blend import CUTOFF, blend_all, check_blend, untouched
 from .names import UPSCALES
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .adapter import ModulatedAdapter
-    from .backbone import Backbone
     from .readouts import Correction, Corrector
     from .weights import Weights
 
@@ -76,6 +76,11 @@ class DegradationVectors:
     weights: Weights
 
     def __post_init__(self) -> None:
+        if not isinstance(self.vectors, Tensor):
+            raise TypeError(
+                f"degradation vectors must be a torch tensor of shape [B, {DEGRADATION_WIDTH}], "
+                f"got {type(self.vectors).__name__}"
+            )
         if self.vectors.ndim != 2 or self.vectors.shape[1] != DEGRADATION_WIDTH or len(self.vectors) == 0:
             raise ValueError(
                 f"degradation vectors have shape {tuple(self.vectors.shape)}; expected [B >= 1, {DEGRADATION_WIDTH}]"
@@ -85,6 +90,9 @@ class DegradationVectors:
 
     def __len__(self) -> int:
         return self.vectors.shape[0]
+
+    def __repr__(self) -> str:
+        return f"DegradationVectors(vectors={list(self.vectors.shape)}, weights={self.weights!r})"
 
     def check_serves(self, images: int) -> None:
         """Raise ValueError unless there is one vector, or one for each of this many images."""
@@ -112,7 +120,6 @@ class DegradationVectors:
         return self.weights.restraint.apply(before, after, vectors, factor=factor, corrected=corrected)
 
 
-@torch.inference_mode()
 def estimate(
     images: Images,
     weights: Weights,
@@ -130,12 +137,23 @@ def estimate(
 
     Raises:
         ValueError: no images, a wrong shape, or values that are not finite numbers in [0, 1].
+        TypeError: weights that :func:`~hidra_core.weights.load_weights` did not return.
     """
     checked = check_images(images)
-    estimator = weights.estimator
+    if not isinstance(getattr(weights, "estimator", None), DegradationEstimator):
+        raise TypeError(f"weights must be what load_weights() returns, got {type(weights).__name__}")
+    with torch.inference_mode():
+        vectors = _estimated(checked, weights.estimator, progress)
+    return DegradationVectors(torch.cat(vectors), weights)  # put together outside, so that they can be trained on
+
+
+def _estimated(
+    images: Sequence[Tensor], estimator: DegradationEstimator, progress: Callable[[float], None] | None
+) -> list[Tensor]:
+    """The vector of each of some checked images, ``[1, 256]``."""
     like = next(estimator.parameters())
     vectors = []
-    for done, image in enumerate(checked):
+    for done, image in enumerate(images):
         grey = to_grey(image[None]) * 2 - 1
         rows, columns = (spans(side, DEM_WINDOW, 0) for side in grey.shape[-2:])
         windows = [(row.slice, column.slice) for row in rows for column in columns]
@@ -144,12 +162,11 @@ def estimate(
             with checkpoints_in_networks():
                 pooled.append(estimator.pooled(grey[:, :, row, column].to(like).expand(-1, 3, -1, -1)))
             if progress is not None:
-                progress((done + len(pooled) / len(windows)) / len(checked))
+                progress((done + len(pooled) / len(windows)) / len(images))
         vectors.append(estimator.head(torch.stack(pooled).mean(dim=0)).float().cpu())
-    return DegradationVectors(torch.cat(vectors), weights)
+    return vectors
 
 
-@torch.inference_mode()
 def enhance(
     images: Kind,
     backbone: Backbone,
@@ -167,6 +184,8 @@ def enhance(
     progress: Progress | None = None,
 ) -> Kind:
     """Enhance thermal images in one step (HiDRA, "One-step backbone" and "Degradation-guided LoRA").
+
+    Threads may share a backbone and weights; at one backbone they take turns.
 
     Args:
         images: see :data:`Images`; colour is reduced to grey, alpha is kept.
@@ -195,44 +214,66 @@ def enhance(
 
     Returns:
         The same kind as ``images``: grey in the same number of channels, float32 in [0, 1] on the CPU, ``upscale``
-        times the size.
+        times the size. With a ``blend`` of 0 a copy of the images as they are, colour and overshoot included.
 
     Raises:
         ValueError: a value out of range, images that are not as expected, a number of vectors that does not match,
             weights for another backbone, no degradation for a backbone that needs one.
+        TypeError: a backbone, degradation, ``fold`` or ``corrector`` that is something else.
     """
     checked = check_images(images)
     check_options(strength, upscale, tile)
     check_blend(blend, low_frequencies, cutoff)
+    _check_kinds(backbone, degradation, fold, corrector)
     if degradation is not None:
         degradation.check_serves(len(checked))
     if blend == 0:
         return _like(images, untouched(checked, upscale))
-    with _Adapted(backbone, degradation, len(checked), strength, fold, restraint, corrector) as adapted:
-        results = _Runner(adapted, upscale, tile, progress).run(checked)
-    checkpoint()
-    return _like(images, blend_all(checked, results, blend, low_frequencies=low_frequencies, cutoff=cutoff))
+    with torch.inference_mode():
+        with (
+            backbone.lock,
+            _Adapted(backbone, degradation, len(checked), strength, fold, restraint, corrector) as adapted,
+        ):
+            results = _Runner(adapted, upscale, tile, progress).run(checked)
+        checkpoint()
+        results = blend_all(checked, results, blend, low_frequencies=low_frequencies, cutoff=cutoff)
+    return _like(images, results)
 
 
 def _like(images: Kind, results: list[Tensor]) -> Kind:
-    """The results in the form of the images: a batch, one image or a list."""
+    """The results in the form of the images: a batch, one image or a list; all can be changed and trained on."""
+    if isinstance(images, Tensor) and images.ndim == 4:
+        return torch.stack(results)
+    ordinary = [result.clone() if result.is_inference() else result for result in results]
     if not isinstance(images, Tensor):
-        return results
-    return torch.stack(results) if images.ndim == 4 else results[0]
+        return ordinary
+    return ordinary[0]
 
 
 def check_options(strength: float, upscale: int, tile: Tile | str) -> None:
     """Raise ValueError, naming the option, its range and the value, for options of :func:`enhance` out of range."""
-    if not 0 <= strength <= 2:
-        raise ValueError(f"strength must be from 0 to 2, got {strength}")
+    if not isinstance(strength, Real) or not 0 <= strength <= 2:
+        raise ValueError(f"strength must be from 0 to 2, got {strength!r}")
     if upscale not in UPSCALES:
         raise ValueError(f"upscale must be 1, 2, 3 or 4, got {upscale}")
     if tile not in ("auto", None) and not (
         isinstance(tile, int) and tile >= SMALLEST_TILE and tile % SIZE_MULTIPLE == 0
     ):
         raise ValueError(
-            f"tile must be 'auto', none, or a multiple of {SIZE_MULTIPLE} from {SMALLEST_TILE} pixels up, got {tile}"
+            f"tile must be 'auto', None, or a multiple of {SIZE_MULTIPLE} from {SMALLEST_TILE} pixels up, got {tile}"
         )
+
+
+def _check_kinds(backbone: object, degradation: object, fold: object, corrector: object) -> None:
+    """Raise TypeError, naming the argument and what it should be, for arguments of :func:`enhance` of another kind."""
+    if not isinstance(backbone, Backbone):
+        raise TypeError(f"backbone must be what load_backbone() returns, got {type(backbone).__name__}")
+    if not isinstance(degradation, DegradationVectors | None):
+        raise TypeError(f"degradation must be what estimate(images, weights) returns, got {type(degradation).__name__}")
+    if not (isinstance(fold, bool) or fold == "auto" or hasattr(fold, "__exit__")):
+        raise TypeError(f"fold must be True, False, 'auto' or a context of backbone.folded(), got {fold!r}")
+    if not (isinstance(corrector, bool) or hasattr(corrector, "read")):
+        raise TypeError(f"corrector must be True, False, or have a method read(images), got {corrector!r}")
 
 
 def padded_pixels(height: int, width: int, upscale: int) -> int:

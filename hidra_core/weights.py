@@ -87,6 +87,9 @@ class Weights:
     restraint: Restraint | None = None
     corrector: Corrector | None = None
 
+    def __repr__(self) -> str:
+        return f"Weights(source={self.source!r}, backbone={self.backbone!r})"
+
     @property
     def architecture(self) -> dict[str, Any]:
         """Sizes that the tensors imply, for humans and for the header."""

@@ -95,8 +95,8 @@ def blend_all(
 
 
 def untouched(images: Sequence[Tensor], upscale: int) -> list[Tensor]:
-    """The results for ``blend`` 0, which need no network: the images to the bit, enlarged, float32 on the CPU."""
-    return [enlarged(image.float().cpu(), upscale) for image in images]
+    """The results for ``blend`` 0, which need no network: copies to the bit, enlarged, float32 on the CPU."""
+    return [enlarged(image.detach().to("cpu", torch.float32, copy=True), upscale) for image in images]
 
 
 def enlarged(image: Tensor, factor: int) -> Tensor:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..names import HIDRA_TINY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -180,7 +182,10 @@ def read_safetensors(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[s
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}. Check the name; weights and checkpoints are .safetensors files")
+        raise FileNotFoundError(
+            f"no file {path}. Check the name; weights and checkpoints are .safetensors files, the built-in ones are "
+            f"called {HIDRA_TINY}"
+        )
     try:
         with safe_open(path, "pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no dict)

@@ -1,6 +1,7 @@
 """The dial between input and output: exact ends, a straight line between them, low frequencies on their own."""
 
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from hidra_core import enhance, estimate
-from hidra_core.backbone import DiffusersBackbone
+from hidra_core.backbone import Backbone, DiffusersBackbone
 from hidra_core.cli import main
 from hidra_core.enhance import DegradationVectors
 from hidra_core.images.blend import blend, enlarged, lowpass
@@ -111,9 +112,11 @@ def test_enhance_blends(backbone, weights) -> None:
 
 
 def test_enhance_at_blend_0_does_not_run_the_networks(weights) -> None:
-    class Unusable:
-        def __getattr__(self, name: str):
-            raise AssertionError(f"{name} of the backbone was asked for")
+    def run(*_arguments: Any, **_named: Any) -> NoReturn:
+        raise AssertionError("the networks ran")
+
+    class Unusable(Backbone):
+        encode = denoise = decode = lookup = modules = run
 
     images = torch.rand(1, 40, 56, 1)
     vectors = torch.zeros(1, 256)

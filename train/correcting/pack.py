@@ -136,9 +136,13 @@ class Pack:
         """Read what :meth:`save` wrote.
 
         Raises:
-            OSError: the file cannot be read.
+            OSError: there is no such file, or it cannot be read.
             ValueError: it is another kind of file.
         """
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"no pack {path}: name the one that was made, or make it with --images and --held-out"
+            )
         try:
             with np.load(path) as file:
                 parts = {}
