@@ -14,9 +14,10 @@ UNIFORM = 0.5
 """Share of pixels that are pure black or pure white from which on an image is doubted."""
 
 OFF_PALETTE = 0.25
-"""Share of pixels of other colours up to which an image counts as coloured with a palette.
+"""Share of the coloured pixels with none of a palette's colours up to which an image counts as coloured with it.
 
-At most 0.13 of those of rendered scenes in a palette, saved as JPEG of quality 75; 0.35 and more of photographs.
+Below 0.1 in thermal images in a palette, saved as JPEG of quality 75; above 0.6 in the few photographs that come near
+one at all.
 """
 
 _ENOUGH = 2000  # pixels of an image that decide about its colours
@@ -98,15 +99,14 @@ def colour_doubts(image: torch.Tensor) -> list[str]:
     """
     if image.shape[-1] < 3:
         return []
-    from ..hidra_core.images.false_colour import CLEAR, GOOD_PART
+    from ..hidra_core.images.false_colour import GOOD_PART
 
     lines: list[str] = []
     coloured = 0
     for number, one in enumerate(image, 1):
         step = max(1, round((one.shape[0] * one.shape[1] / _ENOUGH) ** 0.5))
         pixels = one[::step, ::step, :3].float()
-        clear = (pixels.amax(-1) - pixels.amin(-1)) * 255 > CLEAR
-        if float(clear.float().mean()) <= GOOD_PART:
+        if float(_coloured(pixels).float().mean()) <= GOOD_PART:
             continue
         coloured += 1
         if coloured <= _MOST_COLOURED:
@@ -116,12 +116,18 @@ def colour_doubts(image: torch.Tensor) -> list[str]:
     return lines
 
 
+def _coloured(pixels: torch.Tensor) -> torch.Tensor:
+    """Which of some pixels ``[h, w, 3]`` are clearly coloured."""
+    from ..hidra_core.images.false_colour import CLEAR
+
+    return (pixels.amax(-1) - pixels.amin(-1)) * 255 > CLEAR
+
+
 def _false_colours(pixels: torch.Tensor, name: str) -> list[str]:
     """The line about an image that is coloured, if it is in false colours, from some of its pixels ``[h, w, 3]``."""
     from ..hidra_core.images.false_colour import judge
 
-    colours = pixels.cpu().numpy()
-    found = judge(colours)
+    found = judge(pixels.cpu().numpy())
     finding = f"warning: {name} is in false colours: {found}"
     if found.marked:
         return [f"{finding}. Use the camera's grey or radiometric file"]
@@ -129,7 +135,8 @@ def _false_colours(pixels: torch.Tensor, name: str) -> list[str]:
         return []
     from ..hidra_core.images.palettes import invert  # SciPy is slow to import
 
-    if invert(colours, found.palette).off_palette > OFF_PALETTE:
+    colours = pixels[_coloured(pixels)].cpu().numpy()
+    if invert(colours[None], found.palette).off_palette > OFF_PALETTE:
         return []
     return [
         f"{finding}. Turn its colours back to grey first: Colour Thermal Image (Palette), direction colour to grey, "
