@@ -89,8 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.output.suffix.lower() == ".safetensors":
             raise UsageError(
                 f"--output {arguments.output}: JSON or text is written, no file for Load Degradation or hidra bake; "
-                "give it .json or .txt. Vectors as .safetensors come from the node Save Degradation, or save_degradation() "
-                "of the library"
+                "give it .json or .txt. Vectors as .safetensors are written by the node Save Degradation, and by "
+                "save_degradation() of the library"
             )
         check_file(arguments.output, arguments.overwrite, files)
         if arguments.tsne is not None and arguments.output.absolute() == arguments.tsne.absolute():
