@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..hidra_core.enhance import enhance
 from ..hidra_core.names import CUTOFF, UPSCALES
 from . import host
-from .images import taken
+from .images import colour_doubts, taken
 from .schema import SLIDER, advanced, schema
 from .shown import shown
 
@@ -22,7 +22,8 @@ RESTRAINT_INPUT = {
     "default": True,
     "optional": True,
     "tooltip": "Applies less of the change to images whose degradation says that they need less, so that good images "
-    "stay nearly unchanged. Needs weights with a restraint, such as hidra-tiny's. Off: applies all of the change.",
+    "stay nearly unchanged. Needs weights with a restraint, such as hidra-tiny's. Off: applies all of the change. "
+    "With conditioning, of baked files, it has no effect.",
 }
 """The input ``restraint`` of both nodes that enhance."""
 
@@ -30,7 +31,8 @@ CORRECTOR_INPUT = {
     "default": True,
     "optional": True,
     "tooltip": "Puts brightness and shading right by what the whole image looks like. Needs weights with a corrector, "
-    "such as hidra-tiny's. Off: leaves them as the networks give them.",
+    "such as hidra-tiny's. Off: leaves them as the networks give them. With conditioning, of "
+    "baked files, it has no effect.",
 }
 """The input ``corrector`` of both nodes that enhance."""
 
@@ -142,8 +144,9 @@ class OneStepEnhance(io.ComfyNode):
     ) -> io.NodeOutput:
         backbone = host.HostBackbone(model, vae, conditioning, decoder)
         applied = host.applied_to_both(model, vae) if conditioning is None else None
+        image = taken(image)
         enhanced = enhance(
-            taken(image),
+            image,
             backbone,
             None if applied is None else applied.degradation,
             strength=1.0 if applied is None else applied.strength,
@@ -156,5 +159,5 @@ class OneStepEnhance(io.ComfyNode):
             cutoff=cutoff,
             progress=host.Progress(),
         )
-        report = None if backbone.decoder_name is None else f"decoder: {backbone.decoder_name}"
-        return io.NodeOutput(enhanced, ui=shown(cls, report, enhanced))
+        decoded = [] if backbone.decoder_name is None else [f"decoder: {backbone.decoder_name}"]
+        return io.NodeOutput(enhanced, ui=shown(cls, "\n".join([*colour_doubts(image), *decoded]), enhanced))

@@ -10,7 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from . import host
-from .images import taken
+from .images import colour_doubts, taken
 from .schema import advanced, one_of, schema
 from .shown import shown
 from .thermal import Thermal
@@ -291,5 +291,5 @@ def _corrected(
             progress((index + 1) / len(batch))
     if len(lines) > 1:
         lines = [f"image {number}: {line}" for number, line in enumerate(lines, 1)]
-    text = "\n".join(lines)
+    text = "\n".join([*colour_doubts(taken(image)), *lines])
     return io.NodeOutput(*results, text, ui=shown(node, text))

@@ -31,7 +31,7 @@ def shown(
 
     Args:
         node: whose output it is.
-        report: lines of text.
+        report: lines of text; an empty one takes that of an earlier run away.
         images: ``[B, H, W, C]`` in [0, 1].
         saved: files that it wrote into the output folder, for whoever reads the history: ``files``.
     """
@@ -43,7 +43,7 @@ def shown(
             picture = ui.PreviewImage(one, cls=node).as_dict()
             result |= picture | {"images": [*result.get("images", []), *picture["images"]]}
     if report is not None:
-        result |= ui.PreviewText(report).as_dict()
+        result |= ui.PreviewText(report).as_dict() if report else {"text": []}
     if saved is not None:
         result["files"] = [host.output_entry(path) for path in saved]
     return result

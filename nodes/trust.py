@@ -141,6 +141,7 @@ class QualityMetrics(io.ComfyNode):
 
     @classmethod
     def execute(cls, image: torch.Tensor, number: str, reference: torch.Tensor | None = None) -> io.NodeOutput:
+        from ..hidra_core.evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
         from ..hidra_core.evaluation.quality_report import measure_all
 
         key = NUMBERS[number]
@@ -152,7 +153,9 @@ class QualityMetrics(io.ComfyNode):
         value = quality.mean[key]
         if math.isnan(value):
             height, width = image.shape[1:3]
-            raise ValueError(f"{number} cannot be measured on {width}×{height} pixels: choose another metric")
+            least = {"ssim": SSIM_SIDE, "ms_ssim": MS_SSIM_SIDE}.get(key)
+            needed = "" if least is None else f", it needs {least} a side"
+            raise ValueError(f"{number} cannot be measured on {width}×{height} pixels{needed}: choose another metric")
         text = quality.text()
         return io.NodeOutput(text, json.dumps(quality.to_dict(), indent=1), value, ui=shown(cls, text))
 

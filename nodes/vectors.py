@@ -157,7 +157,8 @@ class EditDegradation(io.ComfyNode):
                         max=1.0,
                         step=0.05,
                         display_mode=SLIDER,
-                        tooltip=f"More {kind}; below 0, less. 0.1 is one block of its bar, which ends at 0 and at 1.",
+                        tooltip=f"More {kind}; below 0, less. 0.1 is one block of its bar, which ends at 0 and at 1. "
+                        "While the report says none, the bar stays empty.",
                     )
                     for kind in KINDS
                 ),

@@ -84,7 +84,10 @@ function show(node, text) {
 
 function update(node, output) {
     const text = output?.text
-    if (node && text?.length) show(node, [text].flat().join("\n"))
+    if (!node || !text) return
+    const lines = [text].flat()
+    // A report without lines takes that of an earlier run away; without one there is no box.
+    if (lines.length || node.widgets?.some((one) => one.name === NAME)) show(node, lines.join("\n"))
 }
 
 /** The node at a place: its id, after the id of its subgraph where it lies in one. */

@@ -86,6 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
     files = [source for source, _ in find_files(arguments.inputs)]
     labels = _check_map(arguments, files)
     if arguments.output is not None:
+        if arguments.output.suffix.lower() == ".safetensors":
+            raise UsageError(
+                f"--output {arguments.output}: JSON or text is written, no file for Load Degradation or hidra bake; "
+                "give it .json or .txt. Vectors as .safetensors are written by the node Save Degradation, and by "
+                "save_degradation() of the library"
+            )
         check_file(arguments.output, arguments.overwrite, files)
         if arguments.tsne is not None and arguments.output.absolute() == arguments.tsne.absolute():
             raise UsageError(f"--output and --tsne are both {arguments.output}: give each a file of its own")

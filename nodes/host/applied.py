@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 KEY = "hidra"
 """Of our wrapper and our attachment on a MODEL."""
 
+_BAKED = "hidra_baked"
+"""Of our mark on a VAE and in a CONDITIONING."""
+
 
 class Applied:
     """What adapts a MODEL and a VAE that belong together: one object on both, so that the two can be matched.
@@ -240,6 +243,49 @@ def applied_to_both(model: Any, vae: Any) -> AppliedDegradation:
     return applied
 
 
+def mark_vae(vae: Any, *, baked: bool) -> Any:
+    """The same VAE, which from now on says whether it is a baked one; those of the host's own loaders do not say.
+
+    Args:
+        vae: any VAE.
+        baked: whether it is.
+    """
+    setattr(vae, _BAKED, baked)
+    return vae
+
+
+def baked_conditioning(embedding: Tensor) -> list:
+    """A CONDITIONING that says that a baked VAE came with it.
+
+    Args:
+        embedding: the constant text embedding.
+    """
+    return [[embedding.float(), {_BAKED: True}]]
+
+
+def _check_baked_pair(model: Any, vae: Any, conditioning: list) -> None:
+    """Raise ValueError where one of a MODEL and a VAE is baked and the other is not, as far as that can be told.
+
+    What a LoRA loader says of its file does not reach this far, but that it has changed the MODEL does. A VAE that no
+    loader of this pack has marked is believed, unless the conditioning came with another one.
+    """
+    changed = any(key.startswith("diffusion_model.") for key in model.patches) or bool(model.injections)
+    baked = getattr(vae, _BAKED, None)
+    if baked is None and conditioning[0][1].get(_BAKED):
+        baked = False
+    if baked and not changed:
+        raise ValueError(
+            "the VAE is baked, and this MODEL has no LoRA: both belong together. Connect Load LoRA (model only) with "
+            "the baked LoRA of the same name between Load SD-Turbo and this node"
+        )
+    if baked is False and changed:
+        raise ValueError(
+            "this MODEL has a LoRA, and the VAE is not the baked one that belongs to it: connect VAE of Load Baked VAE "
+            "too, with the file of the same name. Without baked files connect MODEL and VAE of Apply "
+            "Degradation-Guided LoRA, and no conditioning"
+        )
+
+
 def text_embedding(model: Any, vae: Any, conditioning: list) -> Tensor:
     """``[1, tokens, width]`` of a CONDITIONING, for a baked MODEL and VAE, which bring no weights along.
 
@@ -249,13 +295,15 @@ def text_embedding(model: Any, vae: Any, conditioning: list) -> Tensor:
         conditioning: the CONDITIONING; its first entry counts.
 
     Raises:
-        ValueError: MODEL or VAE adapt themselves already, or the conditioning is for another backbone.
+        ValueError: MODEL or VAE adapt themselves already, one of them is baked and the other is not, or the
+            conditioning is for another backbone.
     """
     if applied_to_model(model) is not None or applied_to_vae(vae) is not None:
         raise ValueError(
             "conditioning is for a baked MODEL and VAE; these come from Apply Degradation-Guided LoRA, which brings "
             "its own. Disconnect conditioning"
         )
+    _check_baked_pair(model, vae, conditioning)
     embedding = conditioning[0][0]
     expected = model.model.model_config.unet_config["context_dim"]
     if embedding.shape[-1] != expected:

@@ -33,8 +33,8 @@ class HostBackbone(Backbone):
         decoder: a VAE that decodes in the place of the other one.
 
     Raises:
-        ValueError: conditioning for a MODEL or VAE that adapt themselves already, or for another backbone; a decoder
-            of other latents.
+        ValueError: conditioning for a MODEL or VAE that adapt themselves already, of which one alone is baked, or for
+            another backbone; a decoder of other latents.
     """
 
     name = "ComfyUI"

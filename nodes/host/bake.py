@@ -9,7 +9,7 @@ import comfy.utils
 
 from ...hidra_core.bake import Baked, Base, bake, read_baked_vae
 from ...hidra_core.vectors import average
-from .applied import vae_lookup
+from .applied import baked_conditioning, mark_vae, vae_lookup
 from .loading import native_vae
 
 if TYPE_CHECKING:
@@ -76,4 +76,4 @@ def load_vae(path: Path) -> tuple[Any, list]:
     """
     state, config, text_embedding = read_baked_vae(path)
     vae = comfy.sd.VAE(sd=state) if config is None else native_vae(state, config)
-    return vae, [[text_embedding.float(), {}]]
+    return mark_vae(vae, baked=True), baked_conditioning(text_embedding)

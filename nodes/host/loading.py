@@ -24,6 +24,7 @@ from ...hidra_core.images.files import read_safetensors
 from ...hidra_core.layouts import original_vae_state
 from ...hidra_core.names import HIDRA_TINY
 from ...hidra_core.weights import Weights, load_weights, weights_path
+from .applied import mark_vae
 from .files import WEIGHTS_FOLDER, path_of
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def load_checkpoint(name: str) -> tuple[Any, Any]:
     problem = _unlike_sd_turbo(model, vae)
     if problem:
         raise ValueError(f"{path} is not SD-Turbo: {problem}. Choose sd_turbo.safetensors")
-    return model, vae
+    return model, mark_vae(vae, baked=False)
 
 
 def _unlike_sd_turbo(model: Any, vae: Any) -> str | None:
@@ -165,7 +166,8 @@ def native_backbone(path: Path) -> tuple[Any, Any]:
 
     _set_norm_groups(model.diffusion_model, unet_config["norm_num_groups"])
     levels = len(vae_config["block_out_channels"])
-    return patcher, native_vae(original_vae_state(parts["vae"], levels), vae_config)
+    vae = native_vae(original_vae_state(parts["vae"], levels), vae_config)
+    return patcher, mark_vae(vae, baked=False)
 
 
 def native_vae(state: dict[str, Tensor], config: dict[str, Any]) -> Any:

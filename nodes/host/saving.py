@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _SIGNATURE_AND_HEADER = 33  # bytes of a PNG before which nothing else may stand
 _DRIVE = re.compile(r"[A-Za-z]:")
+_OF_THE_PAGE = re.compile(r"%(date:[^%]*|[^%./\\]+\.[^%./\\]+)%")
+"""Placeholders that the page has replaced before a server sees them: a date in a format, a value of another node."""
+_OF_THE_SERVER = "%year% %month% %day% %hour% %minute% %second% %width% %height%"
 
 
 def check_name(name: str, source: str) -> str:
@@ -29,7 +32,8 @@ def check_name(name: str, source: str) -> str:
         source: the input that it was written into.
 
     Raises:
-        ValueError: it is empty, or leads out of the output folder.
+        ValueError: it is empty, leads out of the output folder, or has a placeholder that the page should have
+            replaced.
     """
     stripped = name.strip()
     parts = re.split(r"[\\/]", stripped)
@@ -37,6 +41,12 @@ def check_name(name: str, source: str) -> str:
         raise ValueError(f"{source} '{name}' names no file: give a name, or folder/name")
     if not parts[0] or _DRIVE.match(stripped) or ".." in parts:
         raise ValueError(f"{source} '{name}' does not lie in the output folder: give a name, or folder/name")
+    left = _OF_THE_PAGE.search(stripped)
+    if left:
+        raise ValueError(
+            f"{source} '{name}': {left[0]} is nothing that ComfyUI's server replaces. Its page does, where node and "
+            f"input are in the workflow; programs that send workflows put the value there, or use {_OF_THE_SERVER}"
+        )
     return stripped
 
 

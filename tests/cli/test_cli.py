@@ -289,6 +289,9 @@ def test_estimate_into_a_file(hidra, tmp_path):
     assert hidra("estimate", a, "--output", report, "--overwrite", "--quiet") == (0, "", "")
     for target in (a, tmp_path, tmp_path / "missing" / "report.json"):
         assert hidra("estimate", a, "--output", target, "--overwrite")[0] == 2
+    code, _, err_text = hidra("estimate", a, "--output", tmp_path / "camera.safetensors")
+    assert code == 2
+    assert "JSON or text is written" in err_text
     assert pixels(a).shape == (HEIGHT, WIDTH)
 
 

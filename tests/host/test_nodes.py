@@ -391,3 +391,16 @@ def test_extra_model_paths_are_merged(client: HostClient, host: HostServer) -> N
     options = client.object_info("HiDRA_EstimateDegradation")["input"]["required"]["weights"][1]["options"]
     assert options[0] == "hidra-tiny"
     assert set(options[1:]) == {path.name for path in here.glob("*.safetensors")} | {"mine.safetensors"}
+
+
+def test_false_colours_are_warned_of_by_estimate_and_enhance(client: HostClient) -> None:
+    prompt = graph(scene(degradation="none"))
+    palette = {"image": ["image", 0], "direction": "grey to colour", "palette": "rainbow"}
+    prompt["colour"] = {"class_type": "HiDRA_ColourMap", "inputs": palette}
+    for name in ("estimate", "enhance"):
+        prompt[name]["inputs"]["image"] = ["colour", 0]
+    outputs = client.run(prompt).outputs
+    for name in ("estimate", "enhance"):
+        (text,) = outputs[name]["text"]
+        assert text.startswith("warning: the image is in false colours: "), name
+    assert client.run(graph(scene(degradation="none"))).outputs["enhance"]["text"] == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / "example_workflows"
 WEIGHTS = ROOT / "hidra_core" / "models" / "hidra-tiny" / "weights.safetensors"
+NAMING = ("HiDRA_SaveThermal", "HiDRA_SaveDegradation", "HiDRA_BakeLoRA", "HiDRA_CalibrateCamera")
+"""Nodes that write files, with the start of their names as an input."""
+
 VUE = "async on => await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 BATCH = """values => {
     app.clean()
@@ -124,3 +128,58 @@ def test_a_degradation_outlives_its_weights(host: HostServer, client: HostClient
         prompt |= {f"show {number}": {"class_type": "PreviewAny", "inputs": texts}}
         client.run(prompt)
     assert "memory leak" not in host.log_text()
+
+
+NAMED = """() => {
+    app.clean()
+    const make = (type, at, set) => {
+        const node = LiteGraph.createNode(type)
+        app.graph.add(node)
+        node.pos = at
+        for (const [name, value] of Object.entries(set)) node.widgets.find(one => one.name === name).value = value
+        return node
+    }
+    make("HiDRA_SampleScene", [0, 600], { seed: 41 }).title = "Scene"
+    const prefix = "named/%date:yyyy%-%Scene.seed%-%width%"
+    const load = make("HiDRA_LoadThermal", [0, 0], {})
+    const save = make("HiDRA_SaveThermal", [500, 0], { filename_prefix: prefix, radiometric: false })
+    load.connect(0, save, save.findInputSlot("image"))
+    load.connect(1, save, save.findInputSlot("thermal"))
+    for (const [type, name] of [["HiDRA_SaveDegradation", "filename_prefix"], ["HiDRA_BakeLoRA", "name"],
+        ["HiDRA_CalibrateCamera", "filename_prefix"]]) make(type, [1000, 0], { [name]: prefix })
+    return String(save.id)
+}"""
+
+
+def test_placeholders_in_names_are_replaced(frontend: Frontend, host: HostServer) -> None:
+    save = frontend.page.evaluate(NAMED)
+    prompt = frontend.page.evaluate("async () => (await app.graphToPrompt()).output")
+    year = datetime.now().astimezone().year
+    names = {
+        node["class_type"]: node["inputs"]["name" if node["class_type"] == "HiDRA_BakeLoRA" else "filename_prefix"]
+        for node in prompt.values()
+        if node["class_type"] in NAMING
+    }
+    assert names == dict.fromkeys(NAMING, f"named/{year}-41-%width%")
+    frontend.page.evaluate(
+        "kinds => { for (const one of [...app.graph.nodes]) if (kinds.includes(one.type)) app.graph.remove(one) }",
+        [kind for kind in NAMING if kind != "HiDRA_SaveThermal"],
+    )
+    (file, *_) = frontend.run()["outputs"][save]["files"]
+    assert file["filename"].startswith(f"{year}-41-")
+    assert "%" not in file["filename"]
+    assert (host.folder("output", "named") / file["filename"]).is_file()
+    frontend.check()
+
+
+REPORTED = """([id, texts]) => texts.map(text => {
+    const node = app.graph.getNodeById(Number(id))
+    node.onExecuted({ text })
+    return node.widgets.filter(one => one.name === "hidra_report").map(one => one.value)
+})"""
+
+
+def test_an_empty_report_takes_the_earlier_one_away(frontend: Frontend) -> None:
+    enhance, _, _ = frontend.page.evaluate(BATCH, {})
+    shown = frontend.page.evaluate(REPORTED, [enhance, [[], ["warning"], []]])
+    assert shown == [[], ["warning"], [""]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -94,3 +95,16 @@ def test_files_elsewhere_are_not_read(client: HostClient, tmp_path: Path) -> Non
     for name in (str(tmp_path / "secret.png"), f"../../{tmp_path.name}/secret.png", "../server.log"):
         with pytest.raises(PromptRejectedError, match="is not in ComfyUI's input folder"):
             client.queue({"load": load(file=name), "save": save()})
+
+
+@pytest.mark.parametrize("placeholder", ["%date:yyyy-MM-dd%", "%Load Thermal Image.file%"])
+def test_placeholders_that_only_the_page_knows_are_refused(client: HostClient, placeholder: str) -> None:
+    message = failure(client, {"load": load(), "save": save(filename_prefix=f"day/{placeholder}")})
+    assert f"{placeholder} is nothing that ComfyUI's server replaces" in message
+    assert "%year%" in message
+
+
+def test_placeholders_of_the_server_and_percent_signs_work(client: HostClient, host: HostServer) -> None:
+    client.run({"load": load(), "save": save(filename_prefix="rest/100%_%width%_50%")})
+    (tiff,) = saved(host, "rest/100%_*.tiff")
+    assert re.fullmatch(r"100%_\d+_50%_00001_\.tiff", tiff.name)

@@ -104,7 +104,9 @@ def test_colours_are_left_alone_and_it_is_said(client: HostClient) -> None:
     prompt = degraded() | colours | {"correct": correct(image=["colour", 0])} | shown("correct") | shown("colour")
     result = client.run(prompt)
     assert np.array_equal(pictures(client, result, "correct"), pictures(client, result, "colour"))
-    assert text(result, "correct") == "its colours are no grey: left alone"
+    warning, said = text(result, "correct").splitlines()
+    assert "Colour Thermal Image (Palette)" in warning
+    assert said == "its colours are no grey: left alone"
 
 
 def test_all_parts_off_is_an_error(client: HostClient) -> None:

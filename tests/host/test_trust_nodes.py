@@ -193,6 +193,9 @@ def test_metrics_without_a_reference(client: HostClient) -> None:
     assert float(shown_text(client.run(prompt), "number")) > 1
     prompt["metrics"]["inputs"]["number"] = "SSIM"
     assert "connect one" in failure(client, prompt)
+    prompt["scene"]["inputs"] |= {"width": 160, "height": 128}
+    prompt["metrics"]["inputs"] |= {"number": "MS-SSIM", "reference": ["scene", 1]}
+    assert "MS-SSIM cannot be measured on 160×128 pixels, it needs 176 a side" in failure(client, prompt)
 
 
 def test_pictures_that_do_not_belong_together_are_refused(client: HostClient) -> None:

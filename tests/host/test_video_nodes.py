@@ -386,3 +386,22 @@ def test_wrong_pairs_are_refused(client: HostClient) -> None:
     prompt["bake"]["inputs"] |= {"model": ["apply", 0], "vae": ["apply", 1]}
     prompt["enhance"]["inputs"]["conditioning"] = ["bake", 2]
     assert "Disconnect conditioning" in failure(client, prompt)
+
+
+def test_one_baked_half_is_refused(client: HostClient, clip: Path) -> None:
+    prompt = without_enhance(graph(scene(width=96, height=64)))
+    prompt["bake"] = node("HiDRA_BakeLoRA", model=["apply", 0], vae=["apply", 1], name="half")
+    prompt["file"] = node("LoadVideo", file=clip.name)
+    plain, baked = ["load", 0], ["bake", 0]
+    for model, vae, words in (
+        (plain, ["bake", 1], "the VAE is baked, and this MODEL has no LoRA"),
+        (baked, ["load", 1], "this MODEL has a LoRA, and the VAE is not the baked one"),
+    ):
+        halves = {"model": model, "vae": vae, "conditioning": ["bake", 2]}
+        show = {"show": node("PreviewImage", images=["enhance", 0])}
+        assert words in failure(client, prompt | show | {"enhance": one_step(**halves)})
+        assert words in failure(client, prompt | enhance_video(["file", 0], **halves))
+
+
+def without_enhance(prompt: dict[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in prompt.items() if name not in ("enhance", "save")}
