@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .damage import Damage
 from .depth import counts_of, stored_bits, upright
 
 if TYPE_CHECKING:
@@ -204,11 +205,15 @@ class ClipReader:
         streams = [self.stream, *(self.container.streams.audio if on_sound is not None else ())]
         step = max(1, round(1 / (self.rate * self.time_base)))
         number, broken, due, end, gap, kind = 0, 0, 0, 0, step, None
+        damage = Damage(self.stream.codec_context.name)
         for packet, error in self._packets(streams):
             if error is None and packet.stream is not self.stream:
                 if on_sound is not None and packet.dts is not None:
                     on_sound(packet)
                 continue
+            if error is None:
+                damage.look_at(packet)
+                self._tell_of_gap(packet)
             decoded, error = ((), error) if error is not None else self._decoded(packet)
             if error is not None:
                 self._broken(f"frame {number + 1} of {self.name} is broken ({said(error)})", on_broken)
@@ -218,7 +223,7 @@ class ClipReader:
                 gap = max(gap, pts - due + step if number else 0)
                 due, end, number = pts + step, pts + max(getattr(frame, "duration", 0), step), number + 1
                 kind = kind or self._kind(frame)
-                flaw = self._flaw(frame, kind)
+                flaw = self._flaw(frame, kind, damage)
                 if flaw:
                     subject = f"frame {number} of {self.name}, at {float(pts * self.time_base):.2f} s,"
                     self._broken(f"{subject} {flaw}", on_broken)
@@ -228,6 +233,16 @@ class ClipReader:
         if number == broken:
             raise BrokenFrameError(f"{self.name} has no frame that can be decoded; export it again")
         self._check_end(number, end, gap)
+
+    def _tell_of_gap(self, packet: av.Packet) -> None:
+        """Warn where the container says that data are missing: before a packet, in it, or behind it.
+
+        This is no error: where recordings were joined it looks the same, and nothing is missing.
+        """
+        time = packet.dts if packet.pts is None else packet.pts
+        if packet.is_corrupt and time is not None:
+            what = "%s: data are missing around %.2f s. Frames there may show what was there before; look at them"
+            log.log(self._level, what, self.name, float(time * self.time_base))
 
     def _check_end(self, number: int, end: int, gap: int) -> None:
         """Warn if the file says that it has more; an edit list may hide frames, so this is no error."""
@@ -278,10 +293,12 @@ class ClipReader:
         """What all frames have in common: width, height and, where counts are read as stored, the pixel format."""
         return frame.width, frame.height, frame.format.name if self.bit_depth == 16 else ""
 
-    def _flaw(self, frame: av.VideoFrame, kind: tuple[int, int, str]) -> str | None:
+    def _flaw(self, frame: av.VideoFrame, kind: tuple[int, int, str], damage: Damage) -> str | None:
         """What is wrong with a decoded frame of a clip whose frames are of this kind, if anything."""
         if frame.is_corrupt:
             return "is broken (parts of it are missing)"
+        if damage.is_in(frame):
+            return "is broken (data of it, or of one that it is built on, were changed)"
         width, height, layout = self._kind(frame)
         if (width, height) != kind[:2]:
             return f"is {width}×{height}, those before {kind[0]}×{kind[1]}"
