@@ -279,6 +279,15 @@ def test_depth_that_the_format_cannot_hold(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_table_of_text_is_told_how_to_become_readable(tmp_path):
+    (tmp_path / "table.csv").write_text("20.5,21.0\n20.0,22.5\n")
+    with pytest.raises(ValueError, match=r"numpy\.save\(\"table\.npy\", .*floating-point temperatures"):
+        read_image(tmp_path / "table.csv")
+    (tmp_path / "table.xyz").write_text("20.5,21.0\n20.0,22.5\n")
+    with pytest.raises(ValueError, match=r"expected PNG.*TIFF of integers or floating-point temperatures, \.npy"):
+        read_image(tmp_path / "table.xyz")
+
+
 def test_kinds_that_the_format_cannot_hold(tmp_path):
     for name, channels in (("out.jpg", 4), ("out.pgm", 3), ("out.bmp", 2)):
         with pytest.raises(ValueError, match="cannot hold"):
