@@ -157,8 +157,8 @@ def _not_read(path: Path, data: bytes) -> str:
     what = "is empty" if not data else "is not a file this program can read"
     if data and path.suffix.lower() in _TABLES:
         return (
-            f"{what}: it is named as a table of text. Save its numbers with numpy.save(\"{path.stem}.npy\", "
-            f"numpy.loadtxt(\"{path.name}\", delimiter=\",\")), or as TIFF of floating-point temperatures"
+            f'{what}: it is named as a table of text. Save its numbers with numpy.save("{path.stem}.npy", '
+            f'numpy.loadtxt("{path.name}", delimiter=",")), or as TIFF of floating-point temperatures'
         )
     return (
         f"{what}; expected PNG, JPEG, BMP, WebP or PGM of 8 or 16 bits per channel, TIFF of integers or floating-point "
