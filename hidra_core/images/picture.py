@@ -61,6 +61,13 @@ EXTENSIONS = tuple(_FORMATS)
 
 _TABLES = (".csv", ".tsv", ".txt")
 
+_TURNED = {
+    **dict.fromkeys(("P", "PA"), "its palette is read as RGB"),
+    "1": "its single bits are read as grey of 8 bits",
+    "CMYK": "its CMYK is read as RGB",
+}
+"""What is said of layouts that a result does not have, by the mode of Pillow."""
+
 DECODER_ERRORS = (
     *(OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, AssertionError, struct.error, zlib.error),
     Image.DecompressionBombError,
@@ -216,6 +223,8 @@ def read_image(path: str | Path) -> Picture:
         orientation = 1 if image.format == "TIFF" else orientation  # OpenCV turns TIFF itself, but not PNG
     else:
         pixels, bit_depth = _decode(image, bits, path)
+        if image.mode in _TURNED:
+            log.info("%s: %s", path, _TURNED[image.mode])
     return Picture(
         path=path,
         pixels=np.ascontiguousarray(turn_upright(pixels, orientation), dtype=np.float32),

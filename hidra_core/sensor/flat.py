@@ -76,15 +76,7 @@ def calibrate_flat(
             f"{100 * moving:.0f} % of the picture changes from frame to frame: this is no flat field. Give frames of a "
             "uniform surface that fills the picture, or frames of scenes without --flat"
         )
-    structure = structure_of(whole.mean(), seen, whole=bool(np.array_equal(stack, np.rint(stack))))
-    if structure.is_scene:
-        raise ValueError(
-            f"the frames show a scene: structure of {structure.size:.2g} {unit} that is no shading, and that is "
-            f"{structure.beyond_chance:.0f} times what the pattern of single pixels explains. This is no flat field, "
-            "and the scene would be taken off every image. Cap the lens, close the shutter, or point the camera at an "
-            "even wall that fills the picture, out of focus; or give frames of scenes without --flat while the camera "
-            "pans"
-        )
+    _refuse_scene(whole.mean(), seen, unit, whole=bool(np.array_equal(stack, np.rint(stack))))
     gain = None
     if whole.level_spread > _LEVELS * sigma:
         gain = agreed(whole.slope() - 1, (sums[0].slope() - 1, sums[1].slope() - 1), seen)
@@ -116,6 +108,18 @@ def calibrate_flat(
     )
     profile.about["drift"] = {}  # the halves are of the same time
     return profile
+
+
+def _refuse_scene(mean: np.ndarray, seen: np.ndarray, unit: Unit, *, whole: bool) -> None:
+    structure = structure_of(mean, seen, whole=whole)
+    if structure.is_scene:
+        raise ValueError(
+            f"the frames show a scene: structure of {structure.size:.2g} {unit} that is no shading, and that is "
+            f"{structure.beyond_chance:.0f} times what the pattern of single pixels explains. This is no flat field, "
+            "and the scene would be taken off every image. Cap the lens, close the shutter, or point the camera at an "
+            "even wall that fills the picture, out of focus; or give frames of scenes without --flat while the camera "
+            "pans"
+        )
 
 
 class _Sums:

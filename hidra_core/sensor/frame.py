@@ -47,9 +47,9 @@ SMALLEST_SHADED = 64
 """Pixels along the shorter side of the smallest frame whose shading is looked for."""
 
 SMALLEST_STRIPED, FEWEST_JUDGED = 48, 64 * 48
-"""Pixels along the shorter side of the smallest frame whose stripes ``auto`` looks for, and pixels of the smallest whose
-defects it looks for: in smaller ones a part of the scene that runs through the frame, or a thing of one pixel, is like
-them. Of 50 clean pictures reduced to 32x24 it took 13 for striped, at 80x60 one, by 0.03 of its deviation."""
+"""Pixels along the shorter side of the smallest frame whose stripes ``auto`` looks for, and pixels of the smallest in
+which it looks for defects: in smaller ones a part of the scene that runs through the frame, or a thing of one pixel, is
+like them. Of 50 clean pictures reduced to 32x24 it took 13 for striped, at 80x60 one, by 0.03 of its deviation."""
 
 _AROUND_CUT_OFF = 7  # side in pixels of the window that says whether an area is cut off
 _CUT_OFF = 5e-4  # share of the pixels at the highest or lowest value from which on the camera cut them off there
