@@ -17,12 +17,12 @@ from .noise import NORMAL
 
 BEYOND_CHANCE = 3.0
 """Averages over some pixels, in multiples of those of chance, above which there is structure. Patterns of single pixels
-with columns, rows and shading have 1.0 to 1.3; 109 real pictures at half size 9 or more, beneath a pattern of 4 grey
+with columns, rows and shading have 1.0 to 1.3; 109 real pictures at half size 8 or more, beneath a pattern of 4 grey
 levels 3.6 or more."""
 
 BEYOND_SHADING = 0.075
 """The same averages as a share of all that is smooth, above which they are no rest of the shading: fields that fall off
-as r² or cos⁴, quadrants, hard vignettes and grains of dust have up to 0.07 where they are beyond chance, the pictures
+as r² or cos⁴, quadrants and hard vignettes have up to 0.07 where they are beyond chance, the pictures
 0.081 or more. Spots and rings narrower than a tenth of the frame, and dust on a tenth of it, are taken for a scene
 where they are far stronger than the pattern."""
 
