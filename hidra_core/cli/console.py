@@ -11,6 +11,8 @@ import traceback
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from .words import in_words_of_shell
+
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
@@ -68,16 +70,21 @@ def reason(error: Exception) -> str:
 
 
 class _Formatter(logging.Formatter):
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        super().__init__()
+        self._arguments = arguments
+
     def format(self, record: logging.LogRecord) -> str:
-        return f"hidra: {record.levelname.lower()}: {super().format(record)}"
+        text = in_words_of_shell(super().format(record), self._arguments)
+        return f"hidra: {record.levelname.lower()}: {text}"
 
 
 class _Handler(logging.StreamHandler):
     """Writes to the standard error; messages that are for the end when it is closed."""
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         super().__init__(sys.stderr)
-        self.setFormatter(_Formatter())
+        self.setFormatter(_Formatter(arguments))
         self._held: list[logging.LogRecord] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -96,7 +103,7 @@ class _Handler(logging.StreamHandler):
 @contextmanager
 def messages(arguments: argparse.Namespace) -> Iterator[None]:
     """Within the block the library's log goes to the standard error, as ``hidra: error: …``."""
-    handler = _Handler()
+    handler = _Handler(arguments)
     level, propagate = log.level, log.propagate
     log.setLevel(logging.ERROR if arguments.quiet else logging.INFO if arguments.verbose else logging.WARNING)
     log.propagate = False

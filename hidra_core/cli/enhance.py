@@ -57,13 +57,14 @@ def add(commands: argparse._SubParsersAction) -> None:
         "enhance",
         run,
         "enhance images and clips",
-        "Enhance image files, thermal files and clips. Results keep the names, sub-folders, bit depth, channels, "
-        "alpha, EXIF and georeference of their inputs. Counts and temperatures are mapped to the range of the "
-        "networks and brought back afterwards; those of radiometric JPEG, FLIR sequences, raw frames and the like "
-        "become TIFF, a page for each frame. Clips keep their size, frame times and sound, and become grey. An input "
-        "whose result exists in the output folder is skipped, and no input is ever overwritten. Inputs whose results "
-        "would have the same name, as a.jpg and a.png with --format tiff, give a.jpg.tiff and a.png.tiff. An option "
-        "that the inputs cannot use is refused.",
+        "Enhance image files, thermal files and clips. Results keep the names, sub-folders, bit depth, alpha, EXIF and "
+        "georeference of their inputs, and their channels but for these: grey that 16-bit files store as colour comes "
+        "back as one channel, palettes and CMYK as RGB, single bits as 8-bit grey. Counts and temperatures are mapped "
+        "to the range of the networks and brought back afterwards; those of radiometric JPEG, FLIR sequences, raw "
+        "frames and the like become TIFF, a page for each frame. Clips keep their size, frame times and sound, and "
+        "become grey. An input whose result exists in the output folder is skipped, and no input is ever overwritten. "
+        "Inputs whose results would have the same name, as a.jpg and a.png with --format tiff, give a.jpg.tiff and "
+        "a.png.tiff. An option that the inputs cannot use is refused.",
         "  hidra enhance frame.png --output clear\n"
         "  hidra enhance flight/ 'more/**/*.tiff' --output clear --compare\n"
         "  hidra enhance FLIR0042.jpg --output clear --radiometric\n"

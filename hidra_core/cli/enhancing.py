@@ -112,7 +112,7 @@ def enhance_all(
             try:
                 findings = outcome.result()
                 if findings is not None:
-                    log.info("%s: sensor: %s", job.source, findings.words or "nothing found")
+                    log.info("%s: sensor: %s", job.source, findings.words or findings.nothing)
                     found.append((job.source.name, findings))
                 if ledger is not None:
                     ledger.add(job, ENHANCED, sensor=findings and findings.words)
@@ -177,4 +177,4 @@ def enhance_job(
     if replaces:
         remove_stale(job, files_in_use)
     found = source.findings
-    return None if found is None else Found(found.words, found.weight)
+    return None if found is None else Found(found.words, found.weight, found.nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from ..names import MAPPINGS, PALETTES, UNITS
@@ -191,8 +192,11 @@ def _kelvin(text: str) -> tuple[float, ...]:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) not in (1, 2):
-        raise argparse.ArgumentTypeError(f"expected SCALE or SCALE,OFFSET such as 0.04 or 0.01,0, got '{text}'")
+    if len(numbers) not in (1, 2) or (len(numbers) == 2 and numbers[0] == 0):
+        remedy = ""
+        if re.match(r"\d+,\d", text):
+            remedy = f"; the comma separates SCALE and OFFSET: write {text.replace(',', '.', 1)} with a point"
+        raise argparse.ArgumentTypeError(f"expected SCALE or SCALE,OFFSET such as 0.04 or 0.01,0, got '{text}'{remedy}")
     return numbers
 
 

@@ -28,6 +28,7 @@ class Found:
 
     words: str | None
     weight: float
+    nothing: str = "nothing found"
 
 
 def add_sensor(group: argparse._ActionsContainer) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import secrets
+import shutil
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 _OF_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, 0}
 """``errno`` of errors that only writing raises; 0 stands for a disk error that a library passed on without it."""
+
+_CUT_SHORT = re.compile(r"\d+ requested and \d+ written")
+"""What NumPy, with which TIFFs are written, says instead of an ``errno`` when a disk takes a part only."""
+
+_NO_ROOM = 2**20  # bytes that are left on a disk that counts as full: of the last blocks not all can be used
 
 
 @contextmanager
@@ -121,10 +128,17 @@ def _is_about(error: OSError, temporary: Path) -> bool:
     """Whether an error of a block concerns the file that the block writes."""
     if error.filename is not None:
         return Path(os.fsdecode(error.filename)) == temporary
-    return error.errno in _OF_WRITING
+    return error.errno in _OF_WRITING or _is_cut_short(error)
+
+
+def _is_cut_short(error: OSError) -> bool:
+    return error.errno is None and _CUT_SHORT.search(str(error)) is not None
 
 
 def _explained(error: OSError, path: Path) -> OSError:
+    if _is_cut_short(error):  # 0: a quota perhaps, of which nothing is known
+        is_full = shutil.disk_usage(path.parent).free < _NO_ROOM
+        error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if is_full else OSError(0, str(error))
     reason = error.strerror or str(error)
     remedy = "choose a folder that exists, is writable and has room"
     if error.errno == errno.EISDIR:

@@ -59,6 +59,15 @@ _FORMATS = {
 EXTENSIONS = tuple(_FORMATS)
 """File name endings (lower case) that ``read_image`` and ``write_image`` know."""
 
+_TABLES = (".csv", ".tsv", ".txt")
+
+_TURNED = {
+    **dict.fromkeys(("P", "PA"), "its palette is read as RGB"),
+    "1": "its single bits are read as grey of 8 bits",
+    "CMYK": "its CMYK is read as RGB",
+}
+"""What is said of layouts that a result does not have, by the mode of Pillow."""
+
 DECODER_ERRORS = (
     *(OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, AssertionError, struct.error, zlib.error),
     Image.DecompressionBombError,
@@ -150,6 +159,21 @@ class Picture:
         return display_range(self.pixels) if self.bit_depth == 16 else (0.0, 1.0)
 
 
+def _not_read(path: Path, data: bytes) -> str:
+    """What is wrong with a file of no known kind, what was expected, and the remedy."""
+    what = "is empty" if not data else "is not a file this program can read"
+    if data and path.suffix.lower() in _TABLES:
+        return (
+            f'{what}: it is named as a table of text. Save its numbers with numpy.save("{path.stem}.npy", '
+            f'numpy.loadtxt("{path.name}", delimiter=",")), or as TIFF of floating-point temperatures'
+        )
+    return (
+        f"{what}; expected PNG, JPEG, BMP, WebP or PGM of 8 or 16 bits per channel, TIFF of integers or floating-point "
+        "temperatures, .npy or .npz, radiometric JPEG, FLIR FFF or SEQ, raw frames, or a file of another camera that "
+        "docs/use/radiometric.md lists"
+    )
+
+
 def read_image(path: str | Path) -> Picture:
     """Read a PNG, JPEG, TIFF, BMP, WebP or PGM file of 8 or 16 bits per channel.
 
@@ -182,10 +206,7 @@ def read_image(path: str | Path) -> Picture:
             if image.mode in ("P", "PA") and image.palette is None:
                 raise ValueError("its palette is missing")
     except UnidentifiedImageError:
-        what = "is empty" if not data else "is not an image file this program can read"
-        raise ValueError(
-            f"{path} {what}; expected PNG, JPEG, TIFF, BMP, WebP or PGM with 8 or 16 bits per channel"
-        ) from None
+        raise ValueError(f"{path} {_not_read(path, data)}") from None
     except Image.DecompressionBombError as error:
         most = f"{2 * (Image.MAX_IMAGE_PIXELS or 0) / 1e6:.0f} megapixels"  # beyond twice that value, Pillow refuses
         raise ValueError(f"{path} has more than {most}, the most that is read; cut it into smaller images") from error
@@ -202,6 +223,8 @@ def read_image(path: str | Path) -> Picture:
         orientation = 1 if image.format == "TIFF" else orientation  # OpenCV turns TIFF itself, but not PNG
     else:
         pixels, bit_depth = _decode(image, bits, path)
+        if image.mode in _TURNED:
+            log.info("%s: %s", path, _TURNED[image.mode])
     return Picture(
         path=path,
         pixels=np.ascontiguousarray(turn_upright(pixels, orientation), dtype=np.float32),

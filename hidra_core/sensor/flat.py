@@ -11,6 +11,7 @@ from .frames import Completed, Samples
 from .motion import judge
 from .noise import noise
 from .parts import agreed, take_apart
+from .uniform import structure_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,8 @@ def calibrate_flat(
 
     Raises:
         TypeError: an iterator.
-        ValueError: too few frames, sizes that differ, frames without numbers, or with a scene.
+        ValueError: too few frames, sizes that differ, frames without numbers, or with a scene, which moves or has
+            structure that no sensor adds, see :mod:`~hidra_core.sensor.uniform`.
     """
     given, samples = Completed(frames), Samples()
     sums: list[_Sums] = []
@@ -74,6 +76,7 @@ def calibrate_flat(
             f"{100 * moving:.0f} % of the picture changes from frame to frame: this is no flat field. Give frames of a "
             "uniform surface that fills the picture, or frames of scenes without --flat"
         )
+    _refuse_scene(whole.mean(), seen, unit, whole=bool(np.array_equal(stack, np.rint(stack))))
     gain = None
     if whole.level_spread > _LEVELS * sigma:
         gain = agreed(whole.slope() - 1, (sums[0].slope() - 1, sums[1].slope() - 1), seen)
@@ -105,6 +108,18 @@ def calibrate_flat(
     )
     profile.about["drift"] = {}  # the halves are of the same time
     return profile
+
+
+def _refuse_scene(mean: np.ndarray, seen: np.ndarray, unit: Unit, *, whole: bool) -> None:
+    structure = structure_of(mean, seen, whole=whole)
+    if structure.is_scene:
+        raise ValueError(
+            f"the frames show a scene: structure of {structure.size:.2g} {unit} that is no shading, and that is "
+            f"{structure.beyond_chance:.0f} times what the pattern of single pixels explains. This is no flat field, "
+            "and the scene would be taken off every image. Cap the lens, close the shutter, or point the camera at an "
+            "even wall that fills the picture, out of focus; or give frames of scenes without --flat while the camera "
+            "pans"
+        )
 
 
 class _Sums:

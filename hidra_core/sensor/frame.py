@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Switch = Literal["auto", "on", "off"]
 """``auto`` takes off what is found beyond doubt, ``on`` the best estimate in any case."""
 
+NOTHING, TOO_SMALL = "nothing found", "too small to tell the sensor from the scene"
+"""What is said of a frame that stays as it is."""
+
 STRIPES_SHOW = 0.6
 """Root mean square of the fine stripes, in grey levels, from which on ``auto`` takes them off."""
 
@@ -42,6 +45,11 @@ SHADING_SHOWS, SHADING_CLEAR = 12.0, 2.0
 
 SMALLEST_SHADED = 64
 """Pixels along the shorter side of the smallest frame whose shading is looked for."""
+
+SMALLEST_STRIPED, FEWEST_JUDGED = 48, 64 * 48
+"""Pixels along the shorter side of the smallest frame whose stripes ``auto`` looks for, and pixels of the smallest in
+which it looks for defects: in smaller ones a part of the scene that runs through the frame, or a thing of one pixel, is
+like them. Of 50 clean pictures reduced to 32x24 it took 13 for striped, at 80x60 one, by 0.03 of its deviation."""
 
 _AROUND_CUT_OFF = 7  # side in pixels of the window that says whether an area is cut off
 _CUT_OFF = 5e-4  # share of the pixels at the highest or lowest value from which on the camera cut them off there
@@ -96,6 +104,7 @@ class SensorCorrection:
         level: what one of 255 grey levels is in the unit of the image.
         limits: values at which the camera cuts off; areas there stay, as their true values are beyond. Infinite where
             it does not.
+        too_small: whether something was not looked for because the frame is too small to tell it from the scene.
     """
 
     dead: np.ndarray
@@ -109,6 +118,7 @@ class SensorCorrection:
     pattern: np.ndarray | None = None
     level: float = 1.0
     limits: tuple[float, float] = (-np.inf, np.inf)
+    too_small: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -209,7 +219,7 @@ class SensorCorrection:
                 said = True
         if sizes["gain"]:
             parts.append(f"gain {100 * sizes['gain']:.1f} %")
-        return "; ".join(parts) or "nothing found"
+        return "; ".join(parts) or (TOO_SMALL if self.too_small else NOTHING)
 
 
 def figure(value: float) -> str:
@@ -254,6 +264,9 @@ def undo_sensor(
     seen = ((complete - middle) / level).astype(np.float32)
     # in grey levels from the mean until the end, so that no estimate depends on the unit
     found = SensorCorrection(np.zeros(image.shape, bool), np.zeros(width), np.zeros(height), limits=_limits(seen))
+    small = {"stripes": min(image.shape) < SMALLEST_STRIPED, "dead_pixels": image.size < FEWEST_JUDGED}
+    left_out = {name: "off" for name, is_small in small.items() if is_small and vars(settings)[name] == "auto"}
+    settings, found = replace(settings, **left_out), replace(found, too_small=bool(left_out))
     if settings.stripes != "off":
         found = _with_stripes(found, seen, networks.stripes, surely=settings.stripes == "on")
     checkpoint()

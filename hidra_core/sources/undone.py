@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from ..sensor.frame import NOTHING, TOO_SMALL
 from ..thermal import Scene
 from ..thermal.masking import fill
 
@@ -111,11 +112,13 @@ class Findings:
         """Start over, for another pass over the file."""
         self._pages = self._touched = 0
         self._most = 0.0
+        self._too_small = False
         self._first: tuple[int, SensorCorrection] | None = None
 
     def add(self, correction: SensorCorrection) -> None:
         """Note what was found on the next page."""
         self._pages += 1
+        self._too_small |= correction.too_small
         if correction.is_empty:
             return
         self._touched += 1
@@ -127,6 +130,11 @@ class Findings:
     def weight(self) -> float:
         """How much was taken off the page with most, to compare files by; 0 where nothing was."""
         return self._most
+
+    @property
+    def nothing(self) -> str:
+        """What to say where nothing was found."""
+        return TOO_SMALL if self._too_small else NOTHING
 
     @property
     def words(self) -> str | None:

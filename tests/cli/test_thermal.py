@@ -140,6 +140,21 @@ def test_wrong_options_are_found_before_any_work(enhance, folder, tmp_path, opti
     assert not (tmp_path / "out").exists()
 
 
+def test_a_decimal_comma_is_no_offset(enhance, folder, capsys):
+    with pytest.raises(SystemExit):
+        enhance(folder, "--kelvin", "0,01")
+    assert "write 0.01 with a point" in capsys.readouterr().err
+
+
+def test_remedies_name_their_options(enhance, folder, tmp_path, capsys):
+    code, errors = enhance(folder / "deep.png", "--unit", "celsius", "--format", "tiff", "--blend", 0)
+    assert code == FAILED
+    assert "state the kelvin per count with --kelvin, or leave out --unit to write counts" in errors
+    words = ("enhance", folder / "flir.jpg", "-o", tmp_path / "out", "--kelvin", "0.04", "--blend", 0)
+    assert main([*map(str, words)]) == OK
+    assert "add --force-kelvin if it is to be used" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("option", [("--kelvin", "warm"), ("--raw-size", "64"), ("--raw-size", "0x5")])
 def test_texts_that_are_no_numbers(enhance, folder, option, capsys):
     with pytest.raises(SystemExit):

@@ -2,9 +2,11 @@
 
 import errno
 import os
+import shutil
 import stat
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -33,6 +35,16 @@ def test_errors_of_the_disk_name_the_output(tmp_path, number):
         raise OSError(number, os.strerror(number))
     assert caught.value.errno == number
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("free", "number", "words"), [(4096, errno.ENOSPC, "No space left"), (2**40, 0, "12288 req")])
+def test_a_file_that_is_cut_short_is_an_error_of_the_disk(tmp_path, monkeypatch, free, number, words):
+    """As NumPy tells it, without an errno: the disk is full, or takes no more for another reason."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=free))
+    target = tmp_path / "result.tiff"
+    with pytest.raises(OSError, match=f"cannot write {target}: {words}.*has room") as caught, atomic_path(target):
+        raise OSError("12288 requested and 12032 written")
+    assert caught.value.errno == number
 
 
 def test_errors_about_the_temporary_file_name_the_output(tmp_path):

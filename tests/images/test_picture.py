@@ -111,7 +111,8 @@ def test_16_bit_png_of_our_own_agrees_with_opencv(tmp_path):
     assert np.array_equal(cv2.imread(str(tmp_path / "ours.png"), cv2.IMREAD_UNCHANGED)[..., ::-1], values)
 
 
-def test_palette_one_bit_cmyk_and_transparency(tmp_path):
+def test_palette_one_bit_cmyk_and_transparency(tmp_path, caplog):
+    caplog.set_level("INFO", "hidra_core.images.picture")
     colour = Image.fromarray(counts(3, 8))
     colour.quantize(16).save(tmp_path / "palette.png")
     expected = np.asarray(colour.quantize(16).convert("RGB")) / np.float32(255)
@@ -122,6 +123,9 @@ def test_palette_one_bit_cmyk_and_transparency(tmp_path):
 
     colour.convert("CMYK").save(tmp_path / "print.jpg")
     assert read_image(tmp_path / "print.jpg").pixels.shape == (7, 9, 3)
+    said = [record.getMessage() for record in caplog.records]
+    for name, words in (("palette", "palette is read as RGB"), ("bits", "grey of 8 bits"), ("print", "CMYK is read")):
+        assert [name in line and words in line for line in said].count(True) == 1
 
     Image.fromarray(np.array([[0, 200]], np.uint8)).save(tmp_path / "key.png", transparency=0)
     assert read_image(tmp_path / "key.png").pixels[0, :, 1].tolist() == [0, 1]
@@ -277,6 +281,15 @@ def test_depth_that_the_format_cannot_hold(tmp_path, name):
     with pytest.raises(ValueError, match=r"16 bits.*\.png or \.tiff"):
         write_image(tmp_path / name, like.pixels, like)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_text_is_told_how_to_become_readable(tmp_path):
+    (tmp_path / "table.csv").write_text("20.5,21.0\n20.0,22.5\n")
+    with pytest.raises(ValueError, match=r"numpy\.save\(\"table\.npy\", .*floating-point temperatures"):
+        read_image(tmp_path / "table.csv")
+    (tmp_path / "table.xyz").write_text("20.5,21.0\n20.0,22.5\n")
+    with pytest.raises(ValueError, match=r"expected PNG.*TIFF of integers or floating-point temperatures, \.npy"):
+        read_image(tmp_path / "table.xyz")
 
 
 def test_kinds_that_the_format_cannot_hold(tmp_path):

@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 from helpers import ROOT, moving
+from PIL import Image
 
 from hidra_core.sensor import calibrate, calibrate_flat, undo_sensor
 
 SEQUENCES = ROOT.parent / "shared" / "data" / "test" / "sequence"
+CLEAN = SEQUENCES.parent / "clean"
 
 
 def relative_error(profile, camera):
@@ -131,6 +133,41 @@ def test_scenes_are_no_flat_frames(scene):
         calibrate_flat(moving.camera().frames(moving.views(scene, 8)), unit="grey levels")
 
 
+@pytest.mark.parametrize("contrast", [1.0, 0.2])
+def test_a_scene_that_stands_still_is_no_flat_frame(scene, contrast):
+    seen = 128 + contrast * (moving.views(scene, 6, step=0) - 128)
+    with pytest.raises(ValueError, match="show a scene.*no flat field.*Cap the lens.*without --flat"):
+        calibrate_flat(moving.camera().frames(seen, noise=2.0), unit="grey levels")
+
+
+@pytest.mark.skipif(not CLEAN.is_dir(), reason="the real pictures are not there (../shared)")
+@pytest.mark.parametrize("name", ["raw_tparser_M3T_DJI_0004_R", "dlsnuc_93", "m3svd_0114_1609_0000"])
+def test_real_scenes_that_stand_still_are_no_flat_frames(name):
+    with Image.open(CLEAN / f"{name}.png") as image:
+        picture = np.asarray(image.convert("L").reduce(2), float)
+    frames = moving.camera(*picture.shape, dead=0).frames(picture[None] + np.zeros((6, 1, 1)))
+    with pytest.raises(ValueError, match="show a scene"):
+        calibrate_flat(frames, unit="grey levels")
+
+
+@pytest.mark.parametrize(("height", "width"), [(60, 80), (120, 160)])
+@pytest.mark.parametrize("field", ["cos4", "vignette", "dust", "quadrants"])
+def test_lenses_and_dust_are_no_scene(height, width, field):
+    y, x = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
+    radius2 = (x - 0.1) ** 2 + (y * height / width) ** 2
+    radius2 /= radius2.max()
+    dust = sum(np.exp(-((x - a) ** 2 + (y - b) ** 2) / 0.002) for a, b in ((-0.6, 0.3), (0.2, -0.5), (0.7, 0.6)))
+    fields = {
+        "cos4": 60 / (1 + 1.5 * radius2) ** 2,
+        "vignette": -60 / (1 + np.exp(-(np.sqrt(radius2) - 0.85) / 0.02)),
+        "dust": -20 * radius2 - 12 * dust,
+        "quadrants": 8.0 * (y > 0) + 4.0 * (x > 0),
+    }
+    camera = moving.camera(height, width)
+    frames = camera.frames(np.stack([110 + fields[field]] * 6))
+    assert calibrate_flat(frames, unit="grey levels").shading is not None
+
+
 def stuck() -> list[np.ndarray]:
     return [np.random.default_rng(0).integers(0, 255, (32, 40)).astype(np.uint8)] * 20
 
@@ -165,8 +202,6 @@ def test_an_iterator_is_refused():
 @pytest.mark.parametrize("name", ["0114_1609", "0115_1847"])
 def test_real_frames(name):
     """Of fixed cameras: as they are they are refused; with motion the profile beats the stage of one frame by 3 dB."""
-    from PIL import Image
-
     whole = [np.asarray(Image.open(path).convert("L"), float) for path in sorted(SEQUENCES.glob(f"{name}/clean/*.png"))]
     camera = moving.camera(120, 160, dead=0)
     still = np.stack([frame[180:300, 80:240] for frame in whole])

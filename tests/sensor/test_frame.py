@@ -18,6 +18,11 @@ def scene(name: str = "street", height: int = 256, width: int = 320) -> np.ndarr
     return 255 * scenes.render(name, height, width, 3).astype(np.float64)
 
 
+def reduced(name: str, height: int, width: int) -> np.ndarray:
+    """A clean frame as a mean over areas of a large one."""
+    return scene(name, 8 * height, 8 * width).reshape(height, 8, width, 8).mean((1, 3))
+
+
 def striped(clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """With gains and offsets of columns, and noise."""
     width = clean.shape[1]
@@ -45,6 +50,37 @@ def test_upright_things_of_a_small_frame_are_no_stripes():
     clean = scene()[120:180, :80]
     frame = clean + np.random.default_rng(0).normal(0, 5, 80)
     assert fine_columns(undo_sensor(frame)[0] - clean) < 0.5 * fine_columns(frame - clean)
+
+
+@pytest.mark.parametrize(("across", "down"), [(8, 8), (16, 12), (32, 24), (32, 32)])
+def test_frames_too_small_to_tell_stay_unless_asked(across, down):
+    """One with stripes and a stuck pixel: a pole and a lamp in the scene would look no different."""
+    generator = np.random.default_rng(0)
+    frame = np.round(reduced("street", down, across) + generator.normal(0, 6, across))
+    frame[down // 2, across // 2] = 255
+    result, found = undo_sensor(frame)
+    assert result is frame
+    assert found.summary() == "too small to tell the sensor from the scene"
+    assert undo_sensor(frame, SensorSettings("off", "off", "off"))[1].summary() == "nothing found"
+    asked = undo_sensor(frame, SensorSettings(stripes="on"))[1]
+    assert asked.columns.any()
+    assert fine_columns(frame - asked.columns) < fine_columns(frame)
+
+
+def test_things_of_one_pixel_in_a_small_frame_are_no_defects():
+    """Hot spots as an area mean leaves them, sharper than a lens draws, beside what is surely defective."""
+    clean = np.round(reduced("field", 60, 80) * 0.5 + 60 + np.random.default_rng(0).normal(0, 1, (60, 80)))
+    frame = clean.copy()
+    frame[20, 30] = frame[40, 50] = 255
+    spots = [(10, 10), (30, 60), (50, 20)]
+    for row, column in spots:
+        frame[row, column] += 40
+        frame[row, column + 1] += 12
+    assert not any(undo_sensor(frame)[1].dead[place] for place in spots)
+    generator = np.random.default_rng(1)
+    dead = generator.random(clean.shape) < 0.01
+    many = np.where(dead, generator.choice([0, 255], clean.shape), clean)
+    assert (undo_sensor(many)[1].dead & dead).sum() > 0.9 * dead.sum()
 
 
 @pytest.mark.parametrize("turned", [False, True], ids=["columns", "rows"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hidra_core.sensor import SensorCorrection, SensorStage, Undone, steady
+from hidra_core.sensor import SensorCorrection, SensorSettings, SensorStage, Undone, steady
 
 HEIGHT, WIDTH = 6, 20
 ROWS = np.zeros(HEIGHT)
@@ -73,7 +73,7 @@ def test_a_profile_goes_first_and_its_parts_are_counted_once():
             correction = SensorCorrection(NONE, FIRST, ROWS, pattern=np.ones((HEIGHT, WIDTH)), level=level)
             return correction.apply(image), correction
 
-    stage = SensorStage(camera=Profile(), name="p.json")
+    stage = SensorStage(SensorSettings(dead_pixels="on"), Profile(), "p.json")
     image = np.full((HEIGHT, WIDTH), 100.0) + FIRST + 1
     image[2, 3] = 250
     result = stage.undo(image, None, 1.0, (slice(1, HEIGHT), slice(0, WIDTH)))
@@ -82,4 +82,4 @@ def test_a_profile_goes_first_and_its_parts_are_counted_once():
     assert np.array_equal(np.argwhere(result.correction.dead), [[1, 3]])
     assert np.allclose(result.correction.columns, FIRST)
     assert result.correction.pattern.shape == (HEIGHT - 1, WIDTH)
-    assert stage.to_dict() == {"dead_pixels": "auto", "stripes": "auto", "shading": "off", "camera": "p.json"}
+    assert stage.to_dict() == {"dead_pixels": "on", "stripes": "auto", "shading": "off", "camera": "p.json"}

@@ -1,6 +1,7 @@
 """The sensor stage before the networks, for every kind of file: what it changes, what it leaves, what is said of it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -249,7 +250,7 @@ def test_frames_of_a_clip_take_what_most_of_them_show(tmp_path, bits):
     frames = [torch.from_numpy(plane / top)[..., None].float() for plane in stored]
     layout = "gray" if bits == 8 else "gray16le"
     path = clip_files.write_clip(tmp_path / "a.mkv", frames, codec="ffv1", layout=layout)
-    source = ClipSource(path, sensor=DOTS, lossless=True)
+    source = ClipSource(path, sensor=SensorStage(replace(DOTS.settings, dead_pixels="on")), lossless=True)
     expected = [replaced(plane, mask()) for plane in planes]
     seen = [page[..., 0].numpy() for page in source.pages()]
     low, high = (0, 255) if bits == 8 else source._fitted().counts

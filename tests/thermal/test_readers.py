@@ -445,3 +445,12 @@ def test_opencv_giving_up_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(cv2, "imdecode", fails)
     with pytest.raises(ValueError, match=r"a\.png: OpenCV cannot read"):
         read_input(tmp_path / "a.png")
+
+
+def test_grey_stored_as_16_bit_colour_is_said_to_be_one_channel(tmp_path, caplog):
+    cv2 = pytest.importorskip("cv2")
+    assert cv2.imwrite(str(tmp_path / "three.png"), np.repeat(frame()[..., None], 3, axis=2))
+    with caplog.at_level("INFO", "hidra_core"):
+        content = read_input(tmp_path / "three.png")
+    assert np.array_equal(content.counts[0], frame())
+    assert caplog.messages == [f"{tmp_path / 'three.png'}: its equal channels of 16 bits are read as one, grey"]

@@ -327,7 +327,9 @@ def test_a_clip_with_a_broken_frame_leaves_nothing_or_skips(frames, tmp_path: Pa
     clip_files.break_frame(source, 6)
     out = tmp_path / "out"
     assert run("enhance", source, "--output", out) == 1
-    assert "is broken" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "is broken" in errors
+    assert "have broken frames skipped with --on-broken-frame skip" in errors
     assert not out.exists() or not list(out.iterdir())
     assert run("enhance", source, "--output", out, "--on-broken-frame", "skip") == 0
     assert [path.name for path in out.iterdir()] == ["a.mp4"]

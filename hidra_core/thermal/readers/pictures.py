@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,8 @@ from .stored import from_stored
 if TYPE_CHECKING:
     from pathlib import Path
 
+log = logging.getLogger(__name__)
+
 _GREY_DIFFERENCE = 1  # levels that the channels of a grey image stored as colour may differ by, as in a JPEG
 
 
@@ -20,6 +23,8 @@ def read(path: Path) -> ThermalImage | Picture:
     """The counts of a 16-bit grey file; a :class:`Picture` for every other image file."""
     picture = read_image(path)
     if picture.bit_depth == 16 and _is_grey(picture.pixels):
+        if picture.pixels.shape[-1] >= 3:
+            log.info("%s: its equal channels of 16 bits are read as one, grey", path)
         return as_thermal(picture)
     return picture
 
