@@ -59,6 +59,8 @@ def work(options: argparse.Namespace) -> None:
         log.info("wrote %s, %.1f MB", options.pack, options.pack.stat().st_size / 1e6)
     if options.output is None:
         return
+    if options.into is not None and options.into.exists() and not options.overwrite:
+        raise ValueError(f"--into {options.into} exists; --overwrite replaces it")
     trained = options.output / "corrector.safetensors"
     if options.pack is not None:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -144,6 +146,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="corrector.safetensors of other runs: --into gets the mean of all",
     )
     parser.add_argument("--into", type=Path, help="copy of --weights to write, with the corrector; may be that file")
+    parser.add_argument("--overwrite", action="store_true", help="replace --into if it exists")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

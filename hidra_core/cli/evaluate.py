@@ -213,6 +213,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             for task in plan.tasks:
                 result = _measure(task, plan, arguments, show)
+                if not results:
+                    _remove_sheets(arguments.output)
                 _write(arguments.output, [*results, result], plan.about)
                 results.append(result)
             shown.advance(total)
@@ -449,6 +451,14 @@ def _about(arguments: argparse.Namespace, tasks: list[Task]) -> dict[str, Any]:
         "images": {name: provenance.sha256(path) for name, path in tasks[0].inputs.files.items()},
         "tasks_asked_for": [task.name for task in tasks],
     }
+
+
+def _remove_sheets(folder: Path) -> None:
+    """Remove the sheets of the evaluation that is replaced: its tasks may be others."""
+    from ..evaluation.tasks import TASKS
+
+    for name in TASKS:
+        (folder / f"sheet-{name}.png").unlink(missing_ok=True)
 
 
 def _write(folder: Path, results: list[Result], about: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ def vif(infrared: np.ndarray, visible: np.ndarray, fused: np.ndarray, border: st
         raise ValueError(f"VIF's border is one of {', '.join(VIF_BORDERS)}, not '{border}'")
     infrared, visible, fused = (part.astype(np.float64) for part in _bytes(infrared, visible, fused))
     if min(fused.shape) < VIF_SIDE:
-        raise ValueError(f"VIF needs at least {VIF_SIDE}x{VIF_SIDE} pixels, got {fused.shape[0]}x{fused.shape[1]}")
+        raise ValueError(f"VIF needs at least {VIF_SIDE}×{VIF_SIDE} pixels, got {fused.shape[1]}×{fused.shape[0]}")
     return _fidelity(infrared, fused, border) + _fidelity(visible, fused, border)
 
 

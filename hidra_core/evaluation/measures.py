@@ -174,7 +174,7 @@ def choose(
     height, width = task.inputs.sizes[smallest]
     fitting = [metric for metric in wanted if metric.smallest_side <= min(height, width)]
     reasons = {
-        metric.key: f"{smallest} has {height}x{width} pixels; {metric.smallest_side} per side are needed"
+        metric.key: f"{smallest} has {width}×{height} pixels; {metric.smallest_side} per side are needed"
         for metric in wanted
         if metric not in fitting
     }

@@ -67,7 +67,7 @@ def ssim(output: np.ndarray, reference: np.ndarray) -> float:
     """
     output, reference = _pair(output, reference)
     if min(output.shape) < SSIM_SIDE:
-        raise ValueError(f"SSIM needs at least {SSIM_SIDE}x{SSIM_SIDE} pixels, got {output.shape[0]}x{output.shape[1]}")
+        raise ValueError(f"SSIM needs at least {SSIM_SIDE}×{SSIM_SIDE} pixels, got {output.shape[1]}×{output.shape[0]}")
     luminance, structure = _similarity(output, reference)
     return float(np.mean(luminance * structure))
 
@@ -85,7 +85,7 @@ def ms_ssim(output: np.ndarray, reference: np.ndarray) -> float:
     output, reference = _pair(output, reference)
     if min(output.shape) < MS_SSIM_SIDE:
         raise ValueError(
-            f"MS-SSIM needs at least {MS_SSIM_SIDE}x{MS_SSIM_SIDE} pixels, got {output.shape[0]}x{output.shape[1]}"
+            f"MS-SSIM needs at least {MS_SSIM_SIDE}×{MS_SSIM_SIDE} pixels, got {output.shape[1]}×{output.shape[0]}"
         )
     product = 1.0
     for scale, weight in enumerate(MS_SSIM_WEIGHTS, 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import time
@@ -202,6 +203,11 @@ class Result:
         if key in self.sets.get(method, {}):
             return self.sets[method][key]
         return statistics.fmean(case["scores"][method][key] for case in self.cases if key in case["scores"][method])
+
+    def infinite(self, method: str, key: str) -> tuple[int, int]:
+        """How many of a row's scores are infinite, as PSNR is of identical images, and how many there are."""
+        scores = [case["scores"][method][key] for case in self.cases if key in case["scores"][method]]
+        return sum(map(math.isinf, scores)), len(scores)
 
     def measured(self, method: str, key: str) -> bool:
         """Whether a row has a score in any case: only some methods say which pixels they take for dead.

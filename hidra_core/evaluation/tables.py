@@ -65,17 +65,26 @@ def markdown(results: Sequence[Result], about: dict[str, Any]) -> str:
 
 
 def table(result: Result) -> str:
-    """One Markdown table; arrows say which way is better, the best value of a column is bold, a dash is no value."""
+    """One Markdown table; arrows say which way is better, the best value of a column is bold, a dash is no value.
+
+    The mean of scores of which some are infinite is said with their number; it is not compared with others.
+    """
     metrics = result.metrics
     arrows = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
     means = {
         m.key: {method: result.mean(method, m.key) for method in result.methods if result.measured(method, m.key)}
         for m in metrics
     }
-    best = {m.key: _best(m, means[m.key]) for m in metrics}
+    best = {
+        m.key: _best(m, [mean for method, mean in means[m.key].items() if not _mixed(result, method, m)])
+        for m in metrics
+    }
     rows = []
     for method in result.methods:
-        texts = {m.key: _text(means[m.key][method], m) if method in means[m.key] else "–" for m in metrics}
+        texts = {
+            m.key: _text(means[m.key][method], m) + _mixed(result, method, m) if method in means[m.key] else "–"
+            for m in metrics
+        }
         rows.append([method, *(f"**{text}**" if text == best[key] else text for key, text in texts.items())])
     return to_markdown(["method", *(m.title + arrows[m.higher_is_better] for m in metrics)], rows)
 
@@ -150,12 +159,18 @@ def _not_measured(results: Sequence[Result], about: dict[str, Any]) -> dict[str,
     return reasons
 
 
-def _best(metric: Metric, means: dict[str, float]) -> str | None:
-    """The best value as text, so that equal texts are equally bold; infinite values do not count."""
-    values = [value for value in means.values() if math.isfinite(value)]
+def _best(metric: Metric, means: Sequence[float]) -> str | None:
+    """The best value as text, so that equal texts are equally bold."""
+    values = [value for value in means if not math.isnan(value)]
     if metric.higher_is_better is None or len(values) < 2:
         return None
     return _text(max(values) if metric.higher_is_better else min(values), metric)
+
+
+def _mixed(result: Result, method: str, metric: Metric) -> str:
+    """How many of a row's scores are infinite, as text, where some are and some are not."""
+    infinite, count = result.infinite(method, metric.key)
+    return f" ({infinite} of {count})" if 0 < infinite < count else ""
 
 
 def _text(value: float, metric: Metric) -> str:

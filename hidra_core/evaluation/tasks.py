@@ -249,12 +249,12 @@ class Task:
         others = {"reference": self.references, "visible partner": self.visible}
         for name, size in self.inputs.sizes.items():
             if min(size) < least:
-                raise ValueError(f"{name} has {size[0]}x{size[1]} pixels; at least {least}x{least} are needed")
+                raise ValueError(f"{name} has {size[1]}×{size[0]} pixels; at least {least}×{least} are needed")
             for what, images in others.items():
                 if images is not None and images.sizes[name] != size:
                     theirs = images.sizes[name]
                     raise ValueError(
-                        f"{name} has {size[0]}x{size[1]} pixels and its {what} {theirs[0]}x{theirs[1]}; "
+                        f"{name} has {size[1]}×{size[0]} pixels and its {what} {theirs[1]}×{theirs[0]}; "
                         "pairs must be aligned and of one size"
                     )
 

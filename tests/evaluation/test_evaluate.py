@@ -147,13 +147,13 @@ def test_partners_may_have_another_ending(tmp_path):
 def test_check_names_pairs_of_unequal_size_and_tiny_images(tmp_path):
     inputs = ImageSet({"a.png": save(tmp_path / "a.png", scene())})
     others = ImageSet({"a.png": save(tmp_path / "b.png", scene(height=48))})
-    with pytest.raises(ValueError, match="a.png has 56x64 pixels and its visible partner 48x64"):
+    with pytest.raises(ValueError, match="a.png has 64×56 pixels and its visible partner 64×48"):
         Task("fusion", inputs, visible=others).check()
     tiny = ImageSet({"t.png": save(tmp_path / "t.png", scene()[:10])})
-    with pytest.raises(ValueError, match="t.png has 10x64 pixels; at least 11x11"):
+    with pytest.raises(ValueError, match="t.png has 64×10 pixels; at least 11×11"):
         Task("fpn", tiny).check()
     small = ImageSet({"s.png": save(tmp_path / "s.png", scene()[:40])})
-    with pytest.raises(ValueError, match="at least 41x41"):
+    with pytest.raises(ValueError, match="at least 41×41"):
         Task("fusion", small, visible=small).check()
 
 
@@ -292,6 +292,26 @@ def test_json_is_plain_and_complete(clean):
     assert task["means"]["input"]["ssim"] == pytest.approx(1)
     assert [case["name"] for case in task["cases"]] == ["10.png", "9.png", "night/a.png"]
     assert "∞" in tables.markdown([result], ABOUT | {"not_measured": {}})
+
+
+def test_rows_with_some_identical_images_say_how_many(clean):
+    """They are compared with none: one identical image would outweigh all errors of the others."""
+    first = [0]
+
+    def only_first(image):
+        first[0] += 1
+        return image if first[0] == 1 else image * 0.9
+
+    result = run(
+        Task("untouched", images(clean)),
+        same=lambda image: image,
+        only_first=only_first,
+        dark=lambda image: image * 0.99,
+    )
+    cells = {row[0]: row[1] for row in rows(tables.markdown([result], ABOUT | {"not_measured": {}}))}
+    assert cells["same"] == "**∞**"
+    assert cells["only_first"] == "∞ (1 of 3)"
+    assert "*" not in cells["dark"]
 
 
 def test_sheets_wrap_wide_rows():
@@ -451,6 +471,8 @@ def test_the_command_writes_tables_sheets_and_outputs(clean, tmp_path, capsys, m
     assert case["scores"]["hidra-tiny"]["psnr"] == pytest.approx(again)
     assert evaluate(clean, "-o", out, "--tasks", "fpn") == 2
     assert "evaluation.json exists; --overwrite" in capsys.readouterr().err
+    assert evaluate(clean, "-o", out, "--tasks", "fpn", "--metrics", "psnr", "--overwrite", baselines="none") == 0
+    assert [path.name for path in out.glob("*.png")] == ["sheet-fpn.png"]
 
 
 def test_several_weights_are_rows_of_their_own(clean, tmp_path):

@@ -87,7 +87,7 @@ def test_conventions_and_sizes_are_checked():
         fusion.vif(infrared, visible, infrared, "wrap")
     with pytest.raises(ValueError, match=r"one size.*\(64, 80\).*\(64, 79\)"):
         fusion.scores(infrared, visible[:, :-1], infrared)
-    with pytest.raises(ValueError, match="VIF needs at least 41x41 pixels, got 40x80"):
+    with pytest.raises(ValueError, match="VIF needs at least 41×41 pixels, got 80×40"):
         fusion.vif(infrared[:40], visible[:40], infrared[:40])
     assert np.isfinite(fusion.vif(infrared[:41, :41], visible[:41, :41], infrared[:41, :41]))
 

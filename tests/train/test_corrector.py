@@ -105,7 +105,7 @@ def test_the_loss_is_least_for_the_truth(frames: Frames) -> None:
         assert loss(other, degraded, clean) > truth + 0.1
 
 
-def test_program(tmp_path: Path) -> None:
+def test_program(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Images are measured, a network is trained, goes on from its checkpoint, and becomes a part of a weights file."""
     for name in ("clean", "others"):
         (tmp_path / name).mkdir()
@@ -122,7 +122,10 @@ def test_program(tmp_path: Path) -> None:
     assert found is not None
     assert found.fitted["images"] == 2
     both = ["--with", str(run / "corrector.safetensors"), "--into", str(result)]
-    assert program.main(["--output", str(run), "--weights", str(result), *both]) == 0
+    before = result.read_bytes()
+    assert program.main(["--output", str(run), "--weights", str(result), *both]) == 1
+    assert result.read_bytes() == before
+    assert program.main(["--output", str(run), "--weights", str(result), *both, "--overwrite"]) == 0
     mean = load_weights(result).corrector
     assert mean is not None
     assert mean.header()["width"] == [8, 8]
@@ -130,6 +133,7 @@ def test_program(tmp_path: Path) -> None:
     torch.testing.assert_close(mean.read(image).packed(), found.read(image).packed())
     assert {"unseen hard", "seen untouched fitted"} < set((run / "log.csv").read_text().splitlines()[0].split(","))
     assert program.main(["--pack", str(pack), *options, "--seed", "1"]) == 1
+    assert "checkpoint.pt was made with seed 0 (now 1): ask for the same" in caplog.text
 
 
 def test_unusable_options_and_files_are_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

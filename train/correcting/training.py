@@ -173,8 +173,11 @@ class Training:
         state = torch.load(checkpoint, map_location=self.device, weights_only=True)
         free = {"steps": 0, "seconds": 0, "every": 0, "workers": 0}
         kept, asked = ({**settings, **free} for settings in (state["settings"], asdict(self.settings)))
-        if kept != asked:
-            raise ValueError(f"{checkpoint} was made with {kept}, this run has {asked}: name another --output")
+        changed = ", ".join(
+            f"{name} {kept[name]} (now {asked[name]})" for name in kept if kept[name] != asked.get(name)
+        )
+        if changed:
+            raise ValueError(f"{checkpoint} was made with {changed}: ask for the same, or name another --output")
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
