@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 import torch
 
+from hidra_core.cli.console import reason
 from hidra_core.images.files import atomic_path, read_safetensors, write_safetensors
 from hidra_core.readouts import Corrector, CorrectorEnsemble, CorrectorNetwork
 from hidra_core.weights import add_corrector, corrector_tensors, read_corrector
@@ -152,7 +153,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         work(options)
     except (ValueError, OSError) as error:
-        log.error("error: %s", error)
+        log.error("error: %s", reason(error))
         return 1
     return 0
 

@@ -32,6 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
+from hidra_core.cli.console import reason
 from train.pretraining.clock import RECIPE, read_recipe
 from train.pretraining.clocked import ClockedTraining
 from train.pretraining.warm import warm_up
@@ -77,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.info("interrupted; the same command continues from the checkpoint")
         return 130
     except (ValueError, OSError) as error:
-        log.error("error: %s", error)
+        log.error("error: %s", reason(error))
         return 1
     return 0
 

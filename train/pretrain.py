@@ -32,6 +32,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
+from hidra_core.cli.console import reason
 from train.method.config import add_options
 from train.pretraining.config import read_config
 from train.pretraining.trainer import Training, export
@@ -66,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         log.info("interrupted; the same command continues from the checkpoint")
         return 130
     except (ValueError, OSError) as error:
-        log.error("error: %s", error)
+        log.error("error: %s", reason(error))
         return 1
     return 0
 

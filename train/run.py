@@ -27,6 +27,7 @@ from accelerate import Accelerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
+from hidra_core.cli.console import reason
 from train.method.config import Config, add_options, read_config
 from train.method.trainer import Trainer
 
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         trainer = Trainer(config, pick_accelerator(config))
         trainer.run()
     except (ValueError, OSError) as error:
-        log.error("error: %s", error)
+        log.error("error: %s", reason(error))
         return 1
     return 130 if trainer.stop else 0
 

@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
+from hidra_core.cli.console import reason
 from hidra_core.images.files import atomic_path
 from hidra_core.sensor.networks import PATH
 from train.method.data import list_images, load_images, rendered_scenes, source_odds
@@ -200,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
             values = train(task, options.seconds, options.device, keep, peak=options.rate, bfloat16=options.bfloat16)
             keep(values)
     except (ValueError, OSError) as error:
-        log.error("error: %s", error)
+        log.error("error: %s", reason(error))
         return 1
     log.info("written: %s", options.output)
     return 0

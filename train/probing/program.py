@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hidra_core.cli.console import reason
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -43,7 +45,7 @@ def run(parser: argparse.ArgumentParser, work: Callable[[argparse.Namespace], st
     try:
         sys.stdout.write(f"{work(options)}\n")
     except (ValueError, OSError, ImportError) as error:
-        log.error("error: %s", error)
+        log.error("error: %s", reason(error))
         return 1
     return 0
 
