@@ -57,6 +57,10 @@ def test_it_has_what_is_needed_and_nothing_else(pack: tuple[Path, str]) -> None:
     assert not [name for name in names if name.split("/")[0] in OURS]
 
 
+LAYERS = re.compile(r"(?<![\w.])(torch\.)?nn\.(Linear|Conv\dd|ConvTranspose\dd|LayerNorm|GroupNorm|Embedding)\(")
+"""What comfy-test refuses by its spelling."""
+
+
 def test_its_sources_and_scripts_get_along_with_others(pack: tuple[Path, str]) -> None:
     """What linters of packs ask for: programs in characters that each console knows, and names that no pack shares."""
     tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no reader of TOML")
@@ -67,6 +71,7 @@ def test_its_sources_and_scripts_get_along_with_others(pack: tuple[Path, str]) -
         if file.endswith(".py"):
             strange = {letter for letter in text if not letter.isascii() and not letter.encode("cp1252", "ignore")}
             assert not strange, f"{file}: write {strange} as \\N{{NAME}} or in words"
+            assert not LAYERS.search(text), f"{file}: import layers by their names"
     scripts = [text for file, text in texts.items() if file.endswith(".js") and "registerExtension" in text]
     registered = [found for text in scripts for found in re.findall(r"registerExtension\(\{\s*name: \"(.+)\"", text)]
     assert len(registered) == len(scripts) > 0

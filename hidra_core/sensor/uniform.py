@@ -22,7 +22,7 @@ levels 3.6 or more."""
 
 BEYOND_SHADING = 0.075
 """The same averages as a share of all that is smooth, above which they are no rest of the shading: fields that fall off
-as r² or cos⁴, quadrants and hard vignettes have up to 0.07 where they are beyond chance, the pictures
+as r² or cos^4, quadrants and hard vignettes have up to 0.07 where they are beyond chance, the pictures
 0.081 or more. Spots and rings narrower than a tenth of the frame, and dust on a tenth of it, are taken for a scene
 where they are far stronger than the pattern."""
 
