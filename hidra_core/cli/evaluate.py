@@ -213,7 +213,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             for task in plan.tasks:
                 result = _measure(task, plan, arguments, show)
-                if not results:
+                if arguments.overwrite and not results:
                     _remove_sheets(arguments.output)
                 _write(arguments.output, [*results, result], plan.about)
                 results.append(result)
