@@ -53,6 +53,8 @@ def work(options: argparse.Namespace) -> None:
     """
     if not (options.images or options.output):
         raise ValueError("nothing to do: give --images and --pack, or --output, or all of them")
+    if options.into is not None and options.into.exists() and not options.overwrite:
+        raise ValueError(f"--into {options.into} exists; --overwrite replaces it")
     if options.images is not None:
         if options.held_out is None or options.pack is None:
             raise ValueError("--images needs --held-out, other images to measure on, and --pack, the file to write")
@@ -60,8 +62,6 @@ def work(options: argparse.Namespace) -> None:
         log.info("wrote %s, %.1f MB", options.pack, options.pack.stat().st_size / 1e6)
     if options.output is None:
         return
-    if options.into is not None and options.into.exists() and not options.overwrite:
-        raise ValueError(f"--into {options.into} exists; --overwrite replaces it")
     trained = options.output / "corrector.safetensors"
     if options.pack is not None:
         options.output.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="FILE",
         help="corrector.safetensors of other runs: --into gets the mean of all",
     )
-    parser.add_argument("--into", type=Path, help="copy of --weights to write, with the corrector; may be that file")
+    parser.add_argument(
+        "--into", type=Path, help="copy of --weights to write, with the corrector; may be that file, with --overwrite"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace --into if it exists")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

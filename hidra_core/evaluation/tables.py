@@ -75,14 +75,14 @@ def table(result: Result) -> str:
         m.key: {method: result.mean(method, m.key) for method in result.methods if result.measured(method, m.key)}
         for m in metrics
     }
+    mixed = {m.key: {method: _mixed(result, method, m) for method in means[m.key]} for m in metrics}
     best = {
-        m.key: _best(m, [mean for method, mean in means[m.key].items() if not _mixed(result, method, m)])
-        for m in metrics
+        m.key: _best(m, [mean for method, mean in means[m.key].items() if not mixed[m.key][method]]) for m in metrics
     }
     rows = []
     for method in result.methods:
         texts = {
-            m.key: _text(means[m.key][method], m) + _mixed(result, method, m) if method in means[m.key] else "–"
+            m.key: _text(means[m.key][method], m) + mixed[m.key][method] if method in means[m.key] else "–"
             for m in metrics
         }
         rows.append([method, *(f"**{text}**" if text == best[key] else text for key, text in texts.items())])

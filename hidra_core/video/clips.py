@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .damage import Damage
+from .damage import Damage, time_of
 from .depth import counts_of, stored_bits, upright
 
 if TYPE_CHECKING:
@@ -239,7 +239,7 @@ class ClipReader:
 
         This is no error: where recordings were joined it looks the same, and nothing is missing.
         """
-        time = packet.dts if packet.pts is None else packet.pts
+        time = time_of(packet)
         if packet.is_corrupt and time is not None:
             what = "%s: data are missing around %.2f s. Frames there may show what was there before; look at them"
             log.log(self._level, what, self.name, float(time * self.time_base))

@@ -12,6 +12,11 @@ _TRAILER = 8  # bytes at the end of a slice of FFV1: three of its length, one of
 _MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
+def time_of(packet: av.Packet) -> int | None:
+    """When a packet is shown, or decoded where the container does not say that, in the stream's time base."""
+    return packet.dts if packet.pts is None else packet.pts
+
+
 class Damage:
     """Which frames of a stream are damaged, by what its packets say; packets come in the order of decoding.
 
@@ -35,7 +40,7 @@ class Damage:
         elif packet.is_keyframe:
             self._lasts = False
         if self._lasts:
-            self._times.add(packet.dts if packet.pts is None else packet.pts)
+            self._times.add(time_of(packet))
 
     def is_in(self, frame: av.VideoFrame) -> bool:
         """Whether a frame is damaged, after all packets up to its own were looked at."""
